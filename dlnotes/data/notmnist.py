@@ -1,0 +1,111 @@
+"""notMNIST's four files, made from its archive of pictures.
+
+The archive holds a folder a letter and a PNG a font (Bulatov, 2011). It has no split, so that one is made by a rule
+which depends on nothing but the file names: in each class the 200 pictures whose names have the smallest SHA-1 are
+for testing, the rest for training, and each file is ordered by another SHA-1 of the names. Nothing is unpacked to
+the disk.
+"""
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlnotes.data import idx
+from dlnotes.data.examples import DataError
+from dlnotes.data.known import TEST, TRAIN
+
+__all__ = ["BROKEN", "from_archive", "split_names"]
+
+CLASSES = "ABCDEFGHIJ"
+TESTS_PER_CLASS = 200
+
+# Two pictures of the archive are empty files, as everybody who has opened it reports.
+BROKEN = frozenset(
+    {
+        "A/RGVtb2NyYXRpY2FCb2xkT2xkc3R5bGUgQm9sZC50dGY=.png",
+        "F/Q3Jvc3NvdmVyIEJvbGRPYmxpcXVlLnR0Zg==.png",
+    }
+)
+
+MEMBERS = 20_000  # the archive has 18,726 pictures in 11 folders
+MEMBER_BYTES = 16_384  # the largest picture has about 1,000
+ARCHIVE_BYTES = 64 * 1024 * 1024
+
+
+def from_archive(path: Path) -> dict[str, bytes]:
+    """The four IDX files, by name, from ``notMNIST_small.tar.gz``.
+
+    Raises:
+        DataError: the archive cannot be read, is larger than the known one could be, or holds something else.
+    """
+    try:
+        pictures = _pictures(path)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path} is damaged, or no archive: {error}") from error
+    train, test = split_names(pictures)
+    files = {}
+    for names, (images, labels) in ((train, TRAIN), (test, TEST)):
+        files[images] = idx.pack(np.stack([pictures[name] for name in names]))
+        files[labels] = idx.pack(np.array([CLASSES.index(name[0]) for name in names], np.uint8))
+    return files
+
+
+def split_names(names: Collection[str]) -> tuple[list[str], list[str]]:
+    """Training and test names, in order, from names such as ``"A/font.png"``."""
+    train, test = [], []
+    by_class = {letter: sorted((n for n in names if n[0] == letter), key=_sha1) for letter in CLASSES}
+    for members in by_class.values():
+        test += members[:TESTS_PER_CLASS]
+        train += members[TESTS_PER_CLASS:]
+    return sorted(train, key=_place), sorted(test, key=_place)
+
+
+def _sha1(name: str) -> str:
+    # A way to shuffle that every language has; nothing is kept secret by it.
+    return hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
+
+
+def _place(name: str) -> str:
+    return _sha1(f"order:{name}")
+
+
+def _pictures(path: Path) -> dict[str, NDArray[np.uint8]]:
+    """Every readable picture, ``(28, 28)``, by its name from the folder of its letter on."""
+    pictures = {}
+    members = total = 0
+    with tarfile.open(path, "r|gz") as archive:  # "|" reads from front to back, and never seeks
+        for member in archive:
+            members, total = members + 1, total + member.size
+            if members > MEMBERS or member.size > MEMBER_BYTES or total > ARCHIVE_BYTES:
+                raise DataError(
+                    f"{path} holds too much: expected at most {MEMBERS:,} members of {MEMBER_BYTES:,} bytes, "
+                    f"found {member.name!r} of {member.size:,} bytes at place {members:,}"
+                )
+            name = "/".join(member.name.split("/")[-2:])
+            if member.isfile() and name not in BROKEN:
+                pictures[name] = _picture(archive, member, path)
+    return pictures
+
+
+def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    file = archive.extractfile(member)
+    content = file.read() if file else b""
+    try:
+        # Only this format: Pillow would otherwise try its fifty others on whatever the archive holds.
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.size == (28, 28) and image.mode == "L":
+                return np.array(image)
+            found = f"{image.mode} pixels, {image.size[0]}x{image.size[1]}"
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} holds a damaged picture, {member.name!r}: {error}") from error
+    raise DataError(
+        f"{path} holds a picture of another kind, {member.name!r}: expected grey pixels, 28x28; found {found}"
+    )

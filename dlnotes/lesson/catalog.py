@@ -1,0 +1,148 @@
+"""What there is: the statements of the notes, the lessons that test them, and where things lie.
+
+Standard library alone, so that ``python -m lessons`` can answer before PyTorch is installed.
+"""
+
+import ast
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "CHAPTERS",
+    "Lesson",
+    "Note",
+    "UsageError",
+    "lesson_named",
+    "lessons",
+    "notes",
+    "output_folder",
+    "records_folder",
+    "results_folder",
+    "select",
+]
+
+CHAPTERS = ("linear", "deep", "conv", "text")
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parent
+
+
+class UsageError(Exception):
+    """Something was asked for that does not exist or does not fit: the message names it, and what is known."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A statement of the notes, as `notes.toml` holds it."""
+
+    row: str
+    chapter: str
+    name: str
+    statement: str
+    kind: str
+    tier: str
+    library: tuple[str, ...]
+    lesson: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson as it lies on the disk; nothing of it is imported.
+
+    Attributes:
+        name: its file's stem.
+        chapter: its folder's name.
+        path: its file.
+        title: the first line of its docstring.
+        rows: the statements that it tests.
+    """
+
+    name: str
+    chapter: str
+    path: Path
+    title: str
+    rows: tuple[str, ...]
+
+
+@cache
+def notes() -> tuple[Note, ...]:
+    """The statements of the notes, in their order."""
+    entries: list[dict[str, Any]] = tomllib.loads((PACKAGE / "notes.toml").read_text(encoding="utf-8"))["notes"]
+    return tuple(
+        Note(**{**entry, "library": tuple(entry["library"]), "tests": tuple(entry["tests"])}) for entry in entries
+    )
+
+
+@cache
+def lessons() -> tuple[Lesson, ...]:
+    """The lessons of the checkout, by chapter and by their first row."""
+    found = [lesson_at(path) for path in (CHECKOUT / "lessons").glob("*/*.py") if not path.name.startswith("_")]
+    return tuple(sorted(found, key=lambda one: (CHAPTERS.index(one.chapter), one.rows, one.name)))
+
+
+def lesson_at(path: Path) -> Lesson:
+    """The lesson in one file, also where it lies outside the checkout.
+
+    Raises:
+        UsageError: the file has no docstring to take a title from.
+    """
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not docstring:
+        raise UsageError(f"{path} has no docstring: its first line is the lesson's title")
+    rows = tuple(note.row for note in notes() if note.lesson == path.stem)
+    chapter = path.parent.name if path.parent.name in CHAPTERS else CHAPTERS[0]
+    return Lesson(path.stem, chapter, path, docstring.splitlines()[0], rows)
+
+
+def lesson_named(name: str) -> Lesson:
+    """The lesson of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for lesson in lessons():
+        if lesson.name == name:
+            return lesson
+    raise UsageError(f"unknown lesson {name!r}; known: {', '.join(one.name for one in lessons())}")
+
+
+def select(wanted: list[str]) -> list[Lesson]:
+    """The lessons that are meant by names of lessons, chapters and rows; all of them where nothing is given.
+
+    Raises:
+        UsageError: a word that is none of the three, or a row or chapter without a lesson.
+    """
+    chosen: list[Lesson] = []
+    for word in wanted or [one.name for one in lessons()]:
+        rows = {note.row for note in notes()}
+        matching = [one for one in lessons() if word in (one.name, one.chapter) or word in one.rows]
+        if not matching and (word in rows or word in CHAPTERS):
+            raise UsageError(f"no lesson tests {word} yet; `python -m lessons` lists those that exist")
+        if not matching:
+            raise UsageError(
+                f"unknown lesson, chapter or row {word!r}; lessons: {', '.join(one.name for one in lessons())}; "
+                f"chapters: {', '.join(CHAPTERS)}; rows: {notes()[0].row} to {notes()[-1].row}"
+            )
+        chosen += [one for one in matching if one not in chosen]
+    return chosen
+
+
+def results_folder() -> Path:
+    """Where the committed reference run lies."""
+    return CHECKOUT / "results"
+
+
+def output_folder() -> Path:
+    """Where a run writes its results and figures unless told otherwise: ``output`` in the checkout, or right here."""
+    return CHECKOUT / "output" if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd() / "output"
+
+
+def records_folder() -> Path:
+    """Where the record of each seed is kept: below the cache, which ``$DLNOTES_CACHE`` can move."""
+    from dlnotes.data import places
+
+    return places.cache() / "records"

@@ -1,0 +1,234 @@
+"""The command line: ``python -m lessons …``, and the same options for each script that is run by itself."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlnotes.lesson import catalog, report
+from dlnotes.lesson.catalog import UsageError
+
+__all__ = ["command_line", "lesson_main"]
+
+_EPILOG = """examples:
+  python -m lessons                              what lessons there are, with rows, time and last verdict
+  python -m lessons run momentum                 one lesson: a table, a figure and a verdict
+  python -m lessons run linear --jobs 2          a chapter, two seeds at a time
+  python -m lessons run 1.18 --quick             the lesson that tests a statement, small and without a verdict
+  python -m lessons run momentum --set steps=50  with another setting (`run momentum --help` lists them)
+"""
+
+
+def command_line(arguments: Sequence[str], *, tour: Sequence[str]) -> int:
+    """Run ``python -m lessons``: list, run, tour, tune, report, download. Returns the exit code.
+
+    Args:
+        arguments: what was typed after ``python -m lessons``.
+        tour: the lessons that ``tour`` runs.
+    """
+    return _guarded(lambda: _dispatch(arguments, tour))
+
+
+def lesson_main(name: str) -> None:
+    """Run the lesson whose script is running: its last line is ``lesson.main("its name")``.
+
+    From a terminal it takes the options of ``python -m lessons run`` and ends the process with an exit code where
+    something failed. In a notebook or on a page of the site it takes none, and leaves the figure open to be shown.
+    """
+    module = sys.modules["__main__"]
+    as_page = "sphinx_gallery" in sys.modules or _in_notebook()
+    path = Path(getattr(module, "__file__", None) or catalog.lesson_named(name).path).resolve()
+
+    def run() -> int:
+        if path.stem != name:
+            raise UsageError(f"the lesson in {path.name} calls itself {name!r}: the name must be the file's")
+        lesson = catalog.lesson_at(path)
+        options = _script_parser(lesson).parse_args([] if _in_notebook() else sys.argv[1:])
+        return _run([lesson], options, modules={name: module}, as_page=as_page)
+
+    if as_page:
+        run()
+        return
+    code = _guarded(run)
+    if code:
+        sys.exit(code)
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Turn what can go wrong into one plain message on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worker processes are ended too
+    try:
+        return run()
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted: the seeds that had ended are kept, and the same command goes on from there", 130)
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if type(error).__name__ in {"DataError", "DivergedError"} or isinstance(error, OSError):
+            return _fail(str(error), 1)
+        raise
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"lessons: {message}", file=sys.stderr)
+    return code
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Parsing
+# ----------------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UsageError(f"{message} (`{self.prog} --help` lists what there is)")
+
+
+def _run_options() -> "_Parser":
+    options = _Parser(add_help=False)
+    add = options.add_argument
+    add("--seeds", metavar="S", help="other seeds than the declared: 12 (the first twelve), 4-7, or 0,3,9")
+    add("--quick", action="store_true", help="three seeds of a small variant, in seconds, without a verdict")
+    add("--jobs", type=_positive, default=1, metavar="N", help="processes at work at the same time (default: 1)")
+    add("--data", metavar="NAME", help="another data set: letters, fashion_mnist, mnist, not_mnist")
+    add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1, mps")
+    add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change settings of the lesson")
+    add("--out", type=Path, metavar="FOLDER", help="where results and figure go (default: output)")
+    add("--show", action="store_true", help="open the figure in a window when the lesson has ended")
+    add("--fresh", action="store_true", help="measure again, also what an earlier run has measured")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expects a number of 1 or more, not {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m lessons",
+        description="Test the statements of the notes. Without a command: list the lessons.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command", parser_class=_Parser)
+    commands.add_parser("list", help="the lessons with their rows, time and last verdict")
+    run = commands.add_parser(
+        "run", help="run lessons, by name, chapter or row; all if none is named", parents=[_run_options()]
+    )
+    run.add_argument("what", nargs="*", help="lessons (momentum), chapters (linear) or rows (1.18)")
+    commands.add_parser("tour", help="run the lessons that show best what this is about", parents=[_run_options()])
+    tune = commands.add_parser("tune", help="choose settings on seeds that no verdict sees", parents=[_run_options()])
+    tune.add_argument("what", nargs="+", help="lessons that have settings to choose")
+    made = commands.add_parser("report", help="print the table of verdicts of the reference run")
+    made.add_argument("--readme", action="store_true", help="write it into README.md as well")
+    get = commands.add_parser("download", help="fetch a data set into the data root, and check it")
+    get.add_argument("name", help="fashion_mnist or mnist")
+    return parser
+
+
+def _script_parser(lesson: catalog.Lesson) -> argparse.ArgumentParser:
+    rows = f" It tests {', '.join(lesson.rows)} of the notes." if lesson.rows else ""
+    return _Parser(prog=lesson.path.name, description=f"{lesson.title}.{rows}", parents=[_run_options()])
+
+
+def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    if options.command in (None, "list"):
+        print(report.summary([catalog.output_folder(), catalog.results_folder()]))
+        print("\nrun one:  python -m lessons run NAME      help:  python -m lessons --help")
+        return 0
+    if options.command == "run":
+        return _run(catalog.select(options.what), options)
+    if options.command == "tour":
+        return _tour([catalog.lesson_named(name) for name in tour], options)
+    if options.command == "tune":
+        return _tune([catalog.lesson_named(name) for name in options.what], options)
+    if options.command == "download":
+        return _download(options.name)
+    return _report(options.readme)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Commands
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def _run(
+    chosen: Sequence[catalog.Lesson],
+    options: argparse.Namespace,
+    *,
+    modules: dict[str, Any] | None = None,
+    as_page: bool = False,
+) -> int:
+    from dlnotes.lesson import runner
+
+    runner.run(chosen, _checked(options), modules=modules or {}, as_page=as_page)
+    return 0
+
+
+def _tour(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
+    from dlnotes.lesson import runner
+
+    figures = runner.run(chosen, _checked(options), modules={})
+    print("The figures:")
+    for figure in figures:
+        print(f"  {report.where(figure)}")
+    print(
+        "Everything:  make lessons      one lesson:  python -m lessons run NAME      what there is:  python -m lessons"
+    )
+    return 0
+
+
+def _tune(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
+    from dlnotes.lesson import runner
+
+    runner.tune(chosen, _checked(options))
+    return 0
+
+
+def _download(name: str) -> int:
+    from dlnotes import data
+
+    data.download(name)
+    print(f"{name} is in {data.places.root()}, and each byte of it was checked")
+    return 0
+
+
+def _report(readme: bool) -> int:
+    print(report.table_of_verdicts(catalog.results_folder()))
+    if readme:
+        from dlnotes.files import write_whole
+
+        path = catalog.CHECKOUT / "README.md"
+        write_whole(path, report.readme_with_table(path.read_text(encoding="utf-8"), catalog.results_folder()))
+    return 0
+
+
+def _checked(options: argparse.Namespace) -> argparse.Namespace:
+    """The options, once it is known that the device exists and the seeds can be read."""
+    from dlnotes.lesson.experiment import seeds_from
+
+    if options.quick and options.seeds:
+        raise UsageError("--quick has seeds of its own: give --seeds or --quick")
+    options.seeds = seeds_from(options.seeds) if options.seeds else None
+    if options.device:
+        import torch
+
+        try:
+            torch.empty(0, device=options.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"the device {options.device!r} cannot be used here: {reason}") from error
+    return options

@@ -1,0 +1,217 @@
+"""A lesson as Python objects: its parts, its settings, and the numbers that its trials measured."""
+
+import importlib.util
+import math
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlnotes.evidence import Finding
+from dlnotes.lesson.catalog import Lesson, UsageError
+
+__all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from"]
+
+QUICK_SEEDS = range(3)
+
+Measured = dict[str, float | list[float]]
+
+
+class Trials(Mapping[str, NDArray[np.float64]]):
+    """What the trials of a lesson measured: by name, an array whose first dimension runs over the seeds.
+
+    A number of each trial gives an array of shape (S,), a curve of T points one of shape (S, T). What was not finite
+    is nan.
+
+    Attributes:
+        config: the settings that all trials had.
+        seeds: the seed of each entry.
+    """
+
+    def __init__(self, config: Any, measured: Mapping[int, Measured]) -> None:
+        self.config, self.seeds = config, tuple(sorted(measured))
+        names = measured[self.seeds[0]]
+        self._arrays = {name: np.asarray([measured[seed][name] for seed in self.seeds], float) for name in names}
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        try:
+            return self._arrays[name]
+        except KeyError:
+            raise KeyError(f"nothing named {name!r} was measured; measured: {', '.join(self._arrays)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a lesson that the runner calls, taken from its module by their names."""
+
+    lesson: Lesson
+    config: Any
+    quick: Any
+    seeds: range
+    trial: Callable[[Any, int], Measured]
+    findings: Callable[[Trials], Sequence[Finding]]
+    figure: Callable[[Trials], Any]
+    tune: Callable[[Any, int], Measured] | None
+    tuning_seeds: range
+
+
+def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experiment:
+    """Import a lesson's file (or take the module that it already is) and pick out its parts.
+
+    Raises:
+        UsageError: a part is missing.
+    """
+    module = module or _import(lesson.path)
+    needed = "Config", "QUICK", "SEEDS", "trial", "findings", "figure"
+    missing = [name for name in needed if not hasattr(module, name)]
+    if missing:
+        raise UsageError(f"the lesson {lesson.name} lacks {', '.join(missing)}: CONTRIBUTING.md says what they are")
+    return Experiment(
+        lesson,
+        module.Config(),
+        module.QUICK,
+        module.SEEDS,
+        module.trial,
+        module.findings,
+        module.figure,
+        getattr(module, "tune", None),
+        getattr(module, "TUNING_SEEDS", range(0)),
+    )
+
+
+def _import(path: Path) -> ModuleType:
+    name = f"lessons.{path.parent.name}.{path.stem}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise UsageError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses look their own module up
+    specification.loader.exec_module(module)
+    return module
+
+
+def measure(function: Callable[[Any, int], Measured], config: Any, seed: int) -> Measured:
+    """Run one trial and check what it gives: plain numbers, or lists of them, by name.
+
+    Raises:
+        TypeError: something else than numbers came back.
+        RuntimeError: the trial drew from PyTorch's global generator, so that its numbers would depend on what ran
+            before it.
+    """
+    import torch
+
+    threads, before = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)  # more threads change the bits of convolutions, and slow small models down
+    try:
+        measured = function(config, seed)
+    finally:
+        torch.set_num_threads(threads)
+    if not torch.equal(before, torch.get_rng_state()):
+        raise RuntimeError("the trial drew from PyTorch's global generator: give each draw one of `streams(seed, …)`")
+    if not isinstance(measured, dict) or not measured:
+        raise TypeError(f"a trial must return a dictionary of measured numbers, not {type(measured).__name__}")
+    return {name: _plain(name, value) for name, value in measured.items()}
+
+
+def _plain(name: str, value: Any) -> float | list[float]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_number(name, one) for one in value]
+    return _number(name, value)
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, bool | int | float):
+        raise TypeError(f"{name!r} must be a number or a list of numbers, not {type(value).__name__}")
+    return float(value) if math.isfinite(value) else math.nan
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Settings
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def override(config: Any, settings: Sequence[str]) -> Any:
+    """A config with some fields replaced, given as ``name=value``.
+
+    The type of a value must be that of the field: a float may be written as an integer, a tuple as its items joined
+    by commas.
+
+    Raises:
+        UsageError: an unknown name, or a value of another type.
+    """
+    types = typing.get_type_hints(type(config))
+    given: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set expects name=value, not {setting!r}")
+        if name not in types:
+            known = ", ".join(f"{field.name} ({_words(types[field.name])})" for field in fields(config))
+            raise UsageError(f"unknown setting {name!r}; known: {known}")
+        try:
+            given[name] = _parse(text, types[name])
+        except ValueError:
+            raise UsageError(f"the setting {name} must be {_words(types[name])}, not {text!r}") from None
+    return replace(config, **given)
+
+
+def _parse(text: str, kind: Any) -> Any:
+    if typing.get_origin(kind) is tuple:
+        return tuple(_parse(item, typing.get_args(kind)[0]) for item in text.split(","))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _words(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"{typing.get_args(kind)[0].__name__},{typing.get_args(kind)[0].__name__},…"
+    return {int: "an int", float: "a float", bool: "true or false", str: "a text"}.get(kind, str(kind))
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config as plain values, in the order of its fields."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def seeds_from(text: str) -> range | tuple[int, ...]:
+    """Seeds as a user writes them: ``12`` (the first twelve), ``4-7``, or ``0,3,9``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        if "," in text:
+            return tuple(sorted({_seed(part) for part in text.split(",")}))
+        if "-" in text:
+            first, last = (_seed(part) for part in text.split("-"))
+            if first <= last:
+                return range(first, last + 1)
+        elif _seed(text) > 0:
+            return range(_seed(text))
+    except ValueError:
+        pass
+    raise UsageError(f"--seeds expects a number (12), a range (4-7) or a list (0,3,9), not {text!r}")
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise ValueError(text)
+    return int(text)

@@ -1,0 +1,217 @@
+"""What a run leaves behind: a results file, lines for a terminal, and the tables that are made from results."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError, lessons, notes
+from dlnotes.lesson.sources import checksum_of_code
+
+__all__ = [
+    "describe",
+    "is_current",
+    "read_results",
+    "readme_with_table",
+    "summary",
+    "table_of_measured",
+    "table_of_verdicts",
+]
+
+SCHEMA = 1
+
+_MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "conditional": "◐"}
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# On a terminal
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def table_of_measured(trials: Mapping[str, Any]) -> str:
+    """The numbers of all seeds as a table: mean, lowest, highest. Curves are left to the figure."""
+    rows = [["measured", "mean", "lowest", "highest"]]
+    for name, values in trials.items():
+        if values.ndim == 1:
+            rows.append([name, *(_number(float(one)) for one in (values.mean(), values.min(), values.max()))])
+    return _aligned(rows)
+
+
+def describe(results: Mapping[str, Any]) -> str:
+    """The findings and the verdict of each row, as lines."""
+    lines = []
+    for finding in results["findings"]:
+        mark = _MARKS[finding["verdict"]]
+        lines += [
+            f"{mark} {finding['row']} {finding['kind']} {finding['verdict']}: {finding['statement']}",
+            f"    {effect_in_words(finding)}",
+        ]
+    if results["verdicts"]:
+        lines += ["", *(f"{_MARKS[v]} row {row}: {v.upper()}" for row, v in results["verdicts"].items())]
+    return "\n".join(lines)
+
+
+def effect_in_words(finding: Mapping[str, Any]) -> str:
+    """The effect of a finding with its interval, its margin and its seeds."""
+    effect, margin = finding["effect"], finding["margin"]
+    if effect is None:
+        return "not judged: a number is not finite"
+    if finding["unit"] == "error":
+        return f"largest error {effect:.2g} over {len(finding['seeds'])} seeds, tolerance {margin:g}"
+    low, high = finding["interval"]
+    times = " times" if finding["unit"] == "ratio" else ""
+    words = (
+        f"{_number(effect)}{times} [{_number(low)}, {_number(high)}], margin {_number(margin)}, p {finding['p']:.2g}"
+    )
+    if finding["verdict"] == "refuted":
+        words += f", p against {finding['p_against']:.2g}"
+    if finding["seeds"]:
+        words += (
+            f", {len(finding['seeds'])} seeds from {_number(min(finding['seeds']))} to {_number(max(finding['seeds']))}"
+        )
+    return words
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0 or 0.001 <= abs(value) < 10_000:
+        return f"{value:.4g}"
+    return f"{value:.3g}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words in columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            word.ljust(width) if column == 0 else word.rjust(width)
+            for column, (word, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# From results files
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def read_results(path: Path) -> dict[str, Any] | None:
+    """A results file; None where there is none.
+
+    Raises:
+        UsageError: it cannot be read as one.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a results file ({error}): remove it, and run the lesson again") from error
+    if content.get("schema") != SCHEMA:
+        raise UsageError(f"{path} is of another version: remove it, and run the lesson again")
+    return content
+
+
+def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
+    """Whether results were measured by the code as it is now (comments, figures and margins apart)."""
+    return bool(results["code"] == checksum_of_code(lesson.path, PACKAGE))
+
+
+def summary(folders: Iterable[Path]) -> str:
+    """The lessons with their rows, the time that they took and their last verdicts, for ``python -m lessons``.
+
+    Args:
+        folders: where results are looked for; the first that has a lesson's counts.
+    """
+    rows = [("lesson", "chapter", "time", "rows and last verdict")]
+    stale = False
+    folders = list(folders)
+    for lesson in lessons():
+        results = next((found for folder in folders if (found := read_results(folder / f"{lesson.name}.json"))), None)
+        verdicts = results["verdicts"] if results else {}
+        old = bool(results) and not is_current(lesson, results or {})
+        stale |= old
+        words = ", ".join(f"{row} {verdicts.get(row, '')}".strip() for row in lesson.rows)
+        seconds = f"{results['seconds']:.0f} s" if results else "–"
+        rows.append((lesson.name, lesson.chapter, seconds, words + (" *" if old else "")))
+    lines = [_left_aligned(rows)]
+    if stale:
+        lines.append("* measured before the code was last changed")
+    return "\n".join(lines)
+
+
+def _left_aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def table_of_verdicts(folder: Path) -> str:
+    """The verdicts of all rows that have one, as a Markdown table.
+
+    Args:
+        folder: where the results of the reference run lie.
+    """
+    lines = ["| row | the notes say | verdict | what was found | lesson |", "|---|---|---|---|---|"]
+    stale = False
+    for note in notes():
+        lesson = next((one for one in lessons() if one.name == note.lesson), None)
+        results = read_results(folder / f"{note.lesson}.json") if lesson else None
+        if lesson is None or results is None or note.row not in results["verdicts"]:
+            continue
+        old = not is_current(lesson, results)
+        stale |= old
+        found = "<br>".join(
+            f"{_MARKS[finding['verdict']]} {_escape(finding['statement'])}: {_short(finding)}"
+            for finding in results["findings"]
+            if finding["row"] == note.row
+        )
+        link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
+        verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
+        lines.append(f"| {note.row} | {_escape(note.statement)} | {verdict} | {found} | {link} |")
+    if stale:
+        lines += ["", "\\* measured before the code was last changed"]
+    return "\n".join(lines)
+
+
+def _short(finding: Mapping[str, Any]) -> str:
+    if finding["effect"] is None:
+        return "not judged"
+    if finding["unit"] == "error":
+        return f"error ≤ {finding['effect']:.1g}"
+    times = "×" if finding["unit"] == "ratio" else ""
+    low, high = finding["interval"]
+    return f"{times}{_number(finding['effect'])} [{_number(low)}, {_number(high)}]"
+
+
+def _escape(text: str) -> str:
+    """A sentence that may stand in a cell of a Markdown table."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+
+
+_BEGIN, _END = "<!-- verdicts: made by `python -m lessons report` -->", "<!-- end of verdicts -->"
+
+
+def readme_with_table(readme: str, folder: Path) -> str:
+    """The text of the README with its table of verdicts made anew from the results in a folder.
+
+    Raises:
+        UsageError: the two lines between which the table stands are missing.
+    """
+    before, begin, rest = readme.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise UsageError(f"README.md lacks the line {_BEGIN!r} or {_END!r}, between which the table stands")
+    return f"{before}{_BEGIN}\n\n{table_of_verdicts(folder)}\n\n{_END}{after}"
+
+
+def where(path: Path) -> str:
+    """A path as short as it can be said: from here, where that is below here."""
+    for base in (Path.cwd(), CHECKOUT):
+        if path.is_relative_to(base):
+            return str(path.relative_to(base)) if base == Path.cwd() else str(path)
+    return str(path)

@@ -1,0 +1,242 @@
+"""A run from the options to the files: measure what is missing, judge, draw, print, and keep."""
+
+import argparse
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dlnotes.evidence import Finding, verdict_of_row
+from dlnotes.files import write_whole
+from dlnotes.lesson import catalog, report
+from dlnotes.lesson.catalog import Lesson, UsageError
+from dlnotes.lesson.experiment import QUICK_SEEDS, Experiment, Trials, as_dict, experiment_of, override
+from dlnotes.lesson.figures import figure_style, save_figure
+from dlnotes.lesson.records import Record, to_json
+from dlnotes.lesson.seeds import Rank, environment, records_of, run_seeds, workers
+from dlnotes.lesson.sources import checksum_of_code
+
+__all__ = ["run", "tune"]
+
+
+def run(
+    chosen: Sequence[Lesson],
+    options: argparse.Namespace,
+    *,
+    modules: Mapping[str, ModuleType],
+    as_page: bool = False,
+) -> list[Path]:
+    """Run lessons one after another, and return the figures that were written.
+
+    Args:
+        chosen: the lessons.
+        options: what the command line gave.
+        modules: lessons that are imported already, by name (a script that is running).
+        as_page: leave the figures open, for the page or the notebook that this runs in.
+    """
+    out = _writable(options.out or catalog.output_folder())
+    with workers(options.jobs) as pool:
+        plans = [_plan(lesson, options, modules, alone=len(chosen) == 1) for lesson in chosen]
+        return [figure for plan in plans if plan for figure in _run_one(*plan, options, out, pool, as_page)]
+
+
+def _plan(
+    lesson: Lesson, options: argparse.Namespace, modules: Mapping[str, ModuleType], *, alone: bool
+) -> tuple[Experiment, Any, Sequence[int]] | None:
+    """The lesson, its settings and its seeds; None where it lacks an option that is given to many lessons at once."""
+    experiment = experiment_of(lesson, modules.get(lesson.name))
+    config = experiment.quick if options.quick else experiment.config
+    for option in ("data", "device"):
+        value = getattr(options, option)
+        if value is None:
+            continue
+        if not hasattr(config, option):
+            if alone:
+                raise UsageError(f"the lesson {lesson.name} takes no --{option}: it has no setting of that name")
+            print(f"{lesson.name}: left out, since it takes no --{option}\n")
+            return None
+        if option == "data":
+            _check_data(value)
+        config = replace(config, **{option: value})
+    if options.set and not alone:
+        raise UsageError("--set changes the settings of one lesson: name one")
+    seeds = options.seeds or (QUICK_SEEDS if options.quick else experiment.seeds)
+    return experiment, override(config, options.set), seeds
+
+
+def _check_data(name: str) -> None:
+    from dlnotes import data
+
+    if name not in data.names():
+        raise UsageError(f"unknown data set {name!r}; known: {', '.join(data.names())}")
+
+
+def _run_one(
+    experiment: Experiment,
+    config: Any,
+    seeds: Sequence[int],
+    options: argparse.Namespace,
+    out: Path,
+    pool: ProcessPoolExecutor | None,
+    as_page: bool,
+) -> list[Path]:
+    lesson, rank = experiment.lesson, Rank()
+    records = records_of(experiment, config, "trial")
+    missing = any(records.read(seed) is None for seed in rank.share(seeds))
+    run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
+    # Among several ranks the one that completes the set reports; where nothing was missing, the first.
+    measured = {seed: record for seed in seeds if (record := records.read(seed))}
+    if len(measured) < len(seeds) or (rank.number and not missing):
+        return []
+
+    trials = Trials(config, {seed: record.measured for seed, record in measured.items()})
+    findings = list(experiment.findings(trials))
+    _check_rows(lesson, findings)
+    declared = config == experiment.config and list(seeds) == list(experiment.seeds)
+    results = _results(experiment, config, measured, [] if options.quick else findings)
+    stem = _stem(lesson.name, config, experiment, quick=options.quick, declared=declared)
+    with figure_style():
+        figure = experiment.figure(trials)
+    drawn = save_figure(figure, out / f"{stem}.svg")
+    kept = write_whole(out / f"{stem}.json", to_json(results))
+
+    print(_heading(lesson, config, seeds, results["seconds"]))
+    print(report.table_of_measured(trials), end="\n\n")
+    print(report.describe(results) if not options.quick else "--quick: too few seeds for a verdict")
+    if not declared and not options.quick:
+        print("\nexploratory: other seeds, settings or data than the lesson declares, so no verdict on the notes")
+    print(f"\nfigure   {report.where(drawn)}\nresults  {report.where(kept)}\n", flush=True)
+    _show_or_close(figure, show=options.show, as_page=as_page)
+    return [drawn]
+
+
+def _results(
+    experiment: Experiment, config: Any, measured: Mapping[int, Record], findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """What is kept of a run: nothing of the day or the machine's name, so that equal runs give equal files."""
+    from dlnotes import data
+
+    lesson = experiment.lesson
+    used = getattr(config, "data", None)
+    return {
+        "schema": report.SCHEMA,
+        "lesson": lesson.name,
+        "title": lesson.title,
+        "rows": list(lesson.rows),
+        "code": checksum_of_code(lesson.path, catalog.PACKAGE),
+        "config": as_dict(config),
+        "data": {"name": used, "checksum": data.fingerprint(used)} if used else None,
+        "environment": environment(getattr(config, "device", "cpu")),
+        "seconds": round(math.fsum(record.seconds for record in measured.values()), 1),
+        "verdicts": _verdicts(findings),
+        "findings": [finding.as_dict() for finding in findings],
+        "seeds": {str(seed): record.measured for seed, record in measured.items()},
+    }
+
+
+def _verdicts(findings: Sequence[Finding]) -> dict[str, str]:
+    rows = dict.fromkeys(finding.row for finding in findings)
+    return {row: verdict_of_row(one for one in findings if one.row == row) for row in sorted(rows)}
+
+
+def _check_rows(lesson: Lesson, findings: Sequence[Finding]) -> None:
+    """A lesson judges the rows that the notes' table gives it, each of them."""
+    judged = {finding.row for finding in findings}
+    if lesson.rows and judged != set(lesson.rows):
+        raise UsageError(
+            f"the lesson {lesson.name} judges the rows {sorted(judged)}, and notes.toml gives it {list(lesson.rows)}"
+        )
+
+
+def _stem(name: str, config: Any, experiment: Experiment, *, quick: bool, declared: bool) -> str:
+    """The name of the result files. Only a declared run has the lesson's own, so that no other can replace it."""
+    if declared:
+        return name
+    if quick:
+        return f"{name}.quick"
+    used = getattr(config, "data", None)
+    return f"{name}.{used}" if used != getattr(experiment.config, "data", None) else f"{name}.exploratory"
+
+
+def _heading(lesson: Lesson, config: Any, seeds: Sequence[int], seconds: float) -> str:
+    words = [lesson.title, f"{len(seeds)} seeds", f"{seconds:.0f} s of one core"]
+    if getattr(config, "data", None):
+        words.insert(1, config.data)
+    line = " · ".join(words)
+    return f"{line}\n{'─' * len(line)}"
+
+
+def _show_or_close(figure: Any, *, show: bool, as_page: bool) -> None:
+    from matplotlib import pyplot as plt
+
+    if as_page:
+        return
+    if show:
+        if plt.get_backend().lower() == "agg":
+            print("--show: there is no screen to open a window on; the figure is in the file above")
+        else:
+            plt.show()
+    plt.close(figure)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made where it is missing: what cannot be written is said before anything is measured."""
+    folder = folder.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"nothing can be written into {folder}: give another folder with --out")
+    return folder
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Choosing settings
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def tune(chosen: Sequence[Lesson], options: argparse.Namespace) -> None:
+    """Run each lesson's ``tune`` on its tuning seeds, and keep the mean score of each candidate and the winners.
+
+    ``tune`` scores candidates as ``"arm/candidate"``, lower is better; one that was not finite on some seed cannot win.
+    """
+    out = _writable((options.out or catalog.output_folder()) / "tuning")
+    with workers(options.jobs) as pool:
+        for lesson in chosen:
+            planned = _plan(lesson, options, {}, alone=len(chosen) == 1)
+            if planned is None:
+                continue
+            experiment, config, _ = planned
+            if experiment.tune is None:
+                raise UsageError(f"the lesson {lesson.name} has nothing to tune")
+            records = records_of(experiment, config, "tune")
+            seeds = options.seeds or experiment.tuning_seeds
+            run = run_seeds(experiment, config, seeds, records=records, function="tune", pool=pool, fresh=options.fresh)
+            scores = Trials(config, {seed: record.measured for seed, record in run.items()})
+            winners = _winners(scores)
+            content = {
+                "lesson": lesson.name,
+                "data": getattr(config, "data", None),
+                "seeds": list(seeds),
+                "winners": winners,
+                "scores": {name: values.tolist() for name, values in scores.items()},
+            }
+            print(f"{lesson.title} · tuning · {len(seeds)} seeds\n{report.table_of_measured(scores)}\n")
+            for arm, winner in winners.items():
+                print(f"{arm}: {winner}")
+            used = getattr(config, "data", None)
+            name = f"{lesson.name}.{used}" if used else lesson.name
+            print(f"\nscores  {report.where(write_whole(out / f'{name}.json', to_json(content)))}\n")
+
+
+def _winners(scores: Mapping[str, Any]) -> dict[str, str]:
+    """The candidate of each arm with the lowest mean score."""
+    best: dict[str, tuple[float, str]] = {}
+    for name, values in scores.items():
+        arm, _, candidate = name.rpartition("/")
+        mean = float(values.mean())
+        if math.isfinite(mean) and (arm not in best or mean < best[arm][0]):
+            best[arm] = mean, candidate
+    return {arm: candidate for arm, (_, candidate) in best.items()}

@@ -1,0 +1,194 @@
+"""Running the trials of a lesson: seed by seed, in this process or in several, from where an earlier run ended."""
+
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dlnotes.files import remove_stale_parts
+from dlnotes.lesson.catalog import PACKAGE, lesson_at, records_folder
+from dlnotes.lesson.experiment import Experiment, as_dict, experiment_of, measure
+from dlnotes.lesson.records import Record, Records
+from dlnotes.lesson.sources import checksum_of_code
+
+__all__ = ["Rank", "environment", "in_notebook", "records_of", "run_seeds", "workers"]
+
+
+class Rank:
+    """The place of this process among those that ``torchrun`` started; number 0 of 1 where it did not."""
+
+    def __init__(self) -> None:
+        self.number = int(os.environ.get("RANK", 0))
+        self.count = int(os.environ.get("WORLD_SIZE", 1))
+
+    def share(self, seeds: Sequence[int]) -> Sequence[int]:
+        """The seeds that fall to this rank."""
+        return seeds[self.number :: self.count]
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What else the bits of a result depend on, and so what is written beside them."""
+    packages = ("torch", "numpy", "scipy", "matplotlib")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": 1,
+    }
+
+
+def records_of(experiment: Experiment, config: Any, function: str) -> Records:
+    """The records that hold for this code, config, data and environment.
+
+    Raises:
+        DataError: the data set that the config names is missing or damaged.
+    """
+    from dlnotes import data
+
+    used = getattr(config, "data", None)
+    versions = environment(getattr(config, "device", "cpu"))
+    key = {
+        "function": function,
+        "code": checksum_of_code(experiment.lesson.path, PACKAGE),
+        "config": as_dict(config),
+        "data": data.fingerprint(used) if used else None,
+        "versions": {name: versions[name] for name in ("torch", "matplotlib", "device")},
+    }
+    return Records(records_folder(), experiment.lesson.name, key)
+
+
+def run_seeds(
+    experiment: Experiment,
+    config: Any,
+    seeds: Sequence[int],
+    *,
+    records: Records,
+    function: str = "trial",
+    pool: ProcessPoolExecutor | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> dict[int, Record]:
+    """Measure the seeds that have no record yet, and return the records of all.
+
+    Args:
+        experiment: the lesson.
+        config: its settings.
+        seeds: which seeds.
+        records: where the records are kept.
+        function: ``trial`` or ``tune``.
+        pool: processes to share the seeds out to; none runs them here.
+        fresh: measure all seeds again.
+        quiet: show no progress bar.
+    """
+    remove_stale_parts(records.folder)
+    done = {} if fresh else {seed: record for seed in seeds if (record := records.read(seed))}
+    waiting = [seed for seed in seeds if seed not in done]
+    if not waiting:
+        return done
+    bar = tqdm(total=len(seeds), initial=len(done), desc=experiment.lesson.name, unit="seed", disable=_no_bar(quiet))
+    with bar:
+        for seed, record in _measure_each(experiment, config, waiting, records, function, pool):
+            done[seed] = record
+            bar.update()
+    return {seed: done[seed] for seed in seeds}
+
+
+def _measure_each(
+    experiment: Experiment,
+    config: Any,
+    seeds: Iterable[int],
+    records: Records,
+    function: str,
+    pool: ProcessPoolExecutor | None,
+) -> Iterator[tuple[int, Record]]:
+    if pool is None:
+        for seed in seeds:
+            yield seed, _measure_one(experiment, config, seed, records, function)
+        return
+    futures = [
+        pool.submit(_measure_in_worker, experiment.lesson.path, as_dict(config), seed, records, function)
+        for seed in seeds
+    ]
+    for future in as_completed(futures):
+        yield future.result()
+
+
+def _measure_one(experiment: Experiment, config: Any, seed: int, records: Records, function: str) -> Record:
+    start = time.perf_counter()
+    measured = measure(getattr(experiment, function), config, seed)
+    record = Record(measured, time.perf_counter() - start)
+    records.write(seed, record)
+    return record
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Worker processes
+# ----------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes for the seeds to be shared out to; None for a single job. They end with the block, however it ends.
+
+    They are started afresh (not forked: a fork of a process whose threads have run can hang).
+    """
+    if jobs == 1:
+        yield None
+        return
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+    try:
+        yield pool
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_worker() -> None:
+    """Let a worker die silently on Ctrl-C, and die when its parent is gone, however that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _measure_in_worker(
+    path: Path, settings: dict[str, Any], seed: int, records: Records, function: str
+) -> tuple[int, Record]:
+    experiment = _loaded.get(path) or _loaded.setdefault(path, experiment_of(lesson_at(path)))
+    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return seed, _measure_one(experiment, type(experiment.config)(**tuples), seed, records, function)
+
+
+_loaded: dict[Path, Experiment] = {}
+
+
+def _no_bar(quiet: bool) -> bool | None:
+    """Whether to hide the progress bar; None leaves it to tqdm, which hides it where the output is no terminal."""
+    if quiet or Rank().number:
+        return True
+    return False if in_notebook() else None
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook, whose arguments are the notebook's and whose output is no terminal."""
+    return "ipykernel" in sys.modules

@@ -1,0 +1,42 @@
+"""Chapter 1, from machine learning to deep learning: softmax, losses, the linear classifier, and how it is trained."""
+
+from dlnotes.linear.classifier import LogisticClassifier, train_classifier
+from dlnotes.linear.losses import cross_entropy, one_hot
+from dlnotes.linear.optimizers import (
+    SGD,
+    AdaGrad,
+    GradientDescent,
+    Link,
+    Slot,
+    adagrad_scaling,
+    average_momentum,
+    clip_by_global_norm,
+    l2,
+    momentum,
+)
+from dlnotes.linear.preparation import split, standardize
+from dlnotes.linear.schedules import exponential_decay, inverse_time_decay
+from dlnotes.linear.softmax import log_softmax, softmax
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "GradientDescent",
+    "Link",
+    "LogisticClassifier",
+    "Slot",
+    "adagrad_scaling",
+    "average_momentum",
+    "clip_by_global_norm",
+    "cross_entropy",
+    "exponential_decay",
+    "inverse_time_decay",
+    "l2",
+    "log_softmax",
+    "momentum",
+    "one_hot",
+    "softmax",
+    "split",
+    "standardize",
+    "train_classifier",
+]

@@ -1,0 +1,88 @@
+"""How far probabilities are from the labels: cross-entropy and one-hot labels."""
+
+import torch
+from torch import Tensor
+
+from dlnotes.linear.softmax import log_softmax
+
+__all__ = ["cross_entropy", "one_hot"]
+
+
+def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Each label as a vector that is one at the label's place and zero elsewhere.
+
+    Args:
+        labels: integers from 0 to K - 1.
+        classes: K, 1 or more.
+        dtype: of the result; PyTorch's default floating point where not given.
+
+    Shape:
+        labels (*); returns (*, K).
+
+    Raises:
+        TypeError: the labels are not integers.
+        ValueError: a label lies outside 0 to K - 1.
+
+    Example:
+        >>> one_hot(torch.tensor([2, 0]), 3)
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
+    """
+    _check_labels(labels, classes)
+    zeros = torch.zeros(*labels.shape, classes, dtype=dtype, device=labels.device)
+    return zeros.scatter_(-1, labels.long().unsqueeze(-1), 1)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean over examples of the cross-entropy between labels and the softmax of the scores, in nats.
+
+        loss = (1/N) Σₙ D(S(yₙ), Lₙ)        D(S, L) = - Σᵢ Lᵢ log Sᵢ
+
+    It measures how far S is from L, but is no distance: it is not symmetric, and D(L, L) is the entropy of L, which is
+    zero only for certain labels. Its gradient with respect to the scores is (S - L) / N. Scores that are all
+    equal give ln K: the value to see at the first step of training.
+
+    Args:
+        logits: scores. Not probabilities: the softmax is taken here, by its stable logarithm.
+        targets: class numbers from 0 to K - 1, or labels as probabilities (one-hot or soft).
+
+    Shape:
+        logits (N, K); targets (N) of integers, or (N, K) of the scores' dtype; returns a scalar.
+
+    Raises:
+        TypeError: the scores are not floating point, or the targets neither integers nor of the scores' dtype.
+        ValueError: the shapes do not fit, there is no example, or a class number lies outside 0 to K - 1.
+
+    Example:
+        >>> cross_entropy(torch.zeros(4, 10), torch.tensor([0, 3, 9, 9]))
+        tensor(2.3026)
+        >>> cross_entropy(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
+        tensor(1.1269)
+
+    Source: Thomas M. Cover and Joy A. Thomas, "Elements of Information Theory", 2006.
+    """
+    if logits.ndim != 2 or not len(logits):
+        raise ValueError(f"logits must have the shape (N, K) with N of 1 or more, not {tuple(logits.shape)}")
+    count, classes = logits.shape
+    log_probabilities = log_softmax(logits)
+    if targets.shape == (count,):
+        _check_labels(targets, classes)
+        return -log_probabilities.gather(1, targets.long().unsqueeze(1)).mean()
+    if targets.shape != logits.shape:
+        raise ValueError(
+            f"targets must have the shape ({count},) for class numbers or ({count}, {classes}) for probabilities, "
+            f"to fit logits of shape ({count}, {classes}), not {tuple(targets.shape)}"
+        )
+    if targets.dtype != logits.dtype:
+        raise TypeError(f"targets given as probabilities must be {logits.dtype} as the logits, not {targets.dtype}")
+    # A label of exactly 0 counts nothing, also where the class has no probability at all (0 · -inf is nan).
+    return -(targets * log_probabilities).where(targets != 0, 0).sum(1).mean()
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, not {labels.dtype}")
+    if labels.numel():
+        low, high = (int(end) for end in labels.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(f"labels must be from 0 to {classes - 1}, but they go from {low} to {high}")

@@ -1,0 +1,371 @@
+"""Update rules as chains of gradient transforms.
+
+A link takes the gradients (or what the link before made of them) and gives back what to go against:
+
+    clip_by_global_norm   g ← g · c / max(‖g‖, c)      ‖g‖ over all parameters together
+    l2                    g ← g + λ w
+    momentum              M ← β M + g;            g ← M           a discounted sum of the past gradients
+    average_momentum      M ← β M + (1 - β) g;    g ← M           their running average
+    adagrad_scaling       G ← G + g²;             g ← g / (√G + ε)
+
+and the end of each chain is w ← w - α g. `SGD` and `AdaGrad` are the familiar names of two such chains.
+
+Each link is its settings and one small function over lists of tensors. The settings live in the optimizer's
+``param_groups`` under PyTorch's names, and what a link remembers in the optimizer's ``state``. So parameter groups,
+``state_dict`` and all schedulers of ``torch.optim.lr_scheduler`` work as with any optimizer of PyTorch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "GradientDescent",
+    "Link",
+    "Slot",
+    "adagrad_scaling",
+    "average_momentum",
+    "clip_by_global_norm",
+    "l2",
+    "momentum",
+]
+
+
+class Slot(NamedTuple):
+    """A parameter as a link sees it: the tensor, what is remembered of it, and the settings of its group."""
+
+    parameter: Tensor
+    memory: dict[str, Any]
+    settings: dict[str, Any]
+
+
+class Link(NamedTuple):
+    """One gradient transform of a chain. To write your own, give its settings and a function.
+
+    Attributes:
+        settings: the hyper-parameters with their values, by the name that they have in ``param_groups``.
+        update: takes the list of gradients and the list of slots, and returns the list of transformed gradients.
+            It must not write to a gradient that it was given, since that may be the parameter's own ``.grad``.
+            It is a function of a module, not a lambda, so that the optimizer can be copied and pickled.
+    """
+
+    settings: Mapping[str, float]
+    update: Callable[[list[Tensor], list[Slot]], list[Tensor]]
+
+
+class GradientDescent(torch.optim.Optimizer):
+    """Descend along gradients that a chain of links has transformed: w ← w - α · links(g).
+
+    A parameter without a gradient is skipped; ``.grad`` is never written to. Each link sees the parameters of all
+    groups at once, so that a norm spans them all.
+
+    Args:
+        parameters: tensors, or dictionaries for groups with settings of their own, as for any PyTorch optimizer.
+        links: the chain, in the order in which it is applied.
+        lr: the learning rate α, 0 or larger.
+
+    Raises:
+        ValueError: a setting out of its range, or two links with a setting of the same name.
+        RuntimeError: when stepping, a sparse gradient in a chain that has links (they need every entry).
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        >>> optimizer = GradientDescent([w], clip_by_global_norm(1.0), l2(0.1), momentum(0.9), lr=0.5)
+        >>> w.grad = torch.tensor([3.0, 4.0])          # the norm is 5: clipped to [0.6, 0.8]
+        >>> optimizer.step()                           # [0.6, 0.8] + 0.1 · [1, -2] = [0.7, 0.6]
+        >>> w.detach()
+        tensor([ 0.6500, -2.3000])
+
+    Source: Matteo Hessel et al., "Optax: composable gradient transformation and optimisation, in JAX", 2020.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], *links: Link, lr: float) -> None:
+        settings: dict[str, Any] = {"lr": lr}
+        for link in links:
+            twice = settings.keys() & link.settings.keys()
+            if twice:
+                raise ValueError(f"two links of the chain have a setting named {', '.join(sorted(twice))}")
+            settings.update(link.settings)
+        self.links = links
+        super().__init__(parameters, settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # PyTorch's own keeps three attributes by name; without the links a copy could not step.
+        return {**super().__getstate__(), "links": self.links}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters; the settings that it does not give are the optimizer's."""
+        for name, value in {**self.defaults, **param_group}.items():
+            if name in _RANGES:
+                _check(name, value)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one update. A closure, where given, computes the loss and the gradients; its loss is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        slots = self._slots()
+        gradients = [slot.parameter.grad for slot in slots if slot.parameter.grad is not None]
+        for link in self.links:
+            gradients = link.update(gradients, slots)
+        for slot, gradient in zip(slots, gradients, strict=True):
+            slot.parameter.add_(gradient, alpha=-slot.settings["lr"])
+        return loss
+
+    def _slots(self) -> list[Slot]:
+        slots = []
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if self.links and parameter.grad.is_sparse:
+                    raise RuntimeError(
+                        f"the gradient of a parameter of shape {tuple(parameter.shape)} is sparse, and the links of "
+                        "this chain need every entry: use dense gradients, or GradientDescent without links"
+                    )
+                slots.append(Slot(parameter, self.state[parameter], group))
+        return slots
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Links
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def clip_by_global_norm(max_norm: float) -> Link:
+    """Shrink the gradients where their norm is too large: g ← g · c / max(‖g‖, c).
+
+    The norm is over all parameters together, so that the direction does not change.
+
+    Args:
+        max_norm: c, the largest norm to let through, larger than 0; in the units of the gradient. ``inf`` clips
+            nothing. It is one number for the whole chain: that of the first group.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.zeros(2))
+        >>> w.grad = torch.tensor([3.0, 4.0])
+        >>> GradientDescent([w], clip_by_global_norm(2.5), lr=1.0).step()
+        >>> w.detach()
+        tensor([-1.5000, -2.0000])
+
+    Source: Razvan Pascanu, Tomas Mikolov and Yoshua Bengio, "On the difficulty of training recurrent neural
+    networks", 2013.
+    """
+    return Link({"max_norm": max_norm}, _clip)
+
+
+def _clip(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
+    if not slots or slots[0].settings["max_norm"] == float("inf"):
+        return gradients
+    limit = slots[0].settings["max_norm"]
+    home = gradients[0].device
+    norm = torch.stack([gradient.norm().to(home) for gradient in gradients]).norm()
+    factor = limit / norm.clamp(min=limit)
+    return [gradient * factor.to(gradient.device) for gradient in gradients]
+
+
+def l2(weight_decay: float) -> Link:
+    """Add the gradient of the penalty λ‖w‖²/2 to that of the loss: g ← g + λ w.
+
+    For plain descent this shrinks the weights by the factor 1 - αλ each step. In a chain with `adagrad_scaling`
+    behind it the two are not the same. Biases are left out by giving them a group with ``weight_decay`` 0.
+
+    Args:
+        weight_decay: λ, 0 or larger.
+
+    Source: Anders Krogh and John A. Hertz, "A simple weight decay can improve generalization", 1992.
+    """
+    return Link({"weight_decay": weight_decay}, _add_penalty)
+
+
+def _add_penalty(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
+    return [
+        gradient.add(slot.parameter, alpha=slot.settings["weight_decay"]) if slot.settings["weight_decay"] else gradient
+        for gradient, slot in zip(gradients, slots, strict=True)
+    ]
+
+
+def momentum(momentum: float = 0.9) -> Link:
+    """Go along a discounted sum of the past gradients: M ← β M + g, from M = 0.
+
+    On a constant gradient M grows to g / (1 - β): with 0.9 the steps become ten times as long.
+
+    Args:
+        momentum: β, from 0 to below 1; 0 is plain descent, and remembers nothing.
+
+    Source: Boris T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+    """
+    return Link({"momentum": momentum}, _sum_up)
+
+
+def average_momentum(momentum: float = 0.9) -> Link:
+    """Go along a running average of the past gradients: M ← β M + (1 - β) g, from M = 0.
+
+    The same steps as `momentum` at 1 / (1 - β) of its learning rate. Not PyTorch's ``dampening``, which takes the first
+    gradient whole.
+
+    Args:
+        momentum: β, from 0 to below 1; 0 is plain descent.
+    """
+    return Link({"momentum": momentum}, _average)
+
+
+def _sum_up(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
+    return [
+        _velocity(slot).mul_(slot.settings["momentum"]).add_(gradient) if slot.settings["momentum"] else gradient
+        for gradient, slot in zip(gradients, slots, strict=True)
+    ]
+
+
+def _average(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
+    return [
+        _velocity(slot).lerp_(gradient, 1 - slot.settings["momentum"]) if slot.settings["momentum"] else gradient
+        for gradient, slot in zip(gradients, slots, strict=True)
+    ]
+
+
+def _velocity(slot: Slot) -> Tensor:
+    if "momentum_buffer" not in slot.memory:
+        slot.memory["momentum_buffer"] = torch.zeros_like(slot.parameter)
+    return slot.memory["momentum_buffer"]
+
+
+def adagrad_scaling(initial_accumulator_value: float = 0.0, eps: float = 1e-10) -> Link:
+    """Divide each gradient by the root of the sum of its squares so far: G ← G + g², g ← g / (√G + ε).
+
+    Each coordinate gets a learning rate of its own, which never grows: α / (√G + ε).
+
+    Args:
+        initial_accumulator_value: what G starts at, 0 or larger.
+        eps: ε, 0 or larger: keeps the first division finite.
+
+    Source: John Duchi, Elad Hazan and Yoram Singer, "Adaptive subgradient methods for online learning and stochastic
+    optimization", 2011.
+    """
+    settings = {"initial_accumulator_value": initial_accumulator_value, "eps": eps}
+    return Link(settings, _divide_by_root_of_sum)
+
+
+def _divide_by_root_of_sum(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
+    return [
+        gradient / _sum_of_squares(slot).addcmul_(gradient, gradient).sqrt().add_(slot.settings["eps"])
+        for gradient, slot in zip(gradients, slots, strict=True)
+    ]
+
+
+def _sum_of_squares(slot: Slot) -> Tensor:
+    if "sum" not in slot.memory:
+        slot.memory["sum"] = torch.full_like(slot.parameter, slot.settings["initial_accumulator_value"])
+    return slot.memory["sum"]
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# The familiar names
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def SGD(
+    parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    max_norm: float = float("inf"),
+) -> GradientDescent:
+    """Stochastic gradient descent: clip, add L2, sum up with momentum, go against it.
+
+    Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.SGD``.
+
+    Args:
+        parameters: tensors, or dictionaries for groups with settings of their own.
+        lr: the learning rate, 0 or larger.
+        momentum: what is kept of the past gradients' sum, from 0 to below 1.
+        weight_decay: the strength of the L2 penalty, 0 or larger.
+        max_norm: the largest norm of all gradients together; ``inf`` does not clip.
+
+    Raises:
+        ValueError: a setting out of its range.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> optimizer = SGD([w], lr=0.1, momentum=0.9)
+        >>> for _ in range(2):
+        ...     w.grad = torch.tensor([1.0])
+        ...     optimizer.step()                  # first by 0.1, then by 0.1 · 1.9
+        >>> w.detach()
+        tensor([0.7100])
+
+    Source: Herbert Robbins and Sutton Monro, "A stochastic approximation method", 1951.
+    """
+    # The parameter hides the link of the same name.
+    sum_up = Link({"momentum": momentum}, _sum_up)
+    return GradientDescent(parameters, clip_by_global_norm(max_norm), l2(weight_decay), sum_up, lr=lr)
+
+
+def AdaGrad(
+    parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    max_norm: float = float("inf"),
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+) -> GradientDescent:
+    """Gradient descent in which each coordinate's rate is divided by the root of its squared gradients so far.
+
+    Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.Adagrad``. It decays its rates
+    by itself, and cannot stop: on a long run the steps may become too short to arrive. It keeps no past direction:
+    where the gradient is zero, nothing moves.
+
+    Args:
+        parameters: tensors, or dictionaries for groups with settings of their own.
+        lr: the learning rate, 0 or larger; the size of each coordinate's first step.
+        weight_decay: the strength of the L2 penalty, 0 or larger; it is divided too.
+        max_norm: the largest norm of all gradients together; ``inf`` does not clip.
+        initial_accumulator_value: what the sum of squares starts at, 0 or larger.
+        eps: added to the root, 0 or larger.
+
+    Raises:
+        ValueError: a setting out of its range.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([0.0, 0.0]))
+        >>> optimizer = AdaGrad([w], lr=1.0)
+        >>> w.grad = torch.tensor([0.001, 1000.0])     # the scale of a coordinate does not matter
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([-1.0000, -1.0000])
+
+    Source: John Duchi, Elad Hazan and Yoram Singer, "Adaptive subgradient methods for online learning and stochastic
+    optimization", 2011.
+    """
+    scaling = adagrad_scaling(initial_accumulator_value, eps)
+    return GradientDescent(parameters, clip_by_global_norm(max_norm), l2(weight_decay), scaling, lr=lr)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Ranges
+# ----------------------------------------------------------------------------------------------------------------
+
+_NOT_NEGATIVE = ("0 or larger and finite", lambda value: 0 <= value < float("inf"))
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "lr": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "initial_accumulator_value": _NOT_NEGATIVE,
+    "eps": _NOT_NEGATIVE,
+    "momentum": ("from 0 to below 1", lambda value: 0 <= value < 1),
+    "max_norm": ("larger than 0", lambda value: value > 0),
+}
+
+
+def _check(name: str, value: float) -> None:
+    expected, holds = _RANGES[name]
+    if not holds(value):
+        raise ValueError(f"{name} must be {expected}, not {value}")

@@ -1,0 +1,11 @@
+"""``python -m lessons``: list the lessons, run them, and make the table of verdicts."""
+
+import sys
+
+from dlnotes.lesson import command_line
+
+# What shows best, in three minutes, what these lessons are about; the order is the order of the tour.
+TOUR = ("temperature", "logistic_regression", "momentum")
+
+if __name__ == "__main__":
+    sys.exit(command_line(sys.argv[1:], tour=TOUR))
