@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = ["DataError", "Examples", "MissingDataError", "Parts"]
@@ -23,7 +24,6 @@ class Examples(NamedTuple):
         - targets: ``(N,)``, int64, the class from 0 to 9.
 
     Example:
-        >>> import torch
         >>> inputs, targets = Examples(torch.zeros(5, 1, 28, 28), torch.arange(5))
         >>> inputs.shape, targets.tolist()
         (torch.Size([5, 1, 28, 28]), [0, 1, 2, 3, 4])
@@ -32,6 +32,10 @@ class Examples(NamedTuple):
     inputs: Tensor
     targets: Tensor
 
+    def to(self, device: torch.device | str) -> "Examples":
+        """The same examples on a device."""
+        return Examples(self.inputs.to(device), self.targets.to(device))
+
 
 class Parts(NamedTuple):
     """A data set in three parts without a common example: learn from one, choose by the next, judge on the last."""
@@ -39,6 +43,10 @@ class Parts(NamedTuple):
     train: Examples
     validation: Examples
     test: Examples
+
+    def to(self, device: torch.device | str) -> "Parts":
+        """The same parts on a device."""
+        return Parts(*(part.to(device) for part in self))
 
 
 def check_count(name: str, count: int) -> int:

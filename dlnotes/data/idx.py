@@ -38,7 +38,7 @@ class Checksum(NamedTuple):
 class Content(NamedTuple):
     """The unpacked bytes of a file, and the SHA-256 that was computed from them."""
 
-    bytes: bytes
+    unpacked: bytes
     sha256: str
 
     @classmethod
@@ -74,12 +74,12 @@ def verify(content: Content, path: Path, known: Collection[Checksum]) -> Content
 
 def images(content: Content) -> NDArray[np.uint8]:
     """``(N, 28, 28)``, uint8: the pictures in the bytes of a file that was checked. Not to be written to."""
-    return np.frombuffer(content.bytes, np.uint8, offset=16).reshape(-1, _SIDE, _SIDE)
+    return np.frombuffer(content.unpacked, np.uint8, offset=16).reshape(-1, _SIDE, _SIDE)
 
 
 def labels(content: Content) -> NDArray[np.uint8]:
     """``(N,)``, uint8: the labels in the bytes of a file that was checked. Not to be written to."""
-    return np.frombuffer(content.bytes, np.uint8, offset=8)
+    return np.frombuffer(content.unpacked, np.uint8, offset=8)
 
 
 def pack(array: NDArray[np.uint8]) -> bytes:
@@ -126,13 +126,13 @@ def unpack(packed: bytes, path: Path, limit: int) -> bytes:
 
 def _damage(path: Path, content: Content, known: Collection[Checksum]) -> str:
     """What is wrong with a file whose checksum is not known: its size, its header, its labels, or a byte somewhere."""
-    found = len(content.bytes)
+    found = len(content.unpacked)
     sizes = sorted({checksum.size for checksum in known})
     if found not in sizes:
-        hint = _page(content.bytes) or ("it is empty" if not found else _header(path, content.bytes))
+        hint = _page(content.unpacked) or ("it is empty" if not found else _header(path, content.unpacked))
         expected = " or ".join(f"{size:,}" for size in sizes)
         return f"{path} is damaged: expected {expected} bytes, found {found:,}" + (f" ({hint})" if hint else "")
-    hint = _header(path, content.bytes) or _classes(path, content.bytes)
+    hint = _header(path, content.unpacked) or _classes(path, content.unpacked)
     if hint:
         return f"{path} is damaged: {hint}"
     sums = " or ".join(sorted(checksum.sha256 for checksum in known if checksum.size == found))

@@ -233,7 +233,7 @@ def _from_archive(images: ImageSet, archive: Path) -> Found:
     found = _check(images, archive.parent, files)
     with contextlib.suppress(OSError):  # without a cache that can be written to, it costs two seconds every time
         for name, content in files.items():
-            write_whole(folder / name, content.bytes)
+            write_whole(folder / name, content.unpacked)
     return found
 
 

@@ -121,13 +121,11 @@ def letters(
         "Best practices for convolutional neural networks applied to visual document analysis".
     """
     counts = {"train": train, "validation": validation, "test": test}
-    faces = split_faces(seed, unseen=unseen)
-    return Parts(
-        *(
-            _draw(check_count(part, count), getattr(faces, part), stream(seed, f"letters/{part}"), distortion)
-            for part, count in counts.items()
-        )
-    )
+    for part, count in counts.items():
+        check_count(part, count)
+    faces = split_faces(seed, unseen=unseen)._asdict()
+    drawn = (_draw(counts[part], faces[part], stream(seed, f"letters/{part}"), distortion) for part in counts)
+    return Parts(*drawn)
 
 
 def split_faces(seed: int, *, unseen: Literal["face", "family"] = "face") -> Faces:

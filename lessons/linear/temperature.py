@@ -1,0 +1,251 @@
+"""
+Scores, probabilities and temperature
+=====================================
+
+**The question.** Softmax turns scores into probabilities. How much do the probabilities depend on the *size* of the
+scores?
+
+**What the notes say.** Exponentiate the scores and divide by the sum (1.02). Multiply all scores by ten and the
+probabilities get close to 0 or 1 (1.03); divide them by ten and they get close to uniform (1.04). The distance between
+the probabilities and a label is their cross-entropy (1.05).
+
+**What is measured.** Each seed draws 1,000 vectors of ten scores from a normal distribution. On each vector: the
+entropy and the largest probability at ten times, once and a tenth of the scores; how far softmax and cross-entropy are
+from PyTorch's; and two bounds, of which the text says where they come from. "Close to 0 or 1" is read as: the largest
+probability is above 0.99.
+
+**What would refute it.** One counter-example: these are identities and bounds, so the tolerance is rounding, and the
+smallest difference that matters is any at all. Predicted limits: ties can never be resolved by scale; a gap between
+the two largest scores below ln(99) / 10 = 0.46 is too small for ten times the scores to reach 0.99; scores that range
+over hundreds stay far from uniform when divided by ten; and the "distance" is none, since it is not symmetric.
+
+**Time.** Seconds: nothing is trained.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+from dlnotes import lesson
+from dlnotes.evidence import claim, difference, identity, limit
+from dlnotes.linear import cross_entropy, one_hot, softmax
+from dlnotes.randomness import streams
+
+# %%
+# Settings
+# --------
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    vectors: int = 1_000  # score vectors that a seed draws
+    classes: int = 10  # scores in a vector
+    close: float = 0.99  # a probability above this counts as close to 1
+
+
+QUICK = Config(vectors=100)
+SEEDS = range(12)
+SPREADS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # standard deviations of the scores, for the figure
+
+# %%
+# One seed
+# --------
+# With a gap *g* between the two largest of K scores, the largest probability p lies between two bounds, because each of
+# the other K - 1 exponentials is at most exp(-g) times the largest, and one of them is exactly that:
+#
+#     1 / (1 + (K - 1) exp(-g))  ≤  p  ≤  1 / (1 + exp(-g))
+#
+# So p > 0.99 is certain for g > ln(99 (K - 1)) and impossible for g < ln(99): at ten times the scores, for a gap
+# above 0.679 and below 0.460. In the other direction the divergence from uniform is at most range² / 8
+# (Hoeffding, 1963): an eighth of a hundredth of the squared range, after a division by ten.
+
+
+def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+    chance = streams(seed, "scores", "labels")
+    scores = torch.randn(config.vectors, config.classes, generator=chance["scores"], dtype=torch.float64)
+    labels = torch.randint(config.classes, (config.vectors,), generator=chance["labels"])
+    soft = softmax(torch.randn(config.vectors, config.classes, generator=chance["labels"], dtype=torch.float64))
+    sharp, plain, flat = softmax(10 * scores), softmax(scores), softmax(scores / 10)
+
+    top = scores.topk(2).values
+    gap = top[:, 0] - top[:, 1]
+    odds = config.close / (1 - config.close)
+    sure = gap > math.log(odds * (config.classes - 1)) / 10
+    hopeless = gap < math.log(odds) / 10
+    tied = scores.scatter(1, scores.topk(2).indices, scores.amax(1, keepdim=True).expand(-1, 2))
+    wide = scores * 200 / (scores.amax(1) - scores.amin(1)).unsqueeze(1)  # the same scores over a range of 200
+
+    return {
+        # 1.02: the definition
+        "softmax: far from PyTorch's": largest(softmax(scores) - torch.softmax(scores, 1)),
+        "softmax: far from a sum of 1": largest(plain.sum(1) - 1),
+        "softmax: moved by adding a constant": largest(softmax(scores + 1_000) - plain),
+        # 1.03: ten times the scores
+        "×10: entropy gained": largest((entropy(sharp) - entropy(plain)).clamp(min=0)),
+        "×10: shortfall below 0.99 where the gap is clear": largest((config.close - sharp.amax(1)[sure]).clamp(min=0)),
+        "×10: share of vectors above 0.99": (sharp.amax(1) > config.close).double().mean().item(),
+        "×10: largest probability where the gap is small": sharp.amax(1)[hopeless].amax().item(),
+        "×10: largest probability of tied scores": softmax(10 * tied).amax().item(),
+        # 1.04: a tenth of the scores
+        "÷10: entropy lost": largest((entropy(plain) - entropy(flat)).clamp(min=0)),
+        "÷10: divergence above the bound": largest((divergence(flat) - bound(scores / 10)).clamp(min=0)),
+        "÷10: largest probability": flat.amax().item(),
+        "÷10: mean largest probability over a range of 200": softmax(wide / 10).amax(1).mean().item(),
+        # 1.05: cross-entropy
+        "cross-entropy: far from PyTorch's": abs(
+            cross_entropy(scores, labels).item() - torch.nn.functional.cross_entropy(scores, labels).item()
+        ),
+        "cross-entropy: gradient far from S - L": largest(
+            gradient(scores, labels) - (plain - one_hot(labels, config.classes))
+        ),
+        "cross-entropy: below the label's entropy": largest((entropy(soft) - cross(plain, soft)).clamp(min=0)),
+        "cross-entropy: asymmetry": (cross(plain, soft) - cross(soft, plain)).abs().mean().item(),
+        # for the figure: the share of vectors with a probability above 0.99, as the scores' spread grows
+        "curve ×10": [share_close(10 * spread * scores, config.close) for spread in SPREADS],
+        "curve ×1": [share_close(spread * scores, config.close) for spread in SPREADS],
+        "curve ÷10": [share_close(spread * scores / 10, config.close) for spread in SPREADS],
+    }
+
+
+def largest(errors: Tensor) -> float:
+    return errors.abs().amax().item() if errors.numel() else 0.0
+
+
+def cross(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy D(S, L) of each row, in nats."""
+    return -(labels * probabilities.log()).sum(1)
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(1)
+
+
+def divergence(probabilities: Tensor) -> Tensor:
+    """The divergence from the uniform distribution of each row, in nats."""
+    return math.log(probabilities.shape[1]) - entropy(probabilities)
+
+
+def bound(scores: Tensor) -> Tensor:
+    return (scores.amax(1) - scores.amin(1)) ** 2 / 8
+
+
+def gradient(scores: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of each row's cross-entropy with respect to its scores."""
+    scores = scores.clone().requires_grad_()
+    (cross_entropy(scores, labels) * len(scores)).backward()
+    return scores.grad if scores.grad is not None else scores
+
+
+def share_close(scores: Tensor, close: float) -> float:
+    return (softmax(scores).amax(1) > close).double().mean().item()
+
+
+# %%
+# What settles it
+# ---------------
+# Rounding explains errors of 1e-12 in double precision. A limit is shown where its number stays on the predicted side.
+
+
+def findings(trials):
+    exact = 1e-12
+    setting = "10 scores from a normal distribution"
+    return [
+        claim("1.02", "softmax equals PyTorch's", identity(trials["softmax: far from PyTorch's"], tolerance=exact)),
+        claim("1.02", "the probabilities sum to 1", identity(trials["softmax: far from a sum of 1"], tolerance=exact)),
+        claim(
+            "1.02",
+            "adding 1,000 to all scores changes nothing",
+            identity(trials["softmax: moved by adding a constant"], tolerance=exact),
+        ),
+        claim(
+            "1.03",
+            f"ten times the scores never gives more entropy ({setting})",
+            identity(trials["×10: entropy gained"], tolerance=exact),
+        ),
+        claim(
+            "1.03",
+            "ten times the scores gives a probability above 0.99 wherever the two largest differ by 0.68 or more",
+            identity(trials["×10: shortfall below 0.99 where the gap is clear"], tolerance=0.0),
+        ),
+        limit(
+            "1.03",
+            "where the two largest scores differ by less than 0.46, ten times the scores stay below 0.99",
+            difference(trials.config.close - trials["×10: largest probability where the gap is small"], margin=0.0),
+        ),
+        limit(
+            "1.03",
+            "two equal largest scores stay at one half or less, whatever the scale",
+            identity((trials["×10: largest probability of tied scores"] - 0.5).clip(min=0), tolerance=exact),
+        ),
+        claim(
+            "1.04",
+            f"a tenth of the scores never gives less entropy ({setting})",
+            identity(trials["÷10: entropy lost"], tolerance=exact),
+        ),
+        claim(
+            "1.04",
+            "a tenth of the scores is within (range / 10)² / 8 nats of uniform",
+            identity(trials["÷10: divergence above the bound"], tolerance=exact),
+        ),
+        limit(
+            "1.04",
+            "scores over a range of 200 stay far from uniform after the division: the mean largest probability is "
+            "above 0.5",
+            difference(trials["÷10: mean largest probability over a range of 200"] - 0.5, margin=0.0),
+        ),
+        claim(
+            "1.05",
+            "cross-entropy equals PyTorch's",
+            identity(trials["cross-entropy: far from PyTorch's"], tolerance=exact),
+        ),
+        claim(
+            "1.05",
+            "its gradient with respect to the scores is S - L",
+            identity(trials["cross-entropy: gradient far from S - L"], tolerance=exact),
+        ),
+        claim(
+            "1.05",
+            "it is never below the entropy of the label, its value where S = L",
+            identity(trials["cross-entropy: below the label's entropy"], tolerance=exact),
+        ),
+        limit(
+            "1.05",
+            "as a distance it fails: exchanging probabilities and labels changes it by more than 0.1 nats on average",
+            difference(trials["cross-entropy: asymmetry"], margin=0.1),
+        ),
+    ]
+
+
+# %%
+# What to look at
+# ---------------
+# The factor ten is nothing special: what counts is the spread of the scores after it. All three curves are one curve,
+# moved sideways.
+
+
+def figure(trials):
+    drawing, axes = plt.subplots(figsize=(7, 4))
+    for name, marker, words in (("×10", "o", "ten times"), ("×1", "s", "as drawn"), ("÷10", "^", "a tenth")):
+        curves = trials[f"curve {name}"]
+        axes.plot(SPREADS, curves.T, color="0.85", linewidth=0.8, zorder=1)
+        axes.plot(SPREADS, curves.mean(0), marker=marker, label=f"scores {words}")
+    axes.axvline(1, color="0.4", linestyle=":", label="the spread that is judged")
+    axes.set_xscale("log")
+    axes.set_title(f"How often one class of ten gets a probability above {trials.config.close}")
+    axes.set_xlabel("standard deviation of the scores before scaling")
+    axes.set_ylabel("share of score vectors")
+    axes.legend()
+    return drawing
+
+
+# %%
+# Run it
+# ------
+
+if __name__ == "__main__":
+    lesson.main("temperature")

@@ -1,0 +1,91 @@
+"""Data sets by name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dlnotes import data
+from dlnotes.data import catalogue, fonts, images
+from dlnotes.data.examples import DataError, MissingDataError
+
+
+@pytest.fixture(autouse=True)
+def empty_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLNOTES_DATA", str(tmp_path))
+
+
+def test_every_name_is_a_function_of_the_package():
+    assert data.names() == ("letters", "fashion_mnist", "mnist", "not_mnist")
+    assert all(callable(getattr(data, name)) for name in data.names())
+
+
+def test_a_name_gives_what_its_function_gives():
+    ours, theirs = (
+        data.load("letters", 4, train=30, validation=20, test=10),
+        data.letters(4, train=30, validation=20, test=10),
+    )
+    assert all(
+        one.inputs.equal(other.inputs) and one.targets.equal(other.targets)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def test_what_is_not_given_is_left_to_the_function(monkeypatch):
+    calls = []
+    monkeypatch.setitem(catalogue._READ, "mnist", lambda seed, **counts: calls.append((seed, counts)))
+    data.load("mnist", 3, train=7)
+    data.load("mnist", 3)
+    assert calls == [(3, {"train": 7}), (3, {})]
+
+
+@pytest.mark.parametrize("ask", [lambda name: data.load(name, 0), data.describe, data.fingerprint, data.download])
+def test_an_unknown_name_is_refused_with_the_known_ones(ask):
+    with pytest.raises(ValueError, match=r"'cifar'; known are letters, fashion_mnist, mnist, not_mnist"):
+        ask("cifar")
+
+
+@pytest.mark.parametrize("ask", [lambda name: data.load(name, 0), data.describe, data.fingerprint])
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist", "not_mnist"])
+def test_a_missing_set_says_so_whatever_is_asked(ask, name):
+    with pytest.raises(MissingDataError, match="is not there"):
+        ask(name)
+
+
+def test_a_missing_set_is_a_data_error():
+    assert issubclass(MissingDataError, DataError)
+
+
+def test_letters_need_no_download():
+    assert data.download("letters") == data.describe("letters")
+    assert f"{len(fonts.masters().faces)} faces" in data.describe("letters")
+
+
+def test_the_fingerprint_of_letters_changes_with_a_pixel_and_with_matplotlib(monkeypatch):
+    before = data.fingerprint("letters")
+    known = fonts.masters()
+    changed = known._replace(pictures=known.pictures.clone())
+    changed.pictures[0, 0, 28, 28] ^= 1
+    monkeypatch.setattr(catalogue, "masters", lambda: changed)
+    assert data.fingerprint("letters") != before
+    monkeypatch.setattr(catalogue, "masters", lambda: known)
+    assert data.fingerprint("letters") == before
+    monkeypatch.setattr(catalogue, "version", lambda: "Matplotlib 9")
+    assert data.fingerprint("letters") != before
+
+
+def test_the_fingerprint_of_files_changes_with_the_copy_and_with_a_byte(monkeypatch, tmp_path):
+    def found(name, **files):
+        contents = {file: data.idx.Content.of(content) for file, content in files.items()}
+        monkeypatch.setattr(images, "find", lambda known: images.Found(data.known.Copy(name, {}), tmp_path, contents))
+        return data.fingerprint("mnist")
+
+    first = found("as published", a=b"1", b=b"2")
+    assert first == found("as published", b=b"2", a=b"1")
+    assert first.startswith("mnist: as published")
+    assert len({first, found("another", a=b"1", b=b"2"), found("as published", a=b"1", b=b"3")}) == 3
+
+
+def test_importing_the_package_imports_nothing_slow():
+    program = "import sys, dlnotes.data; print([m for m in ('matplotlib', 'torchvision', 'PIL', 'scipy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
