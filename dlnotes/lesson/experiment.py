@@ -65,6 +65,7 @@ class Experiment:
     figure: Callable[[Trials], Any]
     tune: Callable[[Any, int], Measured] | None
     tuning_seeds: range
+    data: Sequence[str] | None  # the data sets that the settings were chosen for; None: any
 
 
 def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experiment:
@@ -88,6 +89,7 @@ def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experimen
         module.figure,
         getattr(module, "tune", None),
         getattr(module, "TUNING_SEEDS", range(0)),
+        getattr(module, "DATA", None),
     )
 
 

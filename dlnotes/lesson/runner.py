@@ -60,7 +60,7 @@ def _plan(
             print(f"{lesson.name}: left out, since it takes no --{option}\n")
             return None
         if option == "data":
-            _check_data(value)
+            _check_data(value, experiment)
         config = replace(config, **{option: value})
     if options.set and not alone:
         raise UsageError("--set changes the settings of one lesson: name one")
@@ -68,11 +68,12 @@ def _plan(
     return experiment, override(config, options.set), seeds
 
 
-def _check_data(name: str) -> None:
+def _check_data(name: str, experiment: Experiment) -> None:
     from dlnotes import data
 
-    if name not in data.names():
-        raise UsageError(f"unknown data set {name!r}; known: {', '.join(data.names())}")
+    known = experiment.data or data.names()
+    if name not in known:
+        raise UsageError(f"the lesson {experiment.lesson.name} knows no data set {name!r}; known: {', '.join(known)}")
 
 
 def _run_one(
