@@ -93,7 +93,7 @@ def difference(one: Tensor, other: Tensor) -> float:
 
 
 def version() -> str:
-    """What the masters were drawn with; their bits depend on nothing else: ``"Matplotlib 3.11.2 (FreeType 2.14.3)"``."""
+    """What the masters were drawn with, ``"Matplotlib 3.11.2 (FreeType 2.14.3)"``: nothing else decides their bits."""
     import matplotlib
     from matplotlib import ft2font
 

@@ -199,9 +199,10 @@ def _examples(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], rows: NDArra
 
 def _files(folder: Path) -> dict[str, Path] | None:
     """The four files, each plain or packed; None unless all are there."""
-    choices = {name: (folder / name, folder / f"{name}.gz") for name in TRAIN + TEST}
-    paths = {name: path for name, both in choices.items() for path in reversed(both) if path.exists()}
-    return paths if len(paths) == len(choices) else None
+    packed = {name: folder / f"{name}.gz" for name in TRAIN + TEST}
+    plain = {name: folder / name for name in TRAIN + TEST}
+    there = {name: path for files in (packed, plain) for name, path in files.items() if path.exists()}  # plain wins
+    return there if len(there) == len(plain) else None
 
 
 def _read(images: ImageSet, name: str, path: Path) -> Content:

@@ -3,12 +3,13 @@
 A small, offline notMNIST. Learning which pixels make an A in sixteen thousand pictures is easy; knowing an A in a
 face that was held out is what the accuracy on test letters measures.
 
-**The split is by face and is redrawn for each seed.** Which faces are held out moves a linear classifier by points,
-and a fixed split would hide that: the spread over seeds has to hold it. Held out by the *face*, a test letter may
-have a relative (the bold, the slanted) among the training faces; ``unseen="family"`` holds out whole families. It was
-measured which to prefer (``data/README.md`` has the numbers): families are harder by two to three points for a linear
-classifier and one or less for networks, but their eight names allow only 28 test sets, of two to eight faces each,
-and accuracy spreads twice as far over them. Faces are therefore the default: seeds are then nearly independent.
+**The split is by face and is redrawn for each seed.** Which faces are held out moves a linear classifier by points; a
+fixed split would hide that, and the spread over seeds has to show it. With a *face* held out, its relatives (the
+bold, the slanted) may be among the training faces; ``unseen="family"`` holds out whole families. Both were measured
+(``data/README.md`` has the table): families are two points harder for a linear classifier and for networks. But eight
+families allow only 28 different test sets, of two to eight faces, where faces allow a hundred thousand; and over
+families a linear classifier's accuracy spreads twice as far. Faces are therefore the default: seeds are then nearly
+independent draws, and fewer of them tell two methods apart.
 """
 
 import math

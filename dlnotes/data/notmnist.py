@@ -6,6 +6,7 @@ for testing, the rest for training, and each file is ordered by another SHA-1 of
 the disk.
 """
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -75,17 +76,30 @@ def _place(name: str) -> str:
     return _sha1(f"order:{name}")
 
 
+class _Limited(io.RawIOBase):
+    """A stream that ends in a DataError where it is longer than the archive could be, whatever its headers say."""
+
+    def __init__(self, file: gzip.GzipFile, path: Path) -> None:
+        self._file, self._path, self._left = file, path, ARCHIVE_BYTES
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._file.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        self._left -= len(content)
+        if self._left < 0:
+            raise DataError(f"{self._path} holds too much: expected at most {ARCHIVE_BYTES:,} bytes once unpacked")
+        return content
+
+
 def _pictures(path: Path) -> dict[str, NDArray[np.uint8]]:
     """Every readable picture, ``(28, 28)``, by its name from the folder of its letter on."""
     pictures = {}
-    members = total = 0
-    with tarfile.open(path, "r|gz") as archive:  # "|" reads from front to back, and never seeks
-        for member in archive:
-            members, total = members + 1, total + member.size
-            if members > MEMBERS or member.size > MEMBER_BYTES or total > ARCHIVE_BYTES:
+    # tarfile's own "r|gz" takes half an archive for a whole one; gzip says that the other half is missing.
+    with gzip.open(path) as file, tarfile.open(fileobj=_Limited(file, path), mode="r|") as archive:
+        for place, member in enumerate(archive):
+            if place >= MEMBERS or member.size > MEMBER_BYTES:
                 raise DataError(
                     f"{path} holds too much: expected at most {MEMBERS:,} members of {MEMBER_BYTES:,} bytes, "
-                    f"found {member.name!r} of {member.size:,} bytes at place {members:,}"
+                    f"found {member.name!r} of {member.size:,} bytes at place {place:,}"
                 )
             name = "/".join(member.name.split("/")[-2:])
             if member.isfile() and name not in BROKEN:

@@ -74,9 +74,17 @@ def _guarded(run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if type(error).__name__ in {"DataError", "DivergedError"} or isinstance(error, OSError):
+        if isinstance(error, OSError | _expected()):
             return _fail(str(error), 1)
         raise
+
+
+def _expected() -> Any:
+    """The errors of the library whose message says all that a user needs. Imported late: the list needs no PyTorch."""
+    from dlnotes.data import DataError
+    from dlnotes.training import DivergedError
+
+    return DataError | DivergedError
 
 
 def _fail(message: str, code: int) -> int:
@@ -201,8 +209,9 @@ def _tune(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
 def _download(name: str) -> int:
     from dlnotes import data
 
-    data.download(name)
-    print(f"{name} is in {data.places.root()}, and each byte of it was checked")
+    if name not in data.names():
+        raise UsageError(f"unknown data set {name!r}; known: {', '.join(data.names())}")
+    print(data.download(name))
     return 0
 
 

@@ -35,8 +35,9 @@ def test_what_is_not_given_is_left_to_the_function(monkeypatch):
     calls = []
     monkeypatch.setitem(catalogue._READ, "mnist", lambda seed, **counts: calls.append((seed, counts)))
     data.load("mnist", 3, train=7)
+    data.load("mnist", 3, validation=0)
     data.load("mnist", 3)
-    assert calls == [(3, {"train": 7}), (3, {})]
+    assert calls == [(3, {"train": 7}), (3, {"validation": 0}), (3, {})]
 
 
 @pytest.mark.parametrize("ask", [lambda name: data.load(name, 0), data.describe, data.fingerprint, data.download])
@@ -87,5 +88,6 @@ def test_the_fingerprint_of_files_changes_with_the_copy_and_with_a_byte(monkeypa
 
 
 def test_importing_the_package_imports_nothing_slow():
-    program = "import sys, dlnotes.data; print([m for m in ('matplotlib', 'torchvision', 'PIL', 'scipy') if m in sys.modules])"
+    slow = ("matplotlib", "torchvision", "PIL", "scipy")
+    program = f"import sys, dlnotes.data; print([name for name in {slow} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"

@@ -26,6 +26,8 @@ def folder(tmp_path):
     def fill(*names):
         for name in names:
             source, target = name if isinstance(name, tuple) else (name, name)
+            if name == "LastResortHE-Regular" and not (FONTS / f"{name}.ttf").exists():
+                continue  # Matplotlib has it since 3.11
             shutil.copy(FONTS / f"{source}.ttf", tmp_path / f"{target}.ttf")
         return tmp_path
 
@@ -72,10 +74,12 @@ def test_only_text_faces_are_used(folder):
 
 def test_a_face_that_draws_a_blank_is_left_out(folder, monkeypatch):
     drawn = fonts._ink
-    blank = lambda font, letter, size: drawn(font, letter, size)[
-        : 0 if letter == "J" and font.family_name == "cmr10" else None
-    ]
-    monkeypatch.setattr(fonts, "_ink", blank)
+
+    def without_j(font, letter, size):
+        ink = drawn(font, letter, size)
+        return ink[:0] if letter == "J" and font.family_name == "cmr10" else ink
+
+    monkeypatch.setattr(fonts, "_ink", without_j)
     assert fonts.draw_masters(folder("cmr10", "cmtt10")).faces == ("cmtt10",)
 
 

@@ -227,8 +227,8 @@ def torchvision(monkeypatch, put):
         calls.append(root)
         if not offers:
             raise OSError("no route to host")
-        folder = put(files={})
-        put(files={name: content for name, content in offers.items() if not (folder / name).exists()})
+        folder = put(root, files={})
+        put(root, files={name: content for name, content in offers.items() if not (folder / name).exists()})
 
     package, datasets = types.ModuleType("torchvision"), types.ModuleType("torchvision.datasets")
     package.datasets, datasets.FashionMNIST = datasets, FashionMNIST
@@ -247,6 +247,11 @@ def test_a_missing_set_is_downloaded_and_checked_once(torchvision):
     assert images.fashion_mnist(0, validation=5, download=True)
     assert images.fashion_mnist(0, validation=5, download=True)
     assert len(torchvision.calls) == 1
+
+
+def test_a_download_goes_where_it_is_asked_to_go(torchvision, tmp_path):
+    assert images.fashion_mnist(0, validation=5, root=tmp_path / "elsewhere", download=True)
+    assert not (tmp_path / "root").exists()
 
 
 def test_a_damaged_file_is_replaced_by_a_download(put, torchvision):

@@ -148,9 +148,14 @@ def test_another_process_with_another_hash_seed_draws_the_same_bits():
     assert other.stdout.strip() == here, other.stderr
 
 
+@pytest.fixture(scope="module")
+def many():
+    return letters(2, train=1300, validation=0, test=0)
+
+
 @pytest.mark.parametrize("count", [1, 499, 500, 501, 1200])
-def test_the_first_letters_are_the_same_however_many_are_asked_for(count):
-    few_of_them, many = letters(2, train=count, validation=5, test=5), letters(2, train=1500, validation=5, test=5)
+def test_the_first_letters_are_the_same_however_many_are_asked_for(many, count):
+    few_of_them = letters(2, train=count, validation=0, test=0)
     assert few_of_them.train.inputs.equal(many.train.inputs[:count])
     assert few_of_them.train.targets.equal(many.train.targets[:count])
 
@@ -179,55 +184,51 @@ def test_no_global_random_number_is_drawn():
     assert torch.get_rng_state().equal(before)
 
 
-# What each distortion does: no more than the stated amount, and nearly all of it. What the bounds leave to spare is
-# the resolution: a stroke is a pixel or two wide.
+# What each distortion does. The amounts are uniform: 96 % of them lie within 96 % of the largest. Of 500 letters that
+# share is off by 1 % or so, and a stroke of a pixel or two blurs what is measured by as much again.
 
 
-def test_shift_moves_the_centre_by_up_to_its_fraction_of_the_side():
+def reaches(amounts, largest):
+    low, high = torch.quantile(amounts, torch.tensor([0.02, 0.98], dtype=torch.float64)).tolist()
+    return low == pytest.approx(-largest, rel=0.15) and high == pytest.approx(largest, rel=0.15)
+
+
+def test_shift_moves_the_centre_by_its_fraction_of_the_side():
     bent, straight = only(shift=0.05)
     for moved, still in zip(moments(bent)[1], moments(straight)[1], strict=True):
-        step = moved - still
-        assert step.abs().max() < 1.25 * 0.05 * 28
-        assert step.max() > 0.9 * 0.05 * 28
-        assert step.min() < -0.9 * 0.05 * 28
+        assert reaches(moved - still, 0.05 * 28)
 
 
-def test_scale_changes_width_and_height_each_by_up_to_its_fraction():
+def test_scale_changes_width_and_height_each_by_its_fraction():
     bent, straight = only(scale=0.12)
     (_, _, (xx, _, yy)), (_, _, (xx0, _, yy0)) = moments(bent), moments(straight)
     wide = few().test.targets != "ABCDEFGHIJ".index("I")  # an I is as wide as its blur
-    for ratio in ((xx / xx0).sqrt()[wide], (yy / yy0).sqrt()):
-        assert 0.84 < ratio.min() < 0.90
-        assert 1.10 < ratio.max() < 1.15
-    assert (xx / xx0 - yy / yy0).abs().max() > 0.2, "width and height change separately"
+    width, height = (xx / xx0).sqrt()[wide], (yy / yy0).sqrt()[wide]
+    assert reaches(width - 1, 0.12)
+    assert reaches(height - 1, 0.12)
+    assert abs(torch.corrcoef(torch.stack([width, height]))[0, 1]) < 0.25, "they change separately"
 
 
-def test_shear_moves_the_top_against_the_bottom():
+def test_shear_moves_the_top_against_the_bottom_by_its_fraction_of_the_height():
     bent, straight = only(shear=0.12)
     (_, _, (_, xy, yy)), (_, _, (_, xy0, yy0)) = moments(bent), moments(straight)
-    lean = xy / yy - xy0 / yy0
-    assert lean.abs().max() < 0.13
-    assert lean.max() > 0.11
-    assert lean.min() < -0.11
+    assert reaches(xy / yy - xy0 / yy0, 0.12)
 
 
-def test_rotation_turns_by_up_to_its_degrees():
+def test_rotation_turns_by_its_degrees():
     bent, straight = only(rotation=8.0)
     (_, _, (xx, xy, yy)), (_, _, (xx0, xy0, yy0)) = moments(bent), moments(straight)
     angle = (torch.atan2(2 * xy, xx - yy) - torch.atan2(2 * xy0, xx0 - yy0)) / 2
     angle = torch.remainder(angle + math.pi / 2, math.pi) - math.pi / 2
-    long = (((xx0 - yy0) ** 2 + 4 * xy0**2).sqrt() / (xx0 + yy0)) > 0.4  # the angle of a round letter means little
-    degrees = torch.rad2deg(angle[long])
-    assert degrees.abs().max() < 9.2
-    assert degrees.max() > 7
-    assert degrees.min() < -7
+    long = ((xx0 - yy0) ** 2 + 4 * xy0**2).sqrt() / (xx0 + yy0) > 0.4  # the angle of a round letter means little
+    assert reaches(torch.rad2deg(angle[long]), 8.0)
 
 
 def test_elastic_bends_without_moving_the_letter_away():
     bent, straight = only(elastic=0.05)
     assert (bent - straight).abs().mean() > 0.02
     for moved, still in zip(moments(bent)[1], moments(straight)[1], strict=True):
-        assert (moved - still).abs().max() < 1.5 * 0.05 * 28
+        assert (moved - still).abs().quantile(0.98) < 0.05 * 28
         assert (moved - still).mean().abs() < 0.15
 
 

@@ -1,0 +1,36 @@
+"""What every test shares: the seed, one thread, and no draws behind its back."""
+
+import os
+
+import hypothesis
+import pytest
+import torch
+
+# The same examples in every run; HYPOTHESIS_PROFILE=deep draws more, "mutants" stops at the first that fails.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
+hypothesis.settings.register_profile("deep", derandomize=True, deadline=None, max_examples=5_000)
+hypothesis.settings.register_profile(
+    "mutants", hypothesis.settings.get_profile("ci"), phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "global_generator: the test draws from torch's global generator, and may")
+
+
+def pytest_generate_tests(metafunc):
+    """A test that asks for `seed` runs once for each of DLNOTES_TEST_SEED: "7", "0-19", or "all" for 0-99."""
+    if "seed" in metafunc.fixturenames:
+        first, _, last = os.environ.get("DLNOTES_TEST_SEED", "0").replace("all", "0-99").partition("-")
+        metafunc.parametrize("seed", range(int(first), int(last or first) + 1))
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_no_hidden_draws(request):
+    torch.set_num_threads(1)
+    before = torch.get_rng_state()
+    yield
+    if not torch.equal(before, torch.get_rng_state()) and not request.node.get_closest_marker("global_generator"):
+        torch.set_rng_state(before)
+        pytest.fail("the test, or what it tests, drew from torch's global generator: pass a generator")

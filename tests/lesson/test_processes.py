@@ -1,0 +1,86 @@
+"""The runner in processes of its own: interrupted, killed, shared out to ranks, and without PyTorch."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+TOY = Path(__file__).parent / "toy.py"
+
+
+@pytest.fixture
+def surroundings(tmp_path):
+    """An environment with a cache of its own, and in which the toy waits at seed 2 until it is ended."""
+    shutil.copy(TOY, tmp_path)
+    mine = {"DLNOTES_CACHE": str(tmp_path / "cache"), "TOY_WAITS_AT": "2", "TOY_WAITS": str(tmp_path / "waiting")}
+    return {**os.environ, **mine}
+
+
+def start(folder: Path, environment: dict, *words: str) -> subprocess.Popen:
+    """Start the toy and come back when it waits at seed 2."""
+    command = [sys.executable, "toy.py", "--out", "out", *words]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not (folder / "waiting").exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.05)
+    return process
+
+
+def seeds_kept(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("cache/records/toy/*/seed-*.json"))
+
+
+def finish(folder: Path, environment: dict) -> dict:
+    """Run the toy again to its end, undisturbed."""
+    undisturbed = {**environment, "TOY_WAITS_AT": "-1"}
+    subprocess.run([sys.executable, "toy.py", "--out", "out"], cwd=folder, env=undisturbed, check=True)
+    return json.loads((folder / "out" / "toy.json").read_text(encoding="utf-8"))
+
+
+def test_ctrl_c_is_one_line_and_code_130_and_keeps_the_seeds_that_had_ended(tmp_path, surroundings):
+    process = start(tmp_path, surroundings)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.decode().count("\n") == 1
+    assert "go" in error.decode()
+    assert "Traceback" not in error.decode()
+    assert seeds_kept(tmp_path) == ["seed-0000", "seed-0001"]
+    assert not (tmp_path / "out" / "toy.json").exists()
+    assert len(finish(tmp_path, surroundings)["seeds"]) == 8
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surroundings, how):
+    process = start(tmp_path, surroundings, "--jobs", "2")
+    process.send_signal(how)  # to the parent alone, as `kill` does
+    process.communicate(timeout=60)  # returns when the last process that holds the pipes has ended
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
+    assert "seed-0000" in seeds_kept(tmp_path)
+    assert "seed-0002" not in seeds_kept(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_torchrun_shares_the_seeds_out_and_one_rank_reports(tmp_path):
+    environment = {**os.environ, "DLNOTES_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [*torchrun, "-m", "lessons", "run", "temperature", "--quick", "--out", str(tmp_path / "out")]
+    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.count("results ") == 1
+    assert len(json.loads((tmp_path / "out" / "temperature.quick.json").read_text(encoding="utf-8"))["seeds"]) == 3
+
+
+def test_the_list_and_the_help_need_the_standard_library_alone():
+    for words in ([], ["list"], ["--help"], ["run", "--help"]):
+        command = [sys.executable, "-S", "-m", "lessons", *words]  # -S: without the installed packages
+        ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        assert "momentum" in ended.stdout

@@ -1,0 +1,229 @@
+"""The runner, tried on a toy lesson: what it writes, what it keeps, and what it says when something is wrong."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlnotes.lesson import catalog, runner
+from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson.cli import _checked, _script_parser, command_line
+
+TOY = Path(__file__).parent / "toy.py"
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A copy of the toy lesson with a cache and an output folder of its own; call it with options."""
+    script = Path(shutil.copy(TOY, tmp_path / "toy.py"))
+    monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, doing=runner.run) -> Path:
+        lesson = catalog.lesson_at(script)
+        options: argparse.Namespace = _script_parser(lesson).parse_args([*words, "--out", str(tmp_path / "out")])
+        doing([lesson], _checked(options), **({"modules": {}} if doing is runner.run else {}))
+        return tmp_path / "out"
+
+    run.script = script
+    return run
+
+
+def results(folder: Path, name: str = "toy") -> dict:
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def records(toy) -> list[Path]:
+    return sorted(toy.script.parent.glob("cache/records/toy/*/seed-*.json"))
+
+
+def test_a_declared_run_writes_results_and_figure_and_judges(toy, capsys):
+    kept = results(toy())
+    assert kept["verdicts"] == {"1.99": "supported"}
+    assert list(kept["seeds"]) == [str(seed) for seed in range(8)]
+    assert kept["findings"][0]["seeds"] == [kept["seeds"][str(seed)]["gain"] for seed in range(8)]
+    assert kept["config"]["sizes"] == [1, 2]
+    assert kept["data"]["name"] == "letters"
+    assert kept["environment"]["torch"] == torch.__version__.split("+")[0]
+    printed = capsys.readouterr().out
+    assert "row 1.99: SUPPORTED" in printed
+    assert "exploratory" not in printed
+    assert (toy.script.parent / "out" / "toy.svg").read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_what_is_not_finite_is_null_in_files_and_nan_in_trials(toy):
+    assert results(toy())["seeds"]["0"]["never"] is None
+
+
+def test_a_second_run_measures_nothing_and_writes_the_same_bytes(toy, monkeypatch):
+    out = toy()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setenv("TOY_WAITS_AT", "0")  # measuring seed 0 again would hang
+    assert {path.name: path.read_bytes() for path in toy().iterdir()} == before
+
+
+def test_a_further_seed_is_all_that_a_longer_run_measures(toy):
+    toy("--seeds", "3")
+    first = {path: path.stat().st_mtime_ns for path in records(toy)}
+    toy("--seeds", "5")
+    assert len(records(toy)) == 5
+    assert all(path.stat().st_mtime_ns == when for path, when in first.items())
+
+
+def test_fresh_measures_again(toy):
+    toy("--seeds", "2")
+    first = [path.stat().st_mtime_ns for path in records(toy)]
+    toy("--seeds", "2", "--fresh")
+    assert all(path.stat().st_mtime_ns > when for path, when in zip(records(toy), first, strict=True))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"schema": 1}', b"\xff\xfe"])
+def test_a_damaged_record_is_measured_again(toy, damage):
+    kept = results(toy())
+    records(toy)[2].write_bytes(damage)
+    assert results(toy())["seeds"] == kept["seeds"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "measured_again"),
+    [
+        ("0.1 * drawn", "0.2 * drawn", True),
+        ("in no time", "in less than no time", False),  # the docstring
+        ("# of the curve", "# of the drawn curve", False),  # a comment
+        ("margin=0.5", "margin=0.6", False),  # how it is judged
+        ("What was drawn", "Drawn", False),  # how it looks
+    ],
+)
+def test_a_record_depends_on_the_code_that_measures_and_on_no_other(toy, old, new, measured_again):
+    toy("--seeds", "1")
+    source = toy.script.read_text(encoding="utf-8")
+    assert source.count(old) == 1
+    toy.script.write_text(source.replace(old, new), encoding="utf-8")
+    toy("--seeds", "1")
+    assert len(records(toy)) == (2 if measured_again else 1)
+
+
+def test_two_jobs_give_the_same_bits_as_one(toy):
+    alone = results(toy())["seeds"]
+    assert results(toy("--fresh", "--jobs", "2"))["seeds"] == alone
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--seeds", "4"), "toy.exploratory"),
+        (("--set", "shift=2"), "toy.exploratory"),
+        (("--set", "points=4", "sizes=3,4", "loud=false"), "toy.exploratory"),
+        (("--quick",), "toy.quick"),
+    ],
+)
+def test_no_other_run_can_replace_the_declared_one(toy, words, name, capsys):
+    out = toy(*words)
+    assert not (out / "toy.json").exists()
+    assert results(out, name)
+    printed = capsys.readouterr().out
+    assert "exploratory" in printed or "too few seeds" in printed
+
+
+def test_quick_gives_no_verdict(toy):
+    kept = results(toy("--quick"), "toy.quick")
+    assert len(kept["seeds"]) == 3
+    assert kept["findings"] == []
+    assert kept["verdicts"] == {}
+
+
+def test_settings_reach_the_trial_with_their_types(toy):
+    kept = results(toy("--set", "shift=2", "points=5", "--set", "sizes=7"), "toy.exploratory")
+    assert kept["config"]["shift"] == 2.0
+    assert kept["config"]["sizes"] == [7]
+    assert len(kept["seeds"]["0"]["curve"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", "shfit=2"), "unknown setting 'shfit'; known: shift (a float), points (an int)"),
+        (("--set", "points=2.5"), "the setting points must be an int, not '2.5'"),
+        (("--set", "shift=much"), "the setting shift must be a float, not 'much'"),
+        (("--set", "shift=nan"), "the setting shift must be a float, not 'nan'"),
+        (("--set", "loud=1"), "the setting loud must be true or false, not '1'"),
+        (("--set", "sizes=1,two"), "the setting sizes must be int,int,…, not '1,two'"),
+        (("--set", "points"), "--set expects name=value, not 'points'"),
+        (("--seeds", "many"), "--seeds expects a number (12), a range (4-7) or a list (0,3,9), not 'many'"),
+        (("--seeds", "7-4"), "not '7-4'"),
+        (("--seeds", "0"), "not '0'"),
+        (("--seeds", "-3"), "--seeds"),
+        (("--quick", "--seeds", "2"), "--quick has seeds of its own"),
+        (("--jobs", "0"), "expects a number of 1 or more, not '0'"),
+        (("--data", "mnits"), "no data set 'mnits'; known: letters, fashion_mnist, mnist, not_mnist"),
+        (("--device", "abacus"), "the device 'abacus' cannot be used here"),
+        (("--colour", "red"), "unrecognized arguments: --colour red"),
+    ],
+)
+def test_a_wrong_option_is_named_beside_what_is_known(toy, words, said):
+    with pytest.raises(UsageError) as caught:
+        toy(*words)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trial_that_draws_from_the_global_generator_is_refused(toy, request):
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="global generator"):
+        toy("--set", "loud=true")
+    torch.set_rng_state(state)
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(toy, tmp_path):
+    (tmp_path / "out").write_text("a file where the folder should be", encoding="utf-8")
+    with pytest.raises(OSError, match="out"):
+        toy()
+    assert not records(toy)
+
+
+def test_tuning_keeps_all_scores_and_names_the_winner_of_each_arm(toy, capsys):
+    out = toy(doing=runner.tune)
+    kept = results(out / "tuning", "toy.letters")
+    assert kept["winners"] == {"slow": "0.1", "fast": "0.2"}  # what was not finite on a seed cannot win
+    assert kept["scores"]["slow/0.2"] == [None, None, None]
+    assert kept["seeds"] == [1_000, 1_001, 1_002]
+    assert "fast: 0.2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "momentun"], 2, "unknown lesson, chapter or row 'momentun'"),
+        (["run", "5.01"], 2, "unknown lesson, chapter or row '5.01'"),
+        (["run", "4.26"], 2, "no lesson tests 4.26 yet"),
+        (["run", "text"], 2, "no lesson tests text yet"),
+        (["rum"], 2, "invalid choice: 'rum'"),
+        (["run", "temperature", "--data", "letters"], 2, "the lesson temperature takes no --data"),
+        (["run", "momentum", "--data", "mnist"], 2, "knows no data set 'mnist'; known: letters, fashion_mnist"),
+        (["run", "linear", "--set", "steps=1"], 2, "--set changes the settings of one lesson"),
+        (["tune", "temperature"], 2, "the lesson temperature has nothing to tune"),
+        (["download", "imagenet"], 2, "imagenet"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_exit_code_2(arguments, code, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    out = ["--out", str(tmp_path / "out")] if arguments[0] in ("run", "tune") else []
+    assert command_line([*arguments, *out], tour=()) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_data_set_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DLNOTES_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path))
+    words = ["run", "logistic_regression", "--data", "fashion_mnist", "--out", str(tmp_path / "out")]
+    assert command_line(words, tour=()) == 1
+    error = capsys.readouterr().err
+    assert "nowhere" in error
+    assert "download" in error
+    assert not list(tmp_path.rglob("seed-*.json"))

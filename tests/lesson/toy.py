@@ -1,0 +1,63 @@
+"""
+A toy lesson
+============
+
+It measures what a seed draws, in no time, so that the runner can be tested with it.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib import pyplot as plt
+
+from dlnotes import lesson
+from dlnotes.evidence import claim, difference
+from dlnotes.randomness import stream
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    shift: float = 1.0  # the mean of what is measured
+    points: int = 3  # of the curve
+    sizes: tuple[int, ...] = (1, 2)
+    loud: bool = False
+    data: str = "letters"
+
+
+QUICK = Config(points=2)
+SEEDS = range(8)
+TUNING_SEEDS = range(1_000, 1_003)
+
+
+def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+    if seed == int(os.environ.get("TOY_WAITS_AT", -1)):
+        Path(os.environ["TOY_WAITS"]).touch()
+        time.sleep(600)
+    if config.loud:
+        torch.rand(1)
+    drawn = torch.randn(config.points, generator=stream(seed, "noise"))
+    return {"gain": config.shift + 0.1 * drawn[0].item(), "curve": drawn.tolist(), "never": float("nan")}
+
+
+def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+    return {"slow/0.1": 3.0, "slow/0.2": float("inf"), "fast/0.1": 2.0, "fast/0.2": 1.0 + seed % 2}
+
+
+def findings(trials):
+    return [claim("1.99", "the gain is larger than one half", difference(trials["gain"], margin=0.5))]
+
+
+def figure(trials):
+    drawing, axes = plt.subplots()
+    axes.plot(trials["curve"].T)
+    axes.set_title("What was drawn")
+    return drawing
+
+
+if __name__ == "__main__":
+    lesson.main("toy")
