@@ -341,6 +341,12 @@ def verdict_of_row(findings: Iterable[Finding]) -> str:
     Raises:
         ValueError: there is no claim among the findings, or they are of several rows.
 
+    Example:
+        >>> holds = claim("1.18", "on a long valley", difference([3, 4, 3, 5, 4, 3, 4, 4], margin=1))
+        >>> fails = limit("1.18", "on a round bowl", difference([2, 2, 3, 2, 4, 2, 3, 2], margin=1))
+        >>> verdict_of_row([holds]), verdict_of_row([holds, fails])
+        ('supported', 'conditional')
+
     Source: Sture Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
     findings = list(findings)
@@ -364,6 +370,8 @@ def verdict_of_row(findings: Iterable[Finding]) -> str:
 
 def _sign_flip(d: NDArray[np.float64]) -> float:
     """The share of sign patterns for which the mean is at least the one that was found."""
+    if len(d) == 1:  # two patterns; SciPy wants two numbers or more
+        return 0.5 if d[0] > 0 else 1.0
     from scipy.stats import permutation_test
 
     # Without n_resamples=inf SciPy samples the patterns, silently, from 14 seeds on.

@@ -384,6 +384,17 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str 
     Raises:
         CheckpointError: the bytes do not fit their seal, or there is none.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = save_checkpoint(f"{folder.name}/run.pt", {"steps": 3})
+        >>> _ = path.write_bytes(path.read_bytes().replace(b"steps", b"stops"))
+        >>> load_checkpoint(path)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        dlnotes.training.CheckpointError: ...run.pt is damaged: expected SHA-256 ...
+        >>> folder.cleanup()
     """
     content = Path(path).read_bytes()
     archive, seal = content[:-_SEAL_LENGTH], content[-_SEAL_LENGTH:]

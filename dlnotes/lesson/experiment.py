@@ -122,8 +122,8 @@ def measure(function: Callable[[Any, int], Measured], config: Any, seed: int) ->
         torch.set_num_threads(threads)
     if not torch.equal(before, torch.get_rng_state()):
         raise RuntimeError(
-            "the trial drew from PyTorch's global generator: give each draw a generator of `streams(seed, …)`, and make "
-            "modules that draw their own first weights with `torch.nn.utils.skip_init`"
+            "the trial drew from PyTorch's global generator: give each draw a generator of `streams(seed, …)`, and "
+            "make modules that draw their own first weights with `torch.nn.utils.skip_init`"
         )
     if not isinstance(measured, dict) or not measured:
         raise TypeError(f"a trial must return a dictionary of measured numbers, not {type(measured).__name__}")

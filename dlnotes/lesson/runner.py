@@ -119,10 +119,7 @@ def _results(
     experiment: Experiment, config: Any, measured: Mapping[int, Record], findings: Sequence[Finding]
 ) -> dict[str, Any]:
     """What is kept of a run: nothing of the day or the machine's name, so that equal runs give equal files."""
-    from dlnotes import data
-
     lesson = experiment.lesson
-    used = getattr(config, "data", None)
     return {
         "schema": report.SCHEMA,
         "lesson": lesson.name,
@@ -130,13 +127,20 @@ def _results(
         "rows": list(lesson.rows),
         "code": checksum_of_code(lesson.path, catalog.PACKAGE),
         "config": as_dict(config),
-        "data": {"name": used, "checksum": data.fingerprint(used)} if used else None,
+        "data": _data_used(config),
         "environment": environment(getattr(config, "device", "cpu")),
         "seconds": round(math.fsum(record.seconds for record in measured.values()), 1),
         "verdicts": _verdicts(findings),
         "findings": [finding.as_dict() for finding in findings],
         "seeds": {str(seed): record.measured for seed, record in measured.items()},
     }
+
+
+def _data_used(config: Any) -> dict[str, str] | None:
+    from dlnotes import data
+
+    name = getattr(config, "data", None)
+    return {"name": name, "checksum": data.fingerprint(name)} if name else None
 
 
 def _verdicts(findings: Sequence[Finding]) -> dict[str, str]:
@@ -219,7 +223,9 @@ def tune(chosen: Sequence[Lesson], options: argparse.Namespace) -> None:
             winners = _winners(scores)
             content = {
                 "lesson": lesson.name,
-                "data": getattr(config, "data", None),
+                "config": as_dict(config),
+                "data": _data_used(config),
+                "environment": environment(getattr(config, "device", "cpu")),
                 "seeds": list(seeds),
                 "winners": winners,
                 "scores": {name: values.tolist() for name, values in scores.items()},

@@ -180,6 +180,13 @@ def l2(weight_decay: float) -> Link:
     Args:
         weight_decay: λ, 0 or larger.
 
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([2.0]))
+        >>> w.grad = torch.tensor([0.0])
+        >>> GradientDescent([w], l2(0.5), lr=0.25).step()     # 2 · (1 - 0.25 · 0.5)
+        >>> w.detach()
+        tensor([1.7500])
+
     Source: Anders Krogh and John A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
     return Link({"weight_decay": weight_decay}, _add_penalty)
@@ -200,6 +207,15 @@ def momentum(momentum: float = 0.9) -> Link:
     Args:
         momentum: β, from 0 to below 1; 0 is plain descent, and remembers nothing.
 
+    Example:
+        >>> w = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = GradientDescent([w], momentum(0.5), lr=1.0)
+        >>> for gradient in (4.0, 0.0, 0.0):                  # steps of 4, 2 and 1
+        ...     w.grad = torch.tensor([gradient])
+        ...     optimizer.step()
+        >>> w.detach()
+        tensor([-7.])
+
     Source: Boris T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
     """
     return Link({"momentum": momentum}, _sum_up)
@@ -212,7 +228,16 @@ def average_momentum(momentum: float = 0.9) -> Link:
     gradient whole.
 
     Args:
-        momentum: β, from 0 to below 1; 0 is plain descent.
+        momentum: β, from 0 to below 1; 0 is plain descent, and remembers nothing.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = GradientDescent([w], average_momentum(0.5), lr=1.0)
+        >>> for gradient in (4.0, 0.0, 0.0):                  # steps of 2, 1 and 0.5
+        ...     w.grad = torch.tensor([gradient])
+        ...     optimizer.step()
+        >>> w.detach()
+        tensor([-3.5000])
     """
     return Link({"momentum": momentum}, _average)
 
@@ -245,6 +270,15 @@ def adagrad_scaling(initial_accumulator_value: float = 0.0, eps: float = 1e-10) 
     Args:
         initial_accumulator_value: what G starts at, 0 or larger.
         eps: ε, 0 or larger: keeps the first division finite.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = GradientDescent([w], adagrad_scaling(), lr=1.0)
+        >>> for gradient in (3.0, 4.0):                       # steps of 3 / 3 and 4 / 5
+        ...     w.grad = torch.tensor([gradient])
+        ...     optimizer.step()
+        >>> w.detach()
+        tensor([-1.8000])
 
     Source: John Duchi, Elad Hazan and Yoram Singer, "Adaptive subgradient methods for online learning and stochastic
     optimization", 2011.

@@ -85,6 +85,10 @@ TUNED = {
     "κ=1000/momentum": 2.0,
     "letters/SGD": 0.5,
     "letters/momentum": 0.25,
+    "fashion_mnist/SGD": 0.125,
+    "fashion_mnist/momentum": 0.0441942,
+    "not_mnist/SGD": 0.25,
+    "not_mnist/momentum": 0.0883883,
 }
 
 # %%

@@ -1,0 +1,43 @@
+# Two commands are enough on a fresh machine, each on its own: `make run` and `make test`.
+#
+#   make JOBS=1 lessons           as many processes as you like; otherwise one a core
+#   make PYTHON=python3.13 run    the Python that .venv is made with; otherwise the newest that works
+
+JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+PY   := .venv/bin/python
+
+# Whatever environment is active outside, only .venv counts here.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help setup run test check lessons results clean
+
+# A new target is one rule that depends on `setup`; its ## comment is its line in this list.
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+# The script knows best whether there is anything to do: it compares contents, make only times.
+setup:
+	@sh setup.sh
+
+run: setup  ## take the tour: a few quick lessons, end to end
+	$(PY) -m lessons tour --jobs $(JOBS)
+
+test: check  ## everything CI runs: the checks, then all tests
+	$(PY) -m pytest
+
+check: setup  ## format, lint and types, without running anything
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+
+lessons: setup  ## every lesson at full strength; finished seeds are kept
+	$(PY) -m lessons run --jobs $(JOBS)
+
+results: setup  ## every lesson into results/, and the README's table from them
+	$(PY) -m lessons run --jobs $(JOBS) --out results
+	$(PY) -m lessons report --readme
+
+clean:  ## remove caches, builds and output/ (.venv, data/ and results/ stay)
+	rm -rf build dist output *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find dlnotes lessons tests -name __pycache__ -prune -exec rm -rf {} +

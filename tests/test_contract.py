@@ -1,0 +1,172 @@
+"""What every public name owes its user. A new name joins by a line in a table, or fails here until it has one."""
+
+import copy
+import importlib
+import inspect
+import pkgutil
+import types
+
+import pytest
+import torch
+from torch import nn
+
+import dlnotes
+from dlnotes import linear
+from dlnotes.randomness import stream
+
+FOUNDATION = ("dlnotes.data", "dlnotes.evidence", "dlnotes.files", "dlnotes.randomness", "dlnotes.training")
+CHAPTERS = ("dlnotes.linear",)
+
+# What cannot be shown in a line or two that run anywhere, or shows itself in the example of another name.
+WITHOUT_EXAMPLE = {
+    "dlnotes.data": {"cache", "describe", "download", "fashion_mnist", "mnist", "not_mnist"},
+    "dlnotes.evidence": {"limit"},
+    "dlnotes.files": {"remove_stale_parts"},
+}
+
+
+def public_names(modules):
+    return [(module, name) for module in modules for name in sorted(importlib.import_module(module).__all__)]
+
+
+def is_plain(thing) -> bool:
+    """Functions and classes that do something: no constants, no records of fields, no exceptions."""
+    if isinstance(thing, types.FunctionType):
+        return True
+    is_record = isinstance(thing, type) and (
+        issubclass(thing, (tuple, Exception)) or hasattr(thing, "__dataclass_fields__")
+    )
+    return isinstance(thing, type) and not is_record
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Names and docstrings
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_all_modules_say_what_is_public():
+    found = {info.name for info in pkgutil.walk_packages(dlnotes.__path__, "dlnotes.")}
+    for name in found:
+        module = importlib.import_module(name)
+        assert module.__doc__, name
+        assert isinstance(getattr(module, "__all__", None), list), name
+        assert all(hasattr(module, public) for public in module.__all__), name
+    assert {*FOUNDATION, *CHAPTERS} <= found
+
+
+def test_no_two_public_names_differ_only_in_case():
+    names = {name for _, name in public_names(FOUNDATION + CHAPTERS)}
+    assert len({name.lower() for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(("module", "name"), public_names(FOUNDATION + CHAPTERS))
+def test_every_public_name_is_described_with_an_example(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    if not isinstance(thing, type | types.FunctionType):
+        return
+    described = inspect.getdoc(thing)
+    assert described
+    if is_plain(thing) and name not in WITHOUT_EXAMPLE.get(module, ()):
+        assert ">>> " in described, f"{module}.{name} has no example that runs"
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Functions and modules of tensors
+# ----------------------------------------------------------------------------------------------------------------
+
+# A name of a chapter that takes tensors: how it is called, and whether a row of its result depends on its own row of
+# the input alone. What is left out here has tests of its own kind: optimizers, schedules, trainers.
+TENSOR_FUNCTIONS = {
+    "softmax": (linear.softmax, True),
+    "log_softmax": (linear.log_softmax, True),
+    "cross_entropy": (lambda x: linear.cross_entropy(x, torch.arange(len(x), device=x.device)), False),
+    "one_hot": (lambda x: linear.one_hot(x.long().abs(), 100, dtype=x.dtype), True),
+    "standardize": (lambda x: linear.standardize(x)[0], False),
+    "split": (lambda x: linear.split((x,), (2, 1), generator=stream(0, "split"))[0][0], False),
+    "LogisticClassifier": (lambda x: started(linear.LogisticClassifier(7, 5, dtype=x.dtype).to(x.device))(x), True),
+}
+WITH_TESTS_OF_THEIR_OWN = {
+    *("SGD", "AdaGrad", "GradientDescent", "Link", "Slot"),
+    *("adagrad_scaling", "average_momentum", "clip_by_global_norm", "l2", "momentum"),
+    *("exponential_decay", "inverse_time_decay", "train_classifier"),
+}
+MODULES = {"LogisticClassifier": lambda: linear.LogisticClassifier(7, 5)}
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+
+
+def started(module: nn.Module) -> nn.Module:
+    """The module with weights that are not zero."""
+    generator = stream(0, "weights")
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator).to(parameter)
+    return module
+
+
+def example(dtype=torch.float64, device="cpu"):
+    return (4 * torch.randn(6, 7, generator=stream(1, "inputs"), dtype=torch.float64)).to(dtype).to(device)
+
+
+def test_every_name_of_the_chapters_is_in_the_table():
+    named = {name for _, name in public_names(CHAPTERS)}
+    assert named == set(TENSOR_FUNCTIONS) | WITH_TESTS_OF_THEIR_OWN
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
+def test_dtype_and_device_are_kept(name, dtype, device):
+    result = TENSOR_FUNCTIONS[name][0](example(dtype, device))
+    assert result.dtype == dtype
+    assert result.device.type == device
+
+
+@pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
+def test_inputs_are_not_modified_and_the_result_is_the_same_twice(name):
+    inputs = example()
+    first = TENSOR_FUNCTIONS[name][0](inputs)
+    assert torch.equal(inputs, example())
+    assert torch.equal(first, TENSOR_FUNCTIONS[name][0](inputs))
+
+
+@pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
+def test_the_memory_layout_of_the_input_does_not_matter(name):
+    strided = example().T.contiguous().T
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(TENSOR_FUNCTIONS[name][0](strided), TENSOR_FUNCTIONS[name][0](example()))
+
+
+@pytest.mark.parametrize("name", [name for name, (_, rowwise) in TENSOR_FUNCTIONS.items() if rowwise])
+def test_an_example_does_not_depend_on_its_batch_mates(name):
+    function = TENSOR_FUNCTIONS[name][0]
+    together = function(example())
+    alone = torch.cat([function(row) for row in example().split(1)])
+    torch.testing.assert_close(together, alone)
+    assert function(example()[:0]).shape == (0, *together.shape[1:])
+
+
+@pytest.mark.parametrize("name", sorted(set(TENSOR_FUNCTIONS) - {"one_hot"}))
+def test_gradients_arrive_and_are_finite(name):
+    inputs = example().requires_grad_()
+    TENSOR_FUNCTIONS[name][0](inputs).square().sum().backward()
+    assert inputs.grad is not None
+    assert inputs.grad.isfinite().all()
+    assert inputs.grad.any()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_can_be_saved_copied_and_built_without_memory(name):
+    module = started(MODULES[name]())
+    other = MODULES[name]()
+    other.load_state_dict(module.state_dict())
+    for twin in (other, copy.deepcopy(module)):
+        assert torch.equal(twin(example(torch.float32)), module(example(torch.float32)))
+    with torch.device("meta"):
+        assert all(parameter.is_meta for parameter in MODULES[name]().parameters())
+    assert name in repr(module)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_can_be_reset_to_its_first_weights(name):
+    fresh, used = MODULES[name](), started(MODULES[name]())
+    used.reset_parameters()
+    assert all(torch.equal(one, other) for one, other in zip(fresh.parameters(), used.parameters(), strict=True))

@@ -1,0 +1,209 @@
+"""The house: which way imports flow, what a lesson looks like, and that the tables agree with what is there."""
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlnotes.lesson import catalog, report
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+LIBRARY = CHECKOUT / "dlnotes"
+LESSONS = sorted((CHECKOUT / "lessons").glob("*/*.py"))
+TUNED = sorted((CHECKOUT / "results" / "tuning").glob("*.json"))
+
+
+def imported(path: Path) -> set[str]:
+    """The dotted names that a file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def uses(path: Path, package: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for name in imported(path))
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Doors
+# ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_flow_one_way(path):
+    room = path.relative_to(LIBRARY).parts[0]
+    if room in catalog.CHAPTERS:
+        closed = [*catalog.CHAPTERS[catalog.CHAPTERS.index(room) + 1 :], "lesson"]
+    elif room == "lesson":
+        closed = catalog.CHAPTERS
+    else:
+        closed = [*catalog.CHAPTERS, "lesson"]
+    assert not [other for other in closed if uses(path, f"dlnotes.{other}")]
+    assert not uses(path, "lessons")
+    assert not uses(path, "tests")
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_imports_the_library_and_nothing_else_of_ours(path):
+    ours = {name.split(".")[0] for name in imported(path)} & {"lessons", "tests"}
+    assert not ours
+
+
+def test_importing_the_library_brings_no_plots_no_statistics_and_no_torchvision():
+    modules = "sys, torch, numpy, dlnotes.linear, dlnotes.data, dlnotes.training, dlnotes.evidence"
+    program = f"import {modules}; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"matplotlib", "scipy", "torchvision", "dlnotes.lesson"} & set(ended.stdout.split())
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# The shape of a lesson
+# ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+class TestLesson:
+    def test_opens_with_an_underlined_title_and_a_question(self, path):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        title, underline = docstring.splitlines()[:2]
+        assert set(underline) == {"="}
+        assert len(underline) >= len(title)
+        for part in ("**The question.**", "**What the notes say.**", "**What is measured.**", "**Time.**"):
+            assert part in docstring
+        assert "refute" in docstring
+
+    def test_is_made_of_cells_and_ends_with_its_own_name(self, path):
+        source = path.read_text(encoding="utf-8")
+        assert source.count("\n# %%\n") >= 5
+        assert source.endswith(f'\n\nif __name__ == "__main__":\n    lesson.main("{path.stem}")\n')
+        assert "sys.exit" not in source  # it silently ends the building of pages
+
+    def test_is_not_named_after_a_module(self, path):
+        """Beside a script of that name, Python would find the script."""
+        assert path.stem not in sys.stdlib_module_names
+        assert importlib.util.find_spec(path.stem) is None
+
+    def test_declares_its_seeds_and_tunes_on_others(self, path):
+        tree = {
+            node.targets[0].id: ast.unparse(node.value)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        assert int(re.fullmatch(r"range\((\d+)\)", tree["SEEDS"])[1]) >= 12
+        if "TUNING_SEEDS" in tree:
+            first, last = map(
+                int, re.fullmatch(r"range\((\d+), (\d+)\)", tree["TUNING_SEEDS"].replace("_", "")).groups()
+            )
+            assert 1_000 <= first < last
+
+    def test_runs_in_its_quick_form(self, path, tmp_path, monkeypatch, capsys):
+        from dlnotes.lesson.cli import command_line
+
+        monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
+        assert command_line(["run", path.stem, "--quick", "--out", str(tmp_path)], tour=()) == 0
+        assert len(json.loads((tmp_path / f"{path.stem}.quick.json").read_text(encoding="utf-8"))["seeds"]) == 3
+        assert (tmp_path / f"{path.stem}.quick.svg").stat().st_size > 10_000
+        assert "too few seeds for a verdict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["temperature"])
+def test_the_verdicts_of_a_fast_lesson_are_those_of_the_reference_run(name, tmp_path, monkeypatch):
+    from dlnotes.lesson.cli import command_line
+
+    monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
+    assert command_line(["run", name, "--out", str(tmp_path)], tour=()) == 0
+    here = report.read_results(tmp_path / f"{name}.json")
+    assert here["verdicts"] == report.read_results(catalog.results_folder() / f"{name}.json")["verdicts"]
+
+
+@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
+def test_the_settings_of_a_lesson_are_the_winners_of_its_tuning(path):
+    tuning = json.loads(path.read_text(encoding="utf-8"))
+    script = catalog.lesson_named(tuning["lesson"]).path
+    source = ast.parse(script.read_text(encoding="utf-8"))
+    tuned = next(
+        ast.literal_eval(node.value)
+        for node in source.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TUNED"
+    )
+    for arm, winner in tuning["winners"].items():
+        assert tuned[arm] == float(winner), arm
+    scores = {name: values for name, values in tuning["scores"].items() if None not in values}
+    for arm, winner in tuning["winners"].items():
+        mean = {name: sum(values) / len(values) for name, values in scores.items() if name.startswith(f"{arm}/")}
+        assert min(mean.values()) == mean[f"{arm}/{winner}"]
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Tables
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_notes_have_89_statements_in_order():
+    rows = [note.row for note in catalog.notes()]
+    sizes = {"1": 28, "2": 12, "3": 23, "4": 26}
+    assert rows == [f"{chapter}.{number:02}" for chapter, size in sizes.items() for number in range(1, size + 1)]
+    for note in catalog.notes():
+        assert note.chapter == catalog.CHAPTERS[int(note.row[0]) - 1]
+        assert note.kind in {"definition", "procedure", "rule", "empirical"}
+        assert note.tier in {"A", "B", "C"}
+
+
+@pytest.mark.parametrize(
+    "note", [note for note in catalog.notes() if note.library or note.lesson or note.tests], ids=lambda note: note.row
+)
+def test_what_a_note_points_to_is_there(note):
+    for dotted in note.library:
+        module, _, name = dotted.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), dotted
+    assert catalog.lesson_named(note.lesson).chapter == note.chapter
+    for test in note.tests:
+        path, _, name = test.partition("::")
+        assert re.search(
+            rf"^ *def {name.rpartition('::')[2]}\(", (CHECKOUT / path).read_text(encoding="utf-8"), re.MULTILINE
+        ), test
+
+
+def test_each_lesson_tests_a_row_and_has_results_that_judge_each_of_its_rows():
+    for lesson in catalog.lessons():
+        results = report.read_results(catalog.results_folder() / f"{lesson.name}.json")
+        assert lesson.rows
+        assert results, f"no results of {lesson.name}: make results"
+        assert set(results["verdicts"]) == set(lesson.rows)
+        assert (catalog.results_folder() / f"{lesson.name}.svg").is_file()
+
+
+def test_the_readme_shows_the_verdicts_of_the_results():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert report.readme_with_table(readme, catalog.results_folder()) == readme, (
+        "make results, or `python -m lessons report --readme`"
+    )
+
+
+def test_the_python_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102 (our own README)
+
+
+def test_no_file_names_a_machine_or_an_index():
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    ).stdout
+    for name in filter(None, tracked.split("\0")):
+        text = (CHECKOUT / name).read_bytes().decode("utf-8", "replace") if (CHECKOUT / name).is_file() else ""
+        assert not re.search(r"/home/[a-z]+/|/root/", text) or name == "tests/test_house.py", (
+            name
+        )
