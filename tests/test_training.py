@@ -322,7 +322,7 @@ def test_lbfgs_gets_its_closure_and_solves_least_squares_in_a_few_steps(seed):
     targets = torch.randn(20, 1, generator=stream(seed, "targets"), dtype=torch.float64)
     model = skip_init(nn.Linear, 4, 1, bias=False, dtype=torch.float64)
     nn.init.zeros_(model.weight)
-    optimizer = torch.optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(model.parameters(), tolerance_change=1e-14, line_search_fn="strong_wolfe")
     trainer = Trainer(model, F.mse_loss, optimizer, repeat((inputs, targets)))
     before, *_, after = losses(trainer, 6)
     solution = torch.linalg.lstsq(inputs, targets).solution
@@ -330,6 +330,16 @@ def test_lbfgs_gets_its_closure_and_solves_least_squares_in_a_few_steps(seed):
     assert after < before
     assert model.weight.T.allclose(solution, atol=1e-5)
     assert trainer.steps == 6
+
+
+def test_lbfgs_that_diverges_inside_a_step_names_that_step():
+    model = Scaled()
+    batch = (torch.ones(1), torch.ones(1), torch.zeros(1))
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=3)
+    trainer = Trainer(model, lambda outputs, targets: (outputs - targets).pow(4).sum(), optimizer, repeat(batch))
+    with pytest.raises(DivergedError, match="at step 2"):
+        run(trainer, 5)
+    assert trainer.steps == 1
 
 
 def test_training_changes_the_mode_of_no_part_of_the_model():

@@ -58,6 +58,7 @@ def lesson_main(name: str) -> None:
 
 
 def _in_notebook() -> bool:
+    """Whether this runs in a notebook, whose arguments are the notebook's own."""
     return "ipykernel" in sys.modules
 
 

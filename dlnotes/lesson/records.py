@@ -55,6 +55,14 @@ class Records:
         }
         write_whole(self._path(seed), to_json(content))
 
+    def remove(self, seed: int) -> None:
+        """Forget the record of a seed, if there is one."""
+        self._path(seed).unlink(missing_ok=True)
+
+    def written(self, seed: int) -> tuple[int, int]:
+        """When the record of a seed was written, as a number to compare; no two seeds have the same."""
+        return self._path(seed).stat().st_mtime_ns, seed
+
     def _path(self, seed: int) -> Path:
         return self.folder / f"seed-{seed:04}.json"
 

@@ -87,11 +87,10 @@ def _run_one(
 ) -> list[Path]:
     lesson, rank = experiment.lesson, Rank()
     records = records_of(experiment, config, "trial")
-    missing = any(records.read(seed) is None for seed in rank.share(seeds))
     run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
-    # Among several ranks the one that completes the set reports; where nothing was missing, the first.
     measured = {seed: record for seed in seeds if (record := records.read(seed))}
-    if len(measured) < len(seeds) or (rank.number and not missing):
+    # Among several ranks, whoever wrote the last record reports: all that see the set complete agree on who that is.
+    if len(measured) < len(seeds) or max(seeds, key=records.written) not in rank.share(seeds):
         return []
 
     trials = Trials(config, {seed: record.measured for seed, record in measured.items()})

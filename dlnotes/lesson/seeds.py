@@ -78,7 +78,6 @@ def run_seeds(
     function: str = "trial",
     pool: ProcessPoolExecutor | None = None,
     fresh: bool = False,
-    quiet: bool = False,
 ) -> dict[int, Record]:
     """Measure the seeds that have no record yet, and return the records of all.
 
@@ -90,14 +89,15 @@ def run_seeds(
         function: ``trial`` or ``tune``.
         pool: processes to share the seeds out to; none runs them here.
         fresh: measure all seeds again.
-        quiet: show no progress bar.
     """
     remove_stale_parts(records.folder)
-    done = {} if fresh else {seed: record for seed in seeds if (record := records.read(seed))}
+    for seed in seeds if fresh else ():
+        records.remove(seed)
+    done = {seed: record for seed in seeds if (record := records.read(seed))}
     waiting = [seed for seed in seeds if seed not in done]
     if not waiting:
         return done
-    bar = tqdm(total=len(seeds), initial=len(done), desc=experiment.lesson.name, unit="seed", disable=_no_bar(quiet))
+    bar = tqdm(total=len(seeds), initial=len(done), desc=experiment.lesson.name, unit="seed", disable=_no_bar())
     with bar:
         for seed, record in _measure_each(experiment, config, waiting, records, function, pool):
             done[seed] = record
@@ -182,9 +182,9 @@ def _measure_in_worker(
 _loaded: dict[Path, Experiment] = {}
 
 
-def _no_bar(quiet: bool) -> bool | None:
+def _no_bar() -> bool | None:
     """Whether to hide the progress bar; None leaves it to tqdm, which hides it where the output is no terminal."""
-    if quiet or Rank().number:
+    if Rank().number:
         return True
     return False if in_notebook() else None
 
