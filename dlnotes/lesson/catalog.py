@@ -4,6 +4,7 @@ Standard library alone, so that ``python -m lessons`` can answer before PyTorch 
 """
 
 import ast
+import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,8 @@ __all__ = [
     "Lesson",
     "Note",
     "UsageError",
+    "in_notebook",
+    "lesson_at",
     "lesson_named",
     "lessons",
     "notes",
@@ -129,6 +132,11 @@ def select(wanted: list[str]) -> list[Lesson]:
             )
         chosen += [one for one in matching if one not in chosen]
     return chosen
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook, whose arguments are its own and whose output is no terminal."""
+    return "ipykernel" in sys.modules
 
 
 def results_folder() -> Path:

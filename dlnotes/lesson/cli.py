@@ -39,14 +39,14 @@ def lesson_main(name: str) -> None:
     something failed. In a notebook or on a page of the site it takes none, and leaves the figure open to be shown.
     """
     module = sys.modules["__main__"]
-    as_page = "sphinx_gallery" in sys.modules or _in_notebook()
+    as_page = "sphinx_gallery" in sys.modules or catalog.in_notebook()
     path = Path(getattr(module, "__file__", None) or catalog.lesson_named(name).path).resolve()
 
     def run() -> int:
         if path.stem != name:
             raise UsageError(f"the lesson in {path.name} calls itself {name!r}: the name must be the file's")
         lesson = catalog.lesson_at(path)
-        options = _script_parser(lesson).parse_args([] if _in_notebook() else sys.argv[1:])
+        options = _script_parser(lesson).parse_args([] if catalog.in_notebook() else sys.argv[1:])
         return _run([lesson], options, modules={name: module}, as_page=as_page)
 
     if as_page:
@@ -55,11 +55,6 @@ def lesson_main(name: str) -> None:
     code = _guarded(run)
     if code:
         sys.exit(code)
-
-
-def _in_notebook() -> bool:
-    """Whether this runs in a notebook, whose arguments are the notebook's own."""
-    return "ipykernel" in sys.modules
 
 
 def _guarded(run: Callable[[], int]) -> int:

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import platform
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +16,12 @@ from typing import Any
 from tqdm import tqdm
 
 from dlnotes.files import remove_stale_parts
-from dlnotes.lesson.catalog import PACKAGE, lesson_at, records_folder
+from dlnotes.lesson.catalog import PACKAGE, in_notebook, lesson_at, records_folder
 from dlnotes.lesson.experiment import Experiment, as_dict, experiment_of, measure
 from dlnotes.lesson.records import Record, Records
 from dlnotes.lesson.sources import checksum_of_code
 
-__all__ = ["Rank", "environment", "in_notebook", "records_of", "run_seeds", "workers"]
+__all__ = ["Rank", "environment", "records_of", "run_seeds", "workers"]
 
 
 class Rank:
@@ -187,8 +186,3 @@ def _no_bar() -> bool | None:
     if Rank().number:
         return True
     return False if in_notebook() else None
-
-
-def in_notebook() -> bool:
-    """Whether this runs in a notebook, whose arguments are the notebook's and whose output is no terminal."""
-    return "ipykernel" in sys.modules
