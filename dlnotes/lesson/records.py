@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from dlnotes.files import write_whole
 __all__ = ["Record", "Records", "to_json"]
 
 SCHEMA = 1
+
+_LIST_OF_NUMBERS = re.compile(r"\[\n[-+.\deE,\snul]*\]")
 
 
 class Record(NamedTuple):
@@ -68,8 +71,9 @@ class Records:
 
 
 def to_json(content: Any) -> str:
-    """JSON as all our files have it: two spaces, short lists on one line, null for what is not finite."""
-    return json.dumps(_null_for_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON as all our files have it: a line a name, lists of numbers on one line, null for what is not finite."""
+    text = json.dumps(_null_for_nan(content), indent=1, ensure_ascii=False, allow_nan=False)
+    return _LIST_OF_NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def _null_for_nan(value: Any) -> Any:

@@ -69,6 +69,7 @@ ARMS = {"SGD": 0.0, "momentum": 0.9}
 BOWLS = (1, 10, 1_000)  # κ: the largest curvature over the smallest
 TARGETS = {"letters": 0.3, "fashion_mnist": 0.5, "not_mnist": 0.3}  # the training loss to reach, in nats
 EASY_TARGET = 0.8  # the same at small rates
+SHOWN = range(0, 200, 4)  # the steps on a bowl that the figure shows
 
 # %%
 # The rate of each arm: the best of 23 on four seeds that no verdict sees. ``python -m lessons tune momentum`` chooses
@@ -103,13 +104,12 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         for arm, beta in ARMS.items():
             losses = on_bowl(kappa, seed, config.bowl_steps, lr=TUNED[f"κ={kappa}/{arm}"], beta=beta)
             measured[f"κ={kappa}/{arm}/steps"] = steps_until_below(losses[0] / 10_000, losses)
-            measured[f"κ={kappa}/{arm}/curve"] = [loss / losses[0] for loss in losses[:400]]
+            measured[f"κ={kappa}/{arm}/curve"] = [loss / losses[0] for loss in losses[: SHOWN[-1] + 1 : SHOWN.step]]
 
     examples = data.load(config.data, seed, train=config.train, test=0).train.to(config.device)
     for arm, beta in ARMS.items():
         losses = on_images(config, seed, examples, lr=TUNED[f"{config.data}/{arm}"], beta=beta)
         measured[f"best rates/{arm}/steps"] = steps_until_below(TARGETS[config.data], losses)
-        measured[f"best rates/{arm}/curve"] = losses
         losses = on_images(config, seed, examples, lr=config.small_rate * (1 - beta), beta=beta)
         measured[f"small rates/{arm}/steps"] = steps_until_below(EASY_TARGET, losses)
     return measured
@@ -321,8 +321,8 @@ def figure(trials):
     styles = {(10, "SGD"): "C0--", (1_000, "SGD"): "C0-", (10, "momentum"): "C1--", (1_000, "momentum"): "C1-"}
     for (kappa, arm), style in styles.items():
         curves = np.maximum(trials[f"κ={kappa}/{arm}/curve"], 1e-12)
-        left.plot(curves.T, style, linewidth=0.4, alpha=0.3)
-        left.plot(np.exp(np.log(curves).mean(0)), style, label=f"{arm}, curvatures of 1 to {kappa:,}")
+        left.plot(SHOWN, curves.T, style, linewidth=0.4, alpha=0.3)
+        left.plot(SHOWN, np.exp(np.log(curves).mean(0)), style, label=f"{arm}, curvatures of 1 to {kappa:,}")
     left.axhline(1e-4, color="0.4", linestyle=":", label="the target")
     left.set_yscale("log")
     left.set_ylim(1e-6, 2)
