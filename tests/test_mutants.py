@@ -18,6 +18,7 @@ worker is a fresh process, because torch refuses to go backward in the fork of a
 """
 
 import contextlib
+import gc
 import importlib
 import itertools
 import json
@@ -40,13 +41,14 @@ SECONDS = 60  # a test, after which one that a bug has made endless is given up
 # The tests
 # ----------------------------------------------------------------------------------------------------------------
 
-MUTANTS = {
-    f"{listed.stem}: {mutant['why']}": mutant
-    for listed in sorted((ROOT / "tests" / "mutants").glob("*.toml"))
+LISTED = sorted((ROOT / "tests" / "mutants").glob("*.toml"))
+MUTANTS = [
+    pytest.param(mutant, id=f"{listed.stem}: {mutant['why']}")
+    for listed in LISTED
     for mutant in tomllib.loads(listed.read_text("utf-8"))["mutants"]
-}
+]
 MOMENTS = itertools.count(1)
-each_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+each_mutant = pytest.mark.parametrize("mutant", MUTANTS)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,7 @@ def run(copy):
 
 
 def test_each_bug_has_words_of_its_own():
-    listed = [path.read_text("utf-8").count("[[mutants]]") for path in (ROOT / "tests" / "mutants").glob("*.toml")]
-    assert len(MUTANTS) == sum(listed) > 0
+    assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS) > 0
 
 
 @each_mutant
@@ -97,8 +98,9 @@ def test_the_text_to_change_occurs_once(mutant):
     assert mutant["old"] != mutant["new"]
 
 
-def test_the_named_tests_pass_in_the_copy_without_a_bug(run):
-    answer = run(sorted({mutant["test"] for mutant in MUTANTS.values()}))
+@pytest.mark.parametrize("listed", LISTED, ids=lambda listed: listed.stem)
+def test_the_named_tests_pass_in_the_copy_without_a_bug(listed, run):
+    answer = run(sorted({mutant["test"] for mutant in tomllib.loads(listed.read_text("utf-8"))["mutants"]}))
     assert answer["exit"] == pytest.ExitCode.OK, answer["printed"]
 
 
@@ -110,7 +112,7 @@ def test_the_bug_is_caught(mutant, copy, run):
         path.write_text(sound.replace(mutant["old"], mutant["new"]), "utf-8")
         # Python trusts a compiled file whose time and size are those of the source: no two bugs have the same time.
         os.utime(path, (0, next(MOMENTS)))
-        answer = run([mutant["test"]])
+        answer = run([mutant["test"], "-x"])
     finally:
         path.write_text(sound, "utf-8")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -137,7 +139,8 @@ class Phases:
 def run_here(tests, answer):
     """Run tests in this process and write down how it went."""
     phases = Phases()
-    status = pytest.main([*tests, "-q", "--tb=short", "-p", "no:cacheprovider"], plugins=[phases])
+    quick = ["-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
+    status = pytest.main([*tests, *quick], plugins=[phases])
     Path(answer).write_text(json.dumps({"exit": status, "failed in": sorted(phases.failed)}))
 
 
@@ -168,6 +171,7 @@ def serve():
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     run = run_in_a_fork if hasattr(os, "fork") else run_in_a_process
+    gc.freeze()  # so that collections in the forks do not copy all that is loaded
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as folder, open(Path(folder, "printed"), "w+b") as printed:
             answer = Path(folder, "answer")
@@ -177,6 +181,7 @@ def serve():
             text = printed.read().decode("utf-8", "replace")
             sys.stdout.write(json.dumps({**outcome, "printed": text}) + "\n")
             sys.stdout.flush()
+    os._exit(0)  # there is nothing to clean up, and torch takes a second for it
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from dlnotes.evidence import Finding
 from dlnotes.lesson.catalog import Lesson, UsageError
+from dlnotes.lesson.records import nan_for_null
 
-__all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from"]
+__all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from", "trials_from"]
 
 QUICK_SEEDS = range(3)
 
@@ -91,6 +92,16 @@ def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experimen
         getattr(module, "TUNING_SEEDS", range(0)),
         getattr(module, "DATA", None),
     )
+
+
+def trials_from(results: Mapping[str, Any], experiment: Experiment) -> Trials:
+    """The trials that a results file keeps, to be judged or drawn again."""
+    config = config_from(experiment.config, results["config"])
+    measured = {
+        int(seed): {name: nan_for_null(value) for name, value in numbers.items()}
+        for seed, numbers in results["seeds"].items()
+    }
+    return Trials(config, measured)
 
 
 def _import(path: Path) -> ModuleType:
@@ -194,6 +205,11 @@ def _words(kind: Any) -> str:
 def as_dict(config: Any) -> dict[str, Any]:
     """A config as plain values, in the order of its fields."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def config_from(config: Any, values: Mapping[str, Any]) -> Any:
+    """The config that `as_dict` made plain, of the type of another."""
+    return replace(config, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def seeds_from(text: str) -> range | tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dlnotes.files import write_whole
 
-__all__ = ["Record", "Records", "to_json"]
+__all__ = ["Record", "Records", "nan_for_null", "to_json"]
 
 SCHEMA = 1
 
@@ -41,11 +41,12 @@ class Records:
         """The record of a seed; None where there is none, or none that can be read."""
         try:
             content = json.loads(self._path(seed).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            if (content["schema"], content["seed"]) != (SCHEMA, seed):
+                return None
+            measured = {name: nan_for_null(value) for name, value in content["measured"].items()}
+            return Record(measured, float(content["seconds"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # missing, or not one of ours
             return None
-        if content.get("schema") != SCHEMA or content.get("key") != self._key or content.get("seed") != seed:
-            return None
-        return Record({name: _nan_for_null(value) for name, value in content["measured"].items()}, content["seconds"])
 
     def write(self, seed: int, record: Record) -> None:
         """Keep the record of a seed."""
@@ -86,7 +87,8 @@ def _null_for_nan(value: Any) -> Any:
     return value
 
 
-def _nan_for_null(value: Any) -> Any:
+def nan_for_null(value: Any) -> Any:
+    """A measured number, or a list of them, as they were before `to_json`."""
     if isinstance(value, list):
-        return [_nan_for_null(one) for one in value]
+        return [nan_for_null(one) for one in value]
     return math.nan if value is None else value

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dlnotes.files import remove_stale_parts
 from dlnotes.lesson.catalog import PACKAGE, in_notebook, lesson_at, records_folder
-from dlnotes.lesson.experiment import Experiment, as_dict, experiment_of, measure
+from dlnotes.lesson.experiment import Experiment, as_dict, config_from, experiment_of, measure
 from dlnotes.lesson.records import Record, Records
 from dlnotes.lesson.sources import checksum_of_code
 
@@ -174,8 +174,7 @@ def _measure_in_worker(
     path: Path, settings: dict[str, Any], seed: int, records: Records, function: str
 ) -> tuple[int, Record]:
     experiment = _loaded.get(path) or _loaded.setdefault(path, experiment_of(lesson_at(path)))
-    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    return seed, _measure_one(experiment, type(experiment.config)(**tuples), seed, records, function)
+    return seed, _measure_one(experiment, config_from(experiment.config, settings), seed, records, function)
 
 
 _loaded: dict[Path, Experiment] = {}

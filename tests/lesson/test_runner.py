@@ -80,10 +80,16 @@ def test_fresh_measures_again(toy):
     assert all(path.stat().st_mtime_ns > when for path, when in zip(records(toy), first, strict=True))
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"schema": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"schema": 1, "seed": 2}', b"\xff\xfe"])
 def test_a_damaged_record_is_measured_again(toy, damage):
     kept = results(toy())
     records(toy)[2].write_bytes(damage)
+    assert results(toy())["seeds"] == kept["seeds"]
+
+
+def test_a_record_of_another_seed_is_not_taken(toy):
+    kept = results(toy())
+    shutil.copy(records(toy)[2], records(toy)[3])
     assert results(toy())["seeds"] == kept["seeds"]
 
 
@@ -187,8 +193,9 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(toy, t
 def test_tuning_keeps_all_scores_and_names_the_winner_of_each_arm(toy, capsys):
     out = toy(doing=runner.tune)
     kept = results(out / "tuning", "toy.letters")
-    assert kept["winners"] == {"slow": "0.1", "fast": "0.2"}  # what was not finite on a seed cannot win
-    assert kept["scores"]["slow/0.2"] == [None, None, None]
+    assert kept["winners"] == {"slow": "0.2", "fast": "0.2"}  # what was not finite on a seed cannot win
+    assert kept["scores"]["slow/0.1"] == [None, None, None]
+    assert results(toy(doing=runner.tune) / "tuning", "toy.letters") == kept  # read back from the records
     assert kept["seeds"] == [1_000, 1_001, 1_002]
     assert "fast: 0.2" in capsys.readouterr().out
 

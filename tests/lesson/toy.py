@@ -45,7 +45,7 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
-    return {"slow/0.1": 3.0, "slow/0.2": float("inf"), "fast/0.1": 2.0, "fast/0.2": 1.0 + seed % 2}
+    return {"slow/0.1": float("inf"), "slow/0.2": 3.0, "fast/0.1": 2.0, "fast/0.2": 1.0 + seed % 2}
 
 
 def findings(trials):

@@ -1,6 +1,7 @@
 """The chain of gradient transforms, against its formulas and against torch.
 
-Most tests walk: two parameters of 3 + 4 numbers follow a random sequence of gradients, and whole paths are compared.
+Most tests walk: three parameters of 3, 4 and 3 numbers follow a random sequence of gradients, and whole paths are
+compared.
 """
 
 import copy
@@ -31,7 +32,7 @@ from dlnotes.linear import (
 from tests import reference
 
 STEPS = 30
-SHAPES = [(3,), (2, 2)]
+SHAPES = [(3,), (2, 2), (3,)]
 
 
 def tensor(*values):
@@ -63,7 +64,7 @@ def parameters_of(optimizer):
 
 
 def walk(optimizer, gradients=GRADIENTS, *, scheduler=None, before_step=None):
-    """The parameters after each step, (steps, 7)."""
+    """The parameters after each step, (steps, 10)."""
     parameters, path = parameters_of(optimizer), []
     for step in gradients:
         for parameter, gradient in zip(parameters, step, strict=True):
@@ -282,7 +283,7 @@ def test_adagrads_rate_never_grows_and_each_step_goes_against_the_present_gradie
 
 
 def test_the_scale_of_a_coordinate_does_not_matter_to_adagrad():
-    scales = [tensor(1e-3, 1.0, 1e3), tensor(1e6, 1e-2, 1.0, 7.0).view(2, 2)]
+    scales = [tensor(1e-3, 1.0, 1e3), tensor(1e6, 1e-2, 1.0, 7.0).view(2, 2), tensor(0.1, 10.0, 1e-6)]
     scaled = [[gradient * scale for gradient, scale in zip(step, scales, strict=True)] for step in GRADIENTS]
     expected = walk(AdaGrad(start(), lr=0.1, eps=0.0))
     assert_same_path(walk(AdaGrad(start(), lr=0.1, eps=0.0), scaled), expected)
@@ -367,10 +368,10 @@ def test_clipped_adagrad_is_torchs_up_to_the_millionth_that_torch_adds_to_the_no
 
 def groups(parameters):
     """Weights with settings of their own, and biases without L2."""
-    weights, biases = parameters
+    *weights, bias = parameters
     return [
-        {"params": [weights], "lr": 0.05, "momentum": 0.5, "weight_decay": 0.2},
-        {"params": [biases], "weight_decay": 0.0},
+        {"params": weights, "lr": 0.05, "momentum": 0.5, "weight_decay": 0.2},
+        {"params": [bias], "weight_decay": 0.0},
     ]
 
 
@@ -385,10 +386,10 @@ def test_a_group_that_comes_later_starts_fresh_with_the_optimizers_settings_as_i
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
     paths = []
     for kind in (SGD, torch.optim.SGD):
-        first, second = start()
+        first, *others = start()
         optimizer = kind([first], **settings)
         early = walk(optimizer, [step[:1] for step in GRADIENTS[:10]])
-        optimizer.add_param_group({"params": [second], "momentum": 0.5})
+        optimizer.add_param_group({"params": others, "momentum": 0.5})
         paths.append((early, walk(optimizer, GRADIENTS[10:])))
     assert_same_path(paths[0][0], paths[1][0])
     assert_same_path(paths[0][1], paths[1][1])
@@ -397,7 +398,7 @@ def test_a_group_that_comes_later_starts_fresh_with_the_optimizers_settings_as_i
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
 def test_missing_gradients_are_skipped_and_nothing_is_forgotten_as_in_torch(name):
     missing = [[None if (i + t) % 3 == 0 else g for i, g in enumerate(step)] for t, step in enumerate(GRADIENTS)]
-    missing[7] = [None, None]
+    missing[7] = [None, None, None]
     kind, settings = (SGD, {"lr": 0.1, "momentum": 0.9}) if name == "SGD" else (AdaGrad, {"lr": 0.1})
     theirs = walk(getattr(torch.optim, name)(start(), weight_decay=0.1, **settings), missing)
     assert_same_path(walk(kind(start(), weight_decay=0.1, **settings), missing), theirs)

@@ -121,6 +121,12 @@ def test_a_feature_that_never_changes_in_training_is_shifted_and_not_scaled(valu
     assert_close(test, torch.ones_like(test), rtol=0, atol=resolution)
 
 
+def test_a_feature_that_changes_by_rounding_alone_is_not_scaled():
+    train = torch.tensor([[0.1 + 0.2], [0.3], [0.3]], dtype=torch.float64)
+    assert train[0] != train[1]
+    assert_close(standardize(train, train + 1)[1], torch.ones_like(train), rtol=0, atol=1e-15)
+
+
 def test_a_feature_that_changes_a_little_is_scaled():
     train = torch.tensor([[1000.0], [1000.1]], dtype=torch.float32)
     assert_close(standardize(train)[0], torch.tensor([[-1.0], [1.0]]), rtol=0, atol=1e-3)

@@ -1,0 +1,25 @@
+"""Which lessons are meant."""
+
+import pytest
+
+from dlnotes.lesson import catalog
+from dlnotes.lesson.catalog import UsageError
+
+
+def test_lessons_are_chosen_by_name_chapter_or_row_and_once():
+    chosen = [lesson.name for lesson in catalog.select(["momentum", "1.18", "1.02", "linear"])]
+    assert chosen[:2] == ["momentum", "temperature"]
+    assert len(chosen) == len(set(chosen))
+    assert {"momentum", "temperature", "logistic_regression"} <= set(chosen)
+
+
+def test_all_lessons_are_meant_where_none_is_named():
+    assert catalog.select([]) == list(catalog.lessons())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("3.99", "unknown lesson, chapter or row"), ("4.26", "no lesson tests 4.26 yet")]
+)
+def test_what_is_meant_by_nothing_is_named(word, said):
+    with pytest.raises(UsageError, match=said):
+        catalog.select([word])

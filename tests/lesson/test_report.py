@@ -1,0 +1,81 @@
+"""The tables that are made from results."""
+
+import json
+
+import pytest
+
+from dlnotes.lesson import catalog, report
+from dlnotes.lesson.catalog import UsageError
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The reference run's results of one lesson, to be changed, in a folder of their own."""
+    content = json.loads((catalog.results_folder() / "temperature.json").read_text(encoding="utf-8"))
+
+    def write(**changes):
+        (tmp_path / "temperature.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")
+        return tmp_path
+
+    write.findings = content["findings"]
+    return write
+
+
+def test_the_table_has_a_line_for_each_row_with_its_verdict_and_findings(results):
+    lines = report.table_of_verdicts(results()).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 1.02", "| 1.03", "| 1.04", "| 1.05"]
+    assert "**conditional**" in lines[3]
+    assert lines[3].count("<br>") == 3
+
+
+def test_a_sentence_cannot_break_the_table(results):
+    findings = [{**results.findings[0], "statement": "a | b <script> *c*"}]
+    line = report.table_of_verdicts(results(findings=findings, verdicts={"1.02": "supported"})).splitlines()[2]
+    assert "a \\| b &lt;script> \\*c\\*" in line
+
+
+def test_results_older_than_the_code_are_marked(results):
+    assert "measured before the code was last changed" not in report.table_of_verdicts(results())
+    assert "measured before the code was last changed" in report.table_of_verdicts(results(code="0" * 64))
+    assert "measured before the code was last changed" in report.summary([results(code="0" * 64)])
+
+
+def test_the_list_shows_the_results_of_the_first_folder_that_has_them(results):
+    mine = report.summary([results(verdicts={"1.02": "inconclusive"}), catalog.results_folder()])
+    assert "1.02 inconclusive" in mine
+    assert "1.17 refuted" in mine
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 0}'])
+def test_a_damaged_results_file_is_named(tmp_path, content):
+    (tmp_path / "temperature.json").write_text(content)
+    with pytest.raises(UsageError, match=r"temperature\.json .*run the lesson again"):
+        report.table_of_verdicts(tmp_path)
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused():
+    with pytest.raises(UsageError, match="lacks the line"):
+        report.readme_with_table("# No table", catalog.results_folder())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"unit": "error", "effect": 2e-16, "seeds": [0, 2e-16], "margin": 1e-12}, "largest error 2e-16 over 2 seeds"),
+        (
+            {"unit": "ratio", "effect": 3.2, "interval": [3, 3.5], "margin": 1.1, "seeds": [3.2]},
+            "3.2 times [3, 3.5], margin 1.1",
+        ),
+        ({"effect": None}, "not judged"),
+    ],
+)
+def test_effects_are_said_in_the_words_of_their_unit(changes, words):
+    finding = {
+        "unit": "difference",
+        "interval": [0, 1],
+        "margin": 0,
+        "p": 0.001,
+        "p_against": 1,
+        "verdict": "supported",
+    }
+    assert words in report.effect_in_words({**finding, "seeds": [], **changes})
