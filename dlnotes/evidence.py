@@ -180,16 +180,18 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, *, margin: float) -> Jud
     if (above <= 0).any() or (below <= 0).any():
         raise ValueError("a ratio is judged on logarithms: all numbers must be positive")
     _check_margin(margin, least=1.0)
-    judged = difference(np.log(above) - np.log(below), margin=math.log(margin))
-    low, high = judged.interval
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is judged as such
+        judged = difference(np.log(above) - np.log(below), margin=math.log(margin))
+        effect, low, high = (float(end) for end in np.exp([judged.effect, *judged.interval]))
+        seeds = tuple((above / below).tolist())
     return Judgement(
         judged.verdict,
-        math.exp(judged.effect),
-        (math.exp(low), math.exp(high)),
+        effect,
+        (low, high),
         margin,
         judged.p,
         judged.p_against,
-        tuple((above / below).tolist()),
+        seeds,
         "ratio",
     )
 
@@ -284,7 +286,7 @@ def simulation(estimate: float, standard_error: float, *, margin: float) -> Judg
         >>> simulation(0.52, 0.005, margin=0.5).verdict
         'supported'
     """
-    if not standard_error > 0:
+    if standard_error <= 0:
         raise ValueError(f"standard_error must be larger than 0, not {standard_error}")
     _check_margin(margin, least=-math.inf)
     if not (math.isfinite(estimate) and math.isfinite(standard_error)):

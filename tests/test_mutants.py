@@ -10,13 +10,14 @@ The bugs are listed in tests/mutants/*.toml, a table for each (the keys are expl
     why = "the temperature multiplies"
 
 A bug is planted in a copy of the repository, never in the repository. It counts as caught when the named test runs and
-fails in its call phase: a file that no longer imports, a test that is not there or a fixture that breaks catch nothing.
-The same tests pass in the copy without a bug, so that it is the bug that they catch.
+fails in its call phase: a file that no longer imports, a name that is not defined, a test that is not there or a
+fixture that breaks catch nothing. The same tests pass in the copy without a bug: it is the bug that they catch.
 
 Tests run in forks of a worker that has torch loaded (this file, run as a script): a fraction of a second each. The
 worker is a fresh process, because torch refuses to go backward in the fork of a process that went backward before.
 """
 
+import ast
 import contextlib
 import gc
 import importlib
@@ -98,6 +99,11 @@ def test_the_text_to_change_occurs_once(mutant):
     assert mutant["old"] != mutant["new"]
 
 
+@each_mutant
+def test_the_bug_is_python(mutant):
+    ast.parse((ROOT / mutant["file"]).read_text("utf-8").replace(mutant["old"], mutant["new"]))
+
+
 @pytest.mark.parametrize("listed", LISTED, ids=lambda listed: listed.stem)
 def test_the_named_tests_pass_in_the_copy_without_a_bug(listed, run):
     answer = run(sorted({mutant["test"] for mutant in tomllib.loads(listed.read_text("utf-8"))["mutants"]}))
@@ -118,6 +124,7 @@ def test_the_bug_is_caught(mutant, copy, run):
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert answer["exit"] == pytest.ExitCode.TESTS_FAILED, answer["printed"]
     assert "call" in answer["failed in"], answer["printed"]
+    assert "NameError" not in answer["printed"]
 
 
 # ----------------------------------------------------------------------------------------------------------------
