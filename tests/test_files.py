@@ -82,6 +82,17 @@ def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_after_it(no
     assert seen == [("fsync", "new", "old"), ("rename", "", "new"), ("fsync", "folder", "new")]
 
 
+def test_no_file_stays_open(tmp_path):
+    def next_descriptor():
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        os.close(descriptor)
+        return descriptor
+
+    before = next_descriptor()
+    write_whole(tmp_path / "note", "kept")
+    assert next_descriptor() == before
+
+
 # Interrupted
 
 
@@ -220,6 +231,27 @@ def test_a_part_of_somebody_elses_living_process_stays(tmp_path, monkeypatch):
     part.touch()
     assert remove_stale_parts(tmp_path) == 0
     assert part.exists()
+
+
+def test_a_living_process_is_asked_and_not_disturbed(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda process, signal: sent.append((process, signal)))
+    (tmp_path / f".x.{HOST}-1.part").touch()
+    remove_stale_parts(tmp_path)
+    assert sent == [(1, 0)]
+
+
+def test_a_part_that_another_process_removes_first_is_no_error(tmp_path, monkeypatch):
+    part = tmp_path / f".x.{HOST}-1.part"
+    part.touch()
+
+    def removed_meanwhile(process, signal):
+        part.unlink()
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", removed_meanwhile)
+    remove_stale_parts(tmp_path)
+    assert not part.exists()
 
 
 def test_two_processes_that_write_one_file_have_parts_of_their_own(note):

@@ -25,6 +25,7 @@ __all__ = [
     "records_folder",
     "results_folder",
     "select",
+    "settings_of",
 ]
 
 CHAPTERS = ("linear", "deep", "conv", "text")
@@ -99,6 +100,16 @@ def lesson_at(path: Path) -> Lesson:
     rows = tuple(note.row for note in notes() if note.lesson == path.stem)
     chapter = path.parent.name if path.parent.name in CHAPTERS else CHAPTERS[0]
     return Lesson(path.stem, chapter, path, docstring.splitlines()[0], rows)
+
+
+def settings_of(lesson: Lesson) -> list[str]:
+    """The settings of a lesson as its `Config` has them: a line each, with default and comment."""
+    source = lesson.path.read_text(encoding="utf-8")
+    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Config")
+    lines = source.splitlines()
+    return [
+        lines[field.lineno - 1].strip() for one in classes for field in one.body if isinstance(field, ast.AnnAssign)
+    ]
 
 
 def lesson_named(name: str) -> Lesson:

@@ -18,7 +18,7 @@ _EPILOG = """examples:
   python -m lessons run momentum                 one lesson: a table, a figure and a verdict
   python -m lessons run linear --jobs 2          a chapter, two seeds at a time
   python -m lessons run 1.18 --quick             the lesson that tests a statement, small and without a verdict
-  python -m lessons run momentum --set steps=50  with another setting (`run momentum --help` lists them)
+  python -m lessons run momentum --help          what can be set in a lesson (--set NAME=VALUE)
 """
 
 
@@ -144,10 +144,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _script_parser(lesson: catalog.Lesson) -> argparse.ArgumentParser:
     rows = f" It tests {', '.join(lesson.rows)} of the notes." if lesson.rows else ""
-    return _Parser(prog=lesson.path.name, description=f"{lesson.title}.{rows}", parents=[_run_options()])
+    return _Parser(
+        prog=lesson.path.name,
+        description=f"{lesson.title}.{rows}",
+        epilog="\n  ".join(["settings (--set NAME=VALUE):", *catalog.settings_of(lesson)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_run_options()],
+    )
 
 
 def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
+    named = [one for one in catalog.lessons() if one.name in arguments]
+    if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments) and len(named) == 1:
+        _script_parser(named[0]).print_help()
+        return 0
     options = _parser().parse_args(arguments)
     if options.command in (None, "list"):
         print(report.summary([catalog.output_folder(), catalog.results_folder()]))

@@ -23,3 +23,10 @@ def test_all_lessons_are_meant_where_none_is_named():
 def test_what_is_meant_by_nothing_is_named(word, said):
     with pytest.raises(UsageError, match=said):
         catalog.select([word])
+
+
+def test_the_settings_of_a_lesson_are_listed_with_defaults_and_comments(capsys):
+    from dlnotes.lesson import command_line
+
+    assert command_line(["run", "momentum", "--help"], tour=()) == 0
+    assert "train: int = 4_000  # training examples" in capsys.readouterr().out

@@ -427,17 +427,6 @@ def test_schedulers_of_torch_drive_sgd_as_they_drive_torchs(name):
     assert_same_path(*paths)
 
 
-def test_one_cycle_moves_momentum_against_the_rate():
-    optimizer = SGD(start(), lr=0.1, momentum=0.9)
-    scheduler, seen = lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=STEPS), []
-    for step in GRADIENTS:
-        seen.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
-        walk(optimizer, [step], scheduler=scheduler)
-    assert max(seen)[0] == pytest.approx(0.2)
-    assert max(seen)[1] == min(beta for _, beta in seen) == pytest.approx(0.85)
-    assert seen[0][1] == pytest.approx(0.95)
-
-
 # ----------------------------------------------------------------------------------------------------------------
 # States and copies
 # ----------------------------------------------------------------------------------------------------------------
