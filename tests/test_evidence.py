@@ -336,7 +336,7 @@ def test_a_simulation_is_judged_by_its_own_standard_error(z, verdict):
 
 def test_the_margin_of_a_simulation_may_be_negative_but_not_infinite():
     assert simulation(-1, 0.1, margin=-2).verdict == "supported"
-    for wrong in (math.nan, math.inf):
+    for wrong in (math.nan, math.inf, -math.inf):
         with pytest.raises(ValueError, match="margin must be a finite number"):
             simulation(1, 0.1, margin=wrong)
 

@@ -113,7 +113,7 @@ def train_classifier(
         >>> round(losses[0], 4), losses[-1] < 0.1
         (0.6931, True)
     """
-    batches = Minibatches(examples, min(batch_size, len(examples[0])), generator)
+    batches = Minibatches(examples, min([batch_size, *map(len, examples)]), generator)
     optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     model.train()
     return [step.loss for step in islice(Trainer(model, cross_entropy, optimizer, batches), steps)]

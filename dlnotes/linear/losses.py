@@ -21,7 +21,7 @@ def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype | None = None) -
 
     Raises:
         TypeError: the labels are not integers.
-        ValueError: a label lies outside 0 to K - 1.
+        ValueError: there are no classes, or a label lies outside 0 to K - 1.
 
     Example:
         >>> one_hot(torch.tensor([2, 0]), 3)
@@ -61,8 +61,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     Source: Thomas M. Cover and Joy A. Thomas, "Elements of Information Theory", 2006.
     """
-    if logits.ndim != 2 or not len(logits):
-        raise ValueError(f"logits must have the shape (N, K) with N of 1 or more, not {tuple(logits.shape)}")
+    if logits.ndim != 2 or not logits.numel():
+        raise ValueError(f"logits must have the shape (N, K) with N and K of 1 or more, not {tuple(logits.shape)}")
     count, classes = logits.shape
     log_probabilities = log_softmax(logits)
     if targets.shape == (count,):
@@ -80,9 +80,11 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
+    if classes < 1:
+        raise ValueError(f"there must be 1 class or more, not {classes}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels must be integers, not {labels.dtype}")
     if labels.numel():
-        low, high = (int(end) for end in labels.aminmax())
+        low, high = (int(end) for end in labels.long().aminmax())
         if low < 0 or high >= classes:
             raise ValueError(f"labels must be from 0 to {classes - 1}, but they go from {low} to {high}")

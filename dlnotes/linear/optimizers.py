@@ -97,11 +97,20 @@ class GradientDescent(torch.optim.Optimizer):
         # PyTorch's own keeps three attributes by name; without the links a copy could not step.
         return {**super().__getstate__(), "links": self.links}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A state that another chain saved, or PyTorch's own optimizer, may lack a setting of this one.
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; the settings that it does not give are the optimizer's."""
         for name, value in {**self.defaults, **param_group}.items():
             if name in _RANGES:
                 _check(name, value)
+        if param_group.get("max_norm", self.defaults.get("max_norm")) != self.defaults.get("max_norm"):
+            raise ValueError("max_norm is one number for all groups, since the norm spans them: give it to the chain")
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -146,7 +155,7 @@ def clip_by_global_norm(max_norm: float) -> Link:
 
     Args:
         max_norm: c, the largest norm to let through, larger than 0; in the units of the gradient. ``inf`` clips
-            nothing. It is one number for the whole chain: that of the first group.
+            nothing. One number for all groups, since the norm spans them.
 
     Example:
         >>> w = torch.nn.Parameter(torch.zeros(2))
@@ -166,9 +175,10 @@ def _clip(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
         return gradients
     limit = slots[0].settings["max_norm"]
     home = gradients[0].device
-    norm = torch.stack([gradient.norm().to(home) for gradient in gradients]).norm()
+    norms = [gradient.norm(dtype=torch.promote_types(gradient.dtype, torch.float32)) for gradient in gradients]
+    norm = torch.stack([norm.to(home) for norm in norms]).norm()  # half precision would overflow at 65,504
     factor = limit / norm.clamp(min=limit)
-    return [gradient * factor.to(gradient.device) for gradient in gradients]
+    return [gradient * factor.to(gradient) for gradient in gradients]
 
 
 def l2(weight_decay: float) -> Link:
@@ -315,7 +325,8 @@ def SGD(
 ) -> GradientDescent:
     """Stochastic gradient descent: clip, add L2, sum up with momentum, go against it.
 
-    Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.SGD``.
+    Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.SGD``, but for the 1e-6 that
+    PyTorch adds to the norm when it clips.
 
     Args:
         parameters: tensors, or dictionaries for groups with settings of their own.
@@ -354,9 +365,9 @@ def AdaGrad(
 ) -> GradientDescent:
     """Gradient descent in which each coordinate's rate is divided by the root of its squared gradients so far.
 
-    Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.Adagrad``. It decays its rates
-    by itself, and cannot stop: on a long run the steps may become too short to arrive. It keeps no past direction:
-    where the gradient is zero, nothing moves.
+    Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.Adagrad``, but for the 1e-6
+    that PyTorch adds to the norm when it clips. It decays its rates by itself, and cannot stop: on a long run the steps
+    may become too short to arrive. It keeps no past direction: where the gradient is zero, nothing moves.
 
     Args:
         parameters: tensors, or dictionaries for groups with settings of their own.

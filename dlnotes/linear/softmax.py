@@ -1,5 +1,6 @@
 """From scores to probabilities: softmax and its logarithm, with a temperature."""
 
+import torch
 from torch import Tensor
 
 __all__ = ["log_softmax", "softmax"]
@@ -27,7 +28,6 @@ def softmax(logits: Tensor, temperature: float = 1.0, *, dim: int = -1) -> Tenso
         ValueError: the temperature is not positive and finite.
 
     Example:
-        >>> import torch
         >>> softmax(torch.tensor([3.0, 1.0, 0.2])).round(decimals=3)
         tensor([0.8360, 0.1130, 0.0510])
         >>> softmax(torch.tensor([1000.0, 1000.0]))
@@ -63,7 +63,6 @@ def log_softmax(logits: Tensor, temperature: float = 1.0, *, dim: int = -1) -> T
         ValueError: the temperature is not positive and finite.
 
     Example:
-        >>> import torch
         >>> log_softmax(torch.tensor([0.0, -200.0]))
         tensor([   0., -200.])
         >>> softmax(torch.tensor([0.0, -200.0])).log()
@@ -77,8 +76,10 @@ def _shift(logits: Tensor, temperature: float, dim: int) -> Tensor:
     """The scores in units of the temperature, with the largest at 0."""
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, not {logits.dtype}")
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be larger than 0 and finite, not {temperature}")
+    smallest = torch.finfo(logits.dtype).tiny
+    if not smallest <= temperature < float("inf"):
+        reason = f" ({logits.dtype} holds nothing below {smallest:.2g})" if 0 < temperature < 1 else ""
+        raise ValueError(f"temperature must be larger than 0 and finite, not {temperature}{reason}")
     # The shift cancels out, in the value and in the gradient: autograd need not follow it. It comes before the
     # division, so that large scores at a small temperature do not overflow either.
     shifted = logits - logits.detach().amax(dim, keepdim=True)

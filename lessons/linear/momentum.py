@@ -79,17 +79,17 @@ RATES = tuple(2.0 ** (half / 2) for half in range(-18, 5))
 TUNING_SEEDS = range(1_000, 1_004)
 TUNED = {
     "κ=1/SGD": 1.0,
-    "κ=1/momentum": 0.0220971,
+    "κ=1/momentum": 0.00390625,
     "κ=10/SGD": 1.41421,
-    "κ=10/momentum": 0.125,
+    "κ=10/momentum": 0.176777,
     "κ=1000/SGD": 1.41421,
     "κ=1000/momentum": 2.0,
-    "letters/SGD": 0.5,
+    "letters/SGD": 1.41421,
     "letters/momentum": 0.25,
-    "fashion_mnist/SGD": 0.125,
-    "fashion_mnist/momentum": 0.0441942,
-    "not_mnist/SGD": 0.25,
-    "not_mnist/momentum": 0.0883883,
+    "fashion_mnist/SGD": 0.25,
+    "fashion_mnist/momentum": 0.0883883,
+    "not_mnist/SGD": 0.353553,
+    "not_mnist/momentum": 0.125,
 }
 
 # %%

@@ -212,10 +212,10 @@ def test_labels_that_are_not_integers_are_refused(dtype):
         cross_entropy(torch.zeros(2, 2), torch.zeros(2, dtype=dtype))
 
 
-@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 0), (2, 3, 4)])
 def test_scores_that_are_not_a_batch_are_refused(shape):
     with pytest.raises(
-        ValueError, match=rf"logits must have the shape \(N, K\) with N of 1 or more, not \({shape[0]},"
+        ValueError, match=rf"logits must have the shape \(N, K\) with N and K of 1 or more, not \({shape[0]},"
     ):
         cross_entropy(torch.zeros(shape), torch.zeros(3, dtype=torch.int64))
 

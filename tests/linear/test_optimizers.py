@@ -574,12 +574,27 @@ def test_parameters_of_different_dtypes_keep_them_and_are_clipped_together(kind,
     assert (w.item(), b.item()) == pytest.approx(expected, abs=5e-3)
 
 
-def test_the_first_group_sets_the_norm_also_at_a_step_at_which_it_has_no_gradient():
+def test_a_group_with_a_norm_of_its_own_is_refused():
     w, b = point(0.0) + point(0.0)
-    optimizer = SGD([{"params": [w], "max_norm": 2.0}, {"params": [b], "max_norm": 1.0}], lr=1.0)
-    b.grad = tensor(5.0)
-    optimizer.step()
-    assert b.item() == pytest.approx(-2.0)
+    with pytest.raises(ValueError, match="max_norm is one number for all groups"):
+        SGD([{"params": [w]}, {"params": [b], "max_norm": 1.0}], lr=1.0)
+
+
+def test_a_state_without_a_setting_is_completed_from_the_chain():
+    (w,) = point(1.0)
+    theirs = torch.optim.SGD([w], lr=0.25, momentum=0.5)
+    ours = SGD([w], lr=1.0, max_norm=2.0)
+    ours.load_state_dict(theirs.state_dict())
+    w.grad = tensor(4.0)
+    ours.step()
+    assert w.item() == pytest.approx(1.0 - 0.25 * 2.0)
+
+
+def test_half_precision_gradients_are_clipped_by_a_norm_that_does_not_overflow():
+    w = torch.nn.Parameter(torch.zeros(4, dtype=torch.float16))
+    w.grad = torch.full((4,), 50_000.0, dtype=torch.float16)
+    SGD([w], lr=1.0, max_norm=2.0).step()
+    torch.testing.assert_close(w.detach(), torch.full((4,), -1.0, dtype=torch.float16))
 
 
 # ----------------------------------------------------------------------------------------------------------------

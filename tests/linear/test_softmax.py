@@ -229,3 +229,8 @@ def test_a_temperature_that_is_not_positive_and_finite_is_refused(function, temp
 def test_scores_that_are_not_floating_point_are_refused(function, dtype):
     with pytest.raises(TypeError, match=f"logits must be floating point, not {dtype}"):
         function(torch.ones(2, dtype=dtype))
+
+
+def test_a_temperature_that_the_dtype_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"torch\.float32 holds nothing below 1\.2e-38"):
+        softmax(torch.ones(3), temperature=1e-50)
