@@ -20,7 +20,7 @@ help:
 setup:
 	@sh setup.sh
 
-run: setup  ## take the tour: a few quick lessons, end to end
+run: setup  ## the tour: three lessons at full strength, in three minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
 test: check  ## everything CI runs: the checks, then all tests

@@ -79,12 +79,14 @@ class Finding:
         kind: ``claim``: the notes' statement in one setting; ``limit``: a setting in which it is predicted to fail.
         statement: what was tested, with its data and setting.
         judgement: what the numbers say.
+        of: what the effect is an effect on, in words: "accuracy above chance".
     """
 
     row: str
     kind: str
     statement: str
     judgement: Judgement
+    of: str = ""
 
     @property
     def verdict(self) -> str:
@@ -93,23 +95,24 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as one flat dictionary, for a results file. Numbers that are not finite become ``None``."""
-        flat = {"row": self.row, "kind": self.kind, "statement": self.statement, **asdict(self.judgement)}
+        words = {"row": self.row, "kind": self.kind, "statement": self.statement, "of": self.of}
+        flat = {**words, **asdict(self.judgement)}
         return {name: _finite_or_none(value) for name, value in flat.items()}
 
 
-def claim(row: str, statement: str, judgement: Judgement) -> Finding:
-    """A finding about what the notes state.
+def claim(row: str, statement: str, judgement: Judgement, *, of: str = "") -> Finding:
+    """A finding about what the notes state. ``of`` says in words what the judged number is.
 
     Example:
         >>> claim("1.18", "momentum needs fewer steps", difference([3, 4, 3, 5, 4, 3, 4, 4], margin=1)).verdict
         'supported'
     """
-    return Finding(row, "claim", statement, judgement)
+    return Finding(row, "claim", statement, judgement, of)
 
 
-def limit(row: str, statement: str, judgement: Judgement) -> Finding:
+def limit(row: str, statement: str, judgement: Judgement, *, of: str = "") -> Finding:
     """A finding about a setting in which the notes' statement is predicted to fail: supported if it does."""
-    return Finding(row, "limit", statement, judgement)
+    return Finding(row, "limit", statement, judgement, of)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -417,8 +420,9 @@ def _numbers(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _check_margin(margin: float, *, least: float) -> None:
-    if not least <= margin < math.inf:
-        raise ValueError(f"a margin must be a finite number of at least {least:g}, not {margin}")
+    if not (math.isfinite(margin) and margin >= least):
+        bound = f" of at least {least:g}" if math.isfinite(least) else ""
+        raise ValueError(f"a margin must be a finite number{bound}, not {margin}")
 
 
 def _finite_or_none(value: Any) -> Any:

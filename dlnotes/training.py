@@ -57,6 +57,7 @@ class Minibatches:
 
     Raises:
         ValueError: no tensors, no examples, first dimensions that differ, or a batch size outside 1 to N.
+        TypeError: something else than tensors, or a batch size that is not an ``int``.
 
     Example:
         >>> from itertools import islice
@@ -70,10 +71,18 @@ class Minibatches:
     def __init__(
         self, examples: Sequence[Tensor], batch_size: int, generator: Generator, *, drop_last: bool = False
     ) -> None:
+        if isinstance(examples, Tensor) or not all(isinstance(tensor, Tensor) for tensor in examples):
+            kinds = ", ".join(type(part).__name__ for part in examples[:3])
+            raise TypeError(
+                "examples must be a tuple of tensors, such as (inputs, targets) or the train part of a data set, "
+                f"not {type(examples).__name__} of {kinds}"
+            )
         self._tensors = tuple(examples)
         lengths = [len(tensor) for tensor in self._tensors]
         if not lengths or len(set(lengths)) > 1 or not lengths[0]:
             raise ValueError(f"examples must be tensors with one equal first dimension of 1 or more, got {lengths}")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+            raise TypeError(f"batch_size must be an int, not {type(batch_size).__name__} ({batch_size!r})")
         if not 1 <= batch_size <= lengths[0]:
             raise ValueError(f"batch_size must be from 1 to the {lengths[0]} examples there are, not {batch_size}")
         self._batch_size = batch_size
@@ -98,12 +107,24 @@ class Minibatches:
         self._order = order.to(self._tensors[0].device)
         self._pass, self._position = number, position
 
+    def __repr__(self) -> str:
+        return f"Minibatches({len(self._tensors[0])} examples, batch_size={self._batch_size})"
+
     def state_dict(self) -> dict[str, int]:
-        """The seed, the pass and the position in it: all that the order depends on."""
-        return {"seed": self._seed, "pass": self._pass, "position": self._position}
+        """The seed, the pass and the position in it: all that the order depends on, and the two sizes."""
+        sizes = {"examples": len(self._tensors[0]), "batch_size": self._batch_size}
+        return {"seed": self._seed, "pass": self._pass, "position": self._position, **sizes}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go to where ``state`` was taken, on the same examples and with the same batch size."""
+        """Go to where ``state`` was taken.
+
+        Raises:
+            ValueError: it was taken with another number of examples, or another batch size.
+        """
+        here = self.state_dict()
+        for size in ("examples", "batch_size"):
+            if state[size] != here[size]:
+                raise ValueError(f"the state was taken with {size}={state[size]}, and here it is {here[size]}")
         self._seed = state["seed"]
         self._go_to(state["pass"], state["position"])
 
@@ -133,23 +154,25 @@ class DivergedError(ArithmeticError):
     def __init__(self, step: int, loss: float, lr: Sequence[float], last_loss: float) -> None:
         self.step, self.loss, self.lr, self.last_loss = step, loss, list(lr), last_loss
         rates = ", ".join(f"{rate:g}" for rate in self.lr)
+        before = f"last finite loss {last_loss:g}" if math.isfinite(last_loss) else "no step before it was finite"
         super().__init__(
-            f"the loss is {loss} at step {step} (learning rate {rates}; last finite loss {last_loss:g}): "
+            f"the loss is {loss} at step {step} (learning rate {rates}; {before}): "
             "lower the learning rate first, by ten; then look for inputs that are not scaled or not finite"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # So that it survives the way back from a worker process, which takes exceptions apart.
-        return DivergedError, (self.step, self.loss, self.lr, self.last_loss)
+        return DivergedError, (self.step, self.loss, self.lr, self.last_loss), self.__dict__
 
 
 class Trainer:
     """Gradient descent as an iterator: one `next` is one step.
 
     A step is the loop that every course draws: take a batch, compute the loss, go backward, update. The trainer is
-    its own iterator, so that a second `itertools.islice` goes on where the first ended; it ends when ``batches``
-    ends. It changes neither the mode of the model nor its device: call ``model.train()`` and ``model.to(device)``
-    as in any PyTorch program.
+    its own iterator, so that a second `itertools.islice` goes on where the first ended; it ends, for good, when
+    ``batches`` ends (for passes without end over a ``DataLoader``: ``chain.from_iterable(repeat(loader))``). It
+    changes neither the mode of the model nor its device: call ``model.train()`` and ``model.to(device)`` as in any
+    PyTorch program.
 
     Args:
         model: any module, one wrapped in ``DistributedDataParallel`` included.
@@ -162,6 +185,7 @@ class Trainer:
     Raises:
         DivergedError: when iterated, on a loss that is not finite; the update is not made.
         ValueError: when iterated, on a loss that is not a scalar.
+        TypeError: when iterated, on a batch that is not a tuple of tensors.
 
     Example:
         Gradient descent on (w - 3)² with the rate 1/4 halves the distance to 3 at each step:
@@ -202,8 +226,18 @@ class Trainer:
     def __iter__(self) -> Iterator[Step]:
         return self
 
+    def __repr__(self) -> str:
+        parts = type(self.model).__name__, type(self.optimizer).__name__, repr(self._source)
+        return f"Trainer({', '.join(parts)}, after {self.steps} steps)"
+
     def __next__(self) -> Step:
-        *inputs, targets = next(self._batches)
+        batch = next(self._batches)
+        if isinstance(batch, Tensor):
+            raise TypeError(
+                "batches must give tuples (*inputs, targets), not a tensor: wrap examples in Minibatches, or in "
+                "itertools.repeat for all of them at each step"
+            )
+        *inputs, targets = batch
         losses: list[float] = []
 
         def forward_and_backward() -> Tensor:
@@ -255,8 +289,14 @@ class Trainer:
 
         Raises:
             TypeError: the batches keep no state, so that the run could not go on where it was.
-            ValueError: the state has a scheduler or generators that this trainer lacks, or the other way round.
+            ValueError: it is no state of a trainer; or it has a scheduler or generators that this trainer lacks, or
+                the other way round; or its batches had other sizes.
         """
+        missing = self.state_dict().keys() - state.keys()
+        if missing:
+            raise ValueError(
+                f"the state lacks {', '.join(sorted(missing))}: it is not one that Trainer.state_dict gave"
+            )
         if not hasattr(self._source, "load_state_dict") or state["batches"] is None:
             raise TypeError(
                 f"batches of type {type(self._source).__name__} keep no state (no state_dict and load_state_dict), "
@@ -303,10 +343,10 @@ def evaluate(model: nn.Module, examples: Sequence[Tensor], measure: Loss, *, bat
         examples: ``(*inputs, targets)``, tensors with equal first dimension N.
         measure: takes ``(outputs, targets)`` of a batch and returns its mean, as losses do; or one value an
             example, of shape (batch,).
-        batch_size: examples at a time. It bounds the memory and does not change the result.
+        batch_size: examples at a time, 1 or more. It bounds the memory and does not change the result.
 
     Raises:
-        ValueError: there are no examples.
+        ValueError: there are no examples, or a batch size below 1.
 
     Example:
         >>> evaluate(nn.Identity(), (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 5.0])), nn.functional.mse_loss)
@@ -315,6 +355,8 @@ def evaluate(model: nn.Module, examples: Sequence[Tensor], measure: Loss, *, bat
     count = len(examples[0]) if examples else 0
     if not count:
         raise ValueError("evaluate needs at least one example")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -334,14 +376,26 @@ def accuracy(model: nn.Module, examples: Sequence[Tensor], *, batch_size: int = 
     Args:
         model: gives scores of shape (N, K).
         examples: ``(*inputs, targets)`` with integer targets of shape (N,).
-        batch_size: examples at a time.
+        batch_size: examples at a time, 1 or more.
+
+    Raises:
+        ValueError: scores or targets of another shape; no examples; a batch size below 1.
 
     Example:
         >>> scores = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
         >>> round(accuracy(nn.Identity(), (scores, torch.tensor([0, 1, 1]))), 3)
         0.667
     """
-    return evaluate(model, examples, lambda scores, targets: scores.argmax(1) == targets, batch_size=batch_size)
+    return evaluate(model, examples, _is_right, batch_size=batch_size)
+
+
+def _is_right(scores: Tensor, targets: Tensor) -> Tensor:
+    if scores.ndim != 2 or targets.shape != scores.shape[:1]:
+        raise ValueError(
+            "accuracy needs scores of shape (N, K) and class numbers of shape (N,), "
+            f"not {tuple(scores.shape)} and {tuple(targets.shape)}"
+        )
+    return scores.argmax(1) == targets
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -362,6 +416,9 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> P
     The seal stands behind the archive that ``torch.save`` makes, in the same file, so that no crash can part the
     two; ``torch.load`` reads the file as well, without noticing damage.
 
+    Raises:
+        TypeError: something in the state is not plain; the message says where. Nothing is written.
+
     Example:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
@@ -370,10 +427,25 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> P
         {'steps': 3, 'w': tensor([1., 1.])}
         >>> folder.cleanup()
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a checkpoint is made of a state, not of a {type(state).__name__}: give its state_dict()")
+    _check_plain(state, "state")
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     archive = buffer.getvalue()
     return write_whole(path, archive + _SEAL + hashlib.sha256(archive).hexdigest().encode())
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _check_plain(one, f"{where}[{name!r}]")
+    elif isinstance(value, list | tuple):
+        for place, one in enumerate(value):
+            _check_plain(one, f"{where}[{place}]")
+    elif not isinstance(value, Tensor | str | bytes | int | float | None):
+        advice = ": give its state_dict()" if hasattr(value, "state_dict") else ""
+        raise TypeError(f"{where} must be plain (numbers, texts, tensors), not {type(value).__name__}{advice}")
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> dict[str, Any]:

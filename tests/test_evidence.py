@@ -374,11 +374,12 @@ def test_the_effect_of_an_identity_is_its_largest_error():
 
 
 def test_a_finding_is_one_flat_dictionary():
-    found = claim("1.18", "three is more than two", difference([3.0] * 8, margin=2)).as_dict()
+    found = claim("1.18", "three is more than two", difference([3.0] * 8, margin=2), of="steps").as_dict()
     assert found == {
         "row": "1.18",
         "kind": "claim",
         "statement": "three is more than two",
+        "of": "steps",
         "verdict": "supported",
         "effect": 3.0,
         "interval": [3.0, 3.0],

@@ -71,7 +71,7 @@ def _guarded(run: Callable[[], int]) -> int:
         return 141
     except Exception as error:
         if isinstance(error, OSError | _expected()):
-            return _fail(str(error), 1)
+            return _fail(" ".join([str(error), *getattr(error, "__notes__", [])]), 1)
         raise
 
 
@@ -158,6 +158,8 @@ def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
     if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments) and len(named) == 1:
         _script_parser(named[0]).print_help()
         return 0
+    if arguments and (arguments[0] in catalog.CHAPTERS or arguments[0] in {one.name for one in catalog.lessons()}):
+        raise UsageError(f"a lesson or chapter is run by `python -m lessons run {arguments[0]}`")
     options = _parser().parse_args(arguments)
     if options.command in (None, "list"):
         print(report.summary([catalog.output_folder(), catalog.results_folder()]))

@@ -38,6 +38,10 @@ class Trials(Mapping[str, NDArray[np.float64]]):
     def __init__(self, config: Any, measured: Mapping[int, Measured]) -> None:
         self.config, self.seeds = config, tuple(sorted(measured))
         names = measured[self.seeds[0]]
+        for seed in self.seeds:
+            if measured[seed].keys() != names.keys():
+                other = ", ".join(sorted(measured[seed].keys() ^ names.keys()))
+                raise ValueError(f"the seeds {self.seeds[0]} and {seed} measured different names: {other}")
         self._arrays = {name: np.asarray([measured[seed][name] for seed in self.seeds], float) for name in names}
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
@@ -149,7 +153,8 @@ def _plain(name: str, value: Any) -> float | list[float]:
 
 def _number(name: str, value: Any) -> float:
     if not isinstance(value, bool | int | float):
-        raise TypeError(f"{name!r} must be a number or a list of numbers, not {type(value).__name__}")
+        advice = ": use .item() or .tolist()" if hasattr(value, "item") else ""
+        raise TypeError(f"{name!r} must be a number or a list of numbers, not {type(value).__name__}{advice}")
     return float(value) if math.isfinite(value) else math.nan
 
 

@@ -44,8 +44,11 @@ def save_figure(figure: Any, path: Path) -> Path:
     """Write a figure whole or not at all, without the date.
 
     Raises:
+        TypeError: something else than a figure.
         ValueError: an axes without a title: on the site it is the figure's description for those who cannot see it.
     """
+    if not hasattr(figure, "savefig"):
+        raise TypeError(f"the figure of a lesson must be a Matplotlib figure, not {type(figure).__name__}")
     if not all(axes.get_title(loc) for axes in figure.axes for loc in ("left",) if axes.get_label() != "<colorbar>"):
         raise ValueError("each axes of a lesson's figure needs a title (`axes.set_title`)")
     buffer = io.BytesIO()

@@ -21,6 +21,7 @@ __all__ = [
 
 SCHEMA = 1
 
+_LIMITS = {"supported": "shown", "refuted": "not there", "inconclusive": "inconclusive"}
 _MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "conditional": "◐"}
 
 
@@ -35,20 +36,22 @@ def table_of_measured(trials: Mapping[str, Any]) -> str:
     for name, values in trials.items():
         if values.ndim == 1:
             rows.append([name, *(_number(float(one)) for one in (values.mean(), values.min(), values.max()))])
-    return _aligned(rows)
+    legend = "\n– : not reached, or not finite, on some seed" if any("–" in row[1:] for row in rows) else ""
+    return _aligned(rows) + legend
 
 
 def describe(results: Mapping[str, Any]) -> str:
-    """The findings and the verdict of each row, as lines."""
+    """The findings, and the verdict on each statement, as lines."""
     lines = []
     for finding in results["findings"]:
-        mark = _MARKS[finding["verdict"]]
-        lines += [
-            f"{mark} {finding['row']} {finding['kind']} {finding['verdict']}: {finding['statement']}",
-            f"    {effect_in_words(finding)}",
-        ]
-    if results["verdicts"]:
-        lines += ["", *(f"{_MARKS[v]} row {row}: {v.upper()}" for row, v in results["verdicts"].items())]
+        mark, kind = _MARKS[finding["verdict"]], finding["kind"]
+        said = f"{kind} {finding['verdict']}" if kind == "claim" else f"predicted limit {_LIMITS[finding['verdict']]}"
+        lines += [f"{mark} {finding['row']} {said}: {finding['statement']}", f"    {effect_in_words(finding)}"]
+    statements = {note.row: note.statement for note in notes()}
+    lines += ["", "The notes say:"]
+    for row, verdict in results["verdicts"].items():
+        lines.append(f"{_MARKS[verdict]} {row} {verdict.upper()}: {statements.get(row, '')}")
+    lines += ["", "[ ] 98 % interval · margin: the smallest effect that matters · limit: where a statement should fail"]
     return "\n".join(lines)
 
 
@@ -61,16 +64,16 @@ def effect_in_words(finding: Mapping[str, Any]) -> str:
         return f"largest error {effect:.2g} over {len(finding['seeds'])} seeds, tolerance {margin:g}"
     low, high = finding["interval"]
     times = " times" if finding["unit"] == "ratio" else ""
-    words = (
-        f"{_number(effect)}{times} [{_number(low)}, {_number(high)}], margin {_number(margin)}, p {finding['p']:.2g}"
-    )
+    words = f"{_of(finding)}{_number(effect)}{times} [{_number(low)}, {_number(high)}], margin {_number(margin)}"
+    words += f", p {finding['p']:.2g}"
     if finding["verdict"] == "refuted":
         words += f", p against {finding['p_against']:.2g}"
-    if finding["seeds"]:
-        words += (
-            f", {len(finding['seeds'])} seeds from {_number(min(finding['seeds']))} to {_number(max(finding['seeds']))}"
-        )
-    return words
+    seeds = finding["seeds"]
+    return f"{words}, {len(seeds)} seeds from {_number(min(seeds))} to {_number(max(seeds))}" if seeds else words
+
+
+def _of(finding: Mapping[str, Any]) -> str:
+    return f"{finding['of']}: " if finding.get("of") else ""
 
 
 def _number(value: float | None) -> str:
@@ -166,7 +169,8 @@ def table_of_verdicts(folder: Path) -> str:
         old = not is_current(lesson, results)
         stale |= old
         found = "<br>".join(
-            f"{_MARKS[finding['verdict']]} {_escape(finding['statement'])}: {_short(finding)}"
+            f"{_MARKS[finding['verdict']]} {'' if finding['kind'] == 'claim' else 'limit: '}"
+            f"{_escape(finding['statement'])} ({_short(finding)})"
             for finding in results["findings"]
             if finding["row"] == note.row
         )
@@ -185,7 +189,7 @@ def _short(finding: Mapping[str, Any]) -> str:
         return f"error ≤ {finding['effect']:.1g}"
     times = "×" if finding["unit"] == "ratio" else ""
     low, high = finding["interval"]
-    return f"{times}{_number(finding['effect'])} [{_number(low)}, {_number(high)}]"
+    return f"{_escape(_of(finding))}{times}{_number(finding['effect'])} [{_number(low)}, {_number(high)}]"
 
 
 def _escape(text: str) -> str:

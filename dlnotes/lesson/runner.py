@@ -22,6 +22,9 @@ from dlnotes.lesson.sources import checksum_of_code
 
 __all__ = ["run", "tune"]
 
+# With fewer, no exact test of signs can reach 1 %: one of 2⁶ patterns is 1.6 %.
+FEWEST_SEEDS = 7
+
 
 def run(
     chosen: Sequence[Lesson],
@@ -87,7 +90,12 @@ def _run_one(
 ) -> list[Path]:
     lesson, rank = experiment.lesson, Rank()
     records = records_of(experiment, config, "trial")
-    run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
+    try:
+        run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
+    except ValueError as error:
+        if options.set:  # what the lesson itself declares fits
+            raise UsageError(f"{lesson.name} cannot run with {' '.join(options.set)}: {error}") from error
+        raise
     measured = {seed: record for seed in seeds if (record := records.read(seed))}
     # Among several ranks, whoever wrote the last record reports: all that see the set complete agree on who that is.
     if len(measured) < len(seeds) or max(seeds, key=records.written) not in rank.share(seeds):
@@ -97,8 +105,9 @@ def _run_one(
     findings = list(experiment.findings(trials))
     _check_rows(lesson, findings)
     declared = config == experiment.config and list(seeds) == list(experiment.seeds)
-    results = _results(experiment, config, measured, [] if options.quick else findings)
-    stem = _stem(lesson.name, config, experiment, quick=options.quick, declared=declared)
+    judged = not options.quick and len(seeds) >= FEWEST_SEEDS
+    results = _results(experiment, config, measured, findings if judged else [])
+    stem = _stem(config, experiment, quick=options.quick, declared_seeds=list(seeds) == list(experiment.seeds))
     with figure_style():
         figure = experiment.figure(trials)
     drawn = save_figure(figure, out / f"{stem}.svg")
@@ -106,9 +115,11 @@ def _run_one(
 
     print(_heading(lesson, config, seeds, results["seconds"]))
     print(report.table_of_measured(trials), end="\n\n")
-    print(report.describe(results) if not options.quick else "--quick: too few seeds for a verdict")
-    if not declared and not options.quick:
-        print("\nexploratory: other seeds, settings or data than the lesson declares, so no verdict on the notes")
+    print(report.describe(results) if results["findings"] else f"{len(seeds)} seeds: too few for a verdict")
+    if not declared:
+        print("\nexploratory: other seeds, settings or data than the lesson declares; its own verdict stays as it was")
+    if not lesson.rows:
+        print(f"\nno statement of the notes names this lesson yet: lesson = {lesson.name!r} in dlnotes/notes.toml")
     print(f"\nfigure   {report.where(drawn)}\nresults  {report.where(kept)}\n", flush=True)
     _show_or_close(figure, show=options.show, as_page=as_page)
     return [drawn]
@@ -156,14 +167,18 @@ def _check_rows(lesson: Lesson, findings: Sequence[Finding]) -> None:
         )
 
 
-def _stem(name: str, config: Any, experiment: Experiment, *, quick: bool, declared: bool) -> str:
+def _stem(config: Any, experiment: Experiment, *, quick: bool, declared_seeds: bool) -> str:
     """The name of the result files. Only a declared run has the lesson's own, so that no other can replace it."""
-    if declared:
-        return name
+    parts = [experiment.lesson.name]
+    declared = getattr(experiment.config, "data", None)
+    if declared is not None and config.data != declared:
+        parts.append(config.data)
+        config = replace(config, data=declared)
     if quick:
-        return f"{name}.quick"
-    used = getattr(config, "data", None)
-    return f"{name}.{used}" if used != getattr(experiment.config, "data", None) else f"{name}.exploratory"
+        parts.append("quick")
+    elif config != experiment.config or not declared_seeds:
+        parts.append("exploratory")
+    return ".".join(parts)
 
 
 def _heading(lesson: Lesson, config: Any, seeds: Sequence[int], seconds: float) -> str:
@@ -190,9 +205,12 @@ def _show_or_close(figure: Any, *, show: bool, as_page: bool) -> None:
 def _writable(folder: Path) -> Path:
     """The folder, made where it is missing: what cannot be written is said before anything is measured."""
     folder = folder.expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"nothing can be written into {folder}: give another folder with --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("it is read-only")
+    except OSError as error:
+        raise OSError(f"nothing can be written into {folder} ({error}): give another folder with --out") from error
     return folder
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import platform
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -96,6 +97,8 @@ def run_seeds(
     waiting = [seed for seed in seeds if seed not in done]
     if not waiting:
         return done
+    if not sys.stderr.isatty() and not in_notebook():  # where there is no bar
+        print(f"{experiment.lesson.name}: {len(waiting)} of {len(seeds)} seeds to measure", file=sys.stderr, flush=True)
     bar = tqdm(total=len(seeds), initial=len(done), desc=experiment.lesson.name, unit="seed", disable=_no_bar())
     with bar:
         for seed, record in _measure_each(experiment, config, waiting, records, function, pool):
@@ -126,7 +129,11 @@ def _measure_each(
 
 def _measure_one(experiment: Experiment, config: Any, seed: int, records: Records, function: str) -> Record:
     start = time.perf_counter()
-    measured = measure(getattr(experiment, function), config, seed)
+    try:
+        measured = measure(getattr(experiment, function), config, seed)
+    except Exception as error:
+        error.add_note(f"in seed {seed} of {experiment.lesson.name}")
+        raise
     record = Record(measured, time.perf_counter() - start)
     records.write(seed, record)
     return record

@@ -70,6 +70,7 @@ class GradientDescent(torch.optim.Optimizer):
 
     Raises:
         ValueError: a setting out of its range, or two links with a setting of the same name.
+        TypeError: something else than a link in the chain, such as ``momentum`` where ``momentum(0.9)`` was meant.
         RuntimeError: when stepping, a sparse gradient in a chain that has links (they need every entry).
 
     Example:
@@ -86,6 +87,9 @@ class GradientDescent(torch.optim.Optimizer):
     def __init__(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], *links: Link, lr: float) -> None:
         settings: dict[str, Any] = {"lr": lr}
         for link in links:
+            if not isinstance(link, Link):
+                name = getattr(link, "__name__", type(link).__name__)
+                raise TypeError(f"each link must be one that was made, such as momentum(0.9), not {name}")
             twice = settings.keys() & link.settings.keys()
             if twice:
                 raise ValueError(f"two links of the chain have a setting named {', '.join(sorted(twice))}")

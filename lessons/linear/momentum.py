@@ -61,7 +61,7 @@ class Config:
     device: str = "cpu"  # of the classifiers
 
 
-QUICK = Config(train=1_000, bowl_steps=500, image_steps=60)
+QUICK = Config(train=1_000, bowl_steps=900, image_steps=400)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 
@@ -263,32 +263,38 @@ def findings(trials):
             "1.16",
             "100 of them leave less than half of the loss on a bowl",
             difference(0.5 - trials["formula with the gradient/loss left"], margin=0.0),
+            of="one half minus the share left",
         ),
         claim(
             "1.17",
             "100 steps of the formula as printed, M ← 0.9 M + Δα with α the step size, leave less than half of the "
             "loss on a bowl",
             difference(0.5 - trials["formula as printed/loss left"], margin=0.0),
+            of="one half minus the share left",
         ),
         claim(
             "1.17",
             "M, with the gradient in it, is a running average: within a tenth of a gradient that stays the same",
             no_difference(trials["sum/step over a constant gradient"] - 1, margin=0.1),
+            of="M over the gradient, minus 1",
         ),
         claim(
             "1.18",
             "on a bowl with curvatures of 1 to 1,000, SGD needs over a tenth more steps than momentum, at best rates",
             slower(trials, "κ=1000", "SGD", "momentum", margin=1.1),
+            of="steps of SGD over steps of momentum",
         ),
         claim(
             "1.18",
             f"a linear classifier on {where} needs over a tenth more steps by SGD than by momentum, at best rates",
             slower(trials, "best rates", "SGD", "momentum", margin=1.1),
+            of="steps of SGD over steps of momentum",
         ),
         limit(
             "1.18",
             "on a bowl with curvatures of 1 to 10 it is momentum that needs more than twice the steps",
             slower(trials, "κ=10", "momentum", "SGD", margin=2.0),
+            of="steps of momentum over steps of SGD",
         ),
         limit(
             "1.18",
@@ -297,6 +303,7 @@ def findings(trials):
             no_difference(
                 np.log(trials["small rates/SGD/steps"] / trials["small rates/momentum/steps"]), margin=math.log(1.1)
             ),
+            of="logarithm of the ratio of steps",
         ),
     ]
 
@@ -339,7 +346,7 @@ def figure(trials):
     right.axhline(1, color="0.4", linestyle=":")
     right.set_yscale("log")
     right.set_xticks(range(len(settings)), settings.values())
-    right.set_title("How many times fewer steps momentum needs")
+    right.set_title("Steps that SGD takes for each step of momentum")
     right.set_ylabel("steps of SGD over steps of momentum")
     return drawing
 

@@ -176,6 +176,7 @@ def findings(trials):
             "1.03",
             "where the two largest scores differ by less than 0.46, ten times the scores stay below 0.99",
             difference(trials.config.close - trials["×10: largest probability where the gap is small"], margin=0.0),
+            of="0.99 minus the largest probability",
         ),
         limit(
             "1.03",
@@ -197,6 +198,7 @@ def findings(trials):
             "scores over a range of 200 stay far from uniform after the division: the mean largest probability is "
             "above 0.5",
             difference(trials["÷10: mean largest probability over a range of 200"] - 0.5, margin=0.0),
+            of="mean largest probability, minus one half",
         ),
         claim(
             "1.05",
@@ -217,6 +219,7 @@ def findings(trials):
             "1.05",
             "as a distance it fails: exchanging probabilities and labels changes it by more than 0.1 nats on average",
             difference(trials["cross-entropy: asymmetry"], margin=0.1),
+            of="change, in nats",
         ),
     ]
 

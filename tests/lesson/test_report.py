@@ -6,12 +6,15 @@ import pytest
 
 from dlnotes.lesson import catalog, report
 from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson.sources import checksum_of_code
 
 
 @pytest.fixture
 def results(tmp_path):
     """The reference run's results of one lesson, to be changed, in a folder of their own."""
     content = json.loads((catalog.results_folder() / "temperature.json").read_text(encoding="utf-8"))
+
+    content["code"] = checksum_of_code(catalog.lesson_named("temperature").path, catalog.PACKAGE)
 
     def write(**changes):
         (tmp_path / "temperature.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")

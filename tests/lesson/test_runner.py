@@ -49,7 +49,7 @@ def test_a_declared_run_writes_results_and_figure_and_judges(toy, capsys):
     assert kept["data"]["name"] == "letters"
     assert kept["environment"]["torch"] == torch.__version__.split("+")[0]
     printed = capsys.readouterr().out
-    assert "row 1.99: SUPPORTED" in printed
+    assert "1.99 SUPPORTED" in printed
     assert "exploratory" not in printed
     assert (toy.script.parent / "out" / "toy.svg").read_text(encoding="utf-8").count("<svg") == 1
 
