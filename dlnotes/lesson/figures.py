@@ -13,6 +13,7 @@ __all__ = ["figure_style", "save_figure"]
 # petroff6: the six colours that stay furthest apart under each of the common kinds of colour blindness, of those that
 # Matplotlib ships. The lightest has little contrast on white: tell lines apart by marker or dash as well.
 _STYLE = {
+    "axes.formatter.min_exponent": 3,  # 0.1, 1, 10 and not powers
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
