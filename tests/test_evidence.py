@@ -4,6 +4,7 @@ The last part is calibration: over thousands of made-up experiments whose truth 
 "supported"?
 """
 
+import dataclasses
 import itertools
 import json
 import math
@@ -59,11 +60,14 @@ def test_of_eight_seeds_that_all_agree_one_sign_pattern_of_256_is_as_large():
         ([1, -2, 3, 4, 5, 6, 7, 8], 3),
         ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, -0.1], 9),  # ties that rounding might part
         ([0, 0, 0], 8),
+        ([0], 2),
+        ([2], 1),
         ([-1, -1], 4),
     ],
 )
 def test_p_is_the_share_of_sign_patterns_with_a_mean_at_least_as_large(d, patterns):
     assert difference(d, margin=0).p == patterns / 2 ** len(d)
+    assert difference([-one for one in d], margin=0).p_against == patterns / 2 ** len(d)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +100,12 @@ def test_the_margin_is_what_has_to_be_exceeded(margin, verdict):
 def test_at_the_margin_both_tests_are_as_unsure_as_can_be():
     judged = difference([3] * 8, margin=3)
     assert (judged.p, judged.p_against) == (1, 1)
+
+
+def test_a_p_of_just_a_hundredth_is_enough():
+    """No share of sign patterns is just 0.01; one success in one trial has this probability."""
+    judged = proportion(1, 1, above=0.01)
+    assert (judged.p, judged.verdict) == (0.01, "supported")
 
 
 def test_numbers_turned_round_give_the_two_ps_turned_round(seed):
@@ -190,7 +200,7 @@ def test_numbers_may_come_as_a_tensor_an_array_or_a_list_and_are_not_changed():
 
 
 def test_a_ratio_is_judged_on_logarithms_and_its_effect_is_the_geometric_mean():
-    judged = ratio([1, 16], [1, 1], margin=1)
+    judged = ratio([2, 32], [2, 2], margin=1)
     assert judged.effect == close(4)
     assert judged.seeds == (1, 16)
     assert judged.unit == "ratio"
@@ -229,7 +239,12 @@ def test_a_ratio_of_two_runs_that_both_diverged_is_inconclusive():
 
 @pytest.mark.parametrize(
     ("above", "below", "words"),
-    [([1, 2], [1], "got 2 and 1"), ([1, 0], [1, 1], "positive"), ([1, 1], [1, -1], "positive")],
+    [
+        ([1, 2], [1], "got 2 and 1"),
+        ([1, 0], [1, 1], "positive"),
+        ([1, 1], [1, -1], "positive"),
+        ([1, 1], [1, 0], "positive"),
+    ],
 )
 def test_ratios_that_have_no_logarithm_are_a_value_error(above, below, words):
     with pytest.raises(ValueError, match=words):
@@ -289,6 +304,7 @@ def binomial_tail(least, trials, share):
         (1, 10, 1023 / 1024, "inconclusive"),
         (7, 7, 1 / 128, "supported"),
         (6, 6, 1 / 64, "inconclusive"),
+        (1, 1, 1 / 2, "inconclusive"),
     ],
 )
 def test_a_proportion_is_judged_by_the_binomial_tail(successes, trials, p, verdict):
@@ -364,8 +380,13 @@ def test_one_counter_example_refutes_an_identity(errors, verdict):
 def test_the_effect_of_an_identity_is_its_largest_error():
     judged = identity([1e-9, 5e-7, 1e-8], tolerance=1e-6)
     assert (judged.effect, judged.interval, judged.unit) == (5e-7, (1e-9, 5e-7), "error")
-    assert (judged.p, judged.p_against) == (0, 1)
     assert identity([0.0], tolerance=0).verdict == "supported"
+
+
+def test_an_identity_is_no_question_of_chance_and_its_ps_are_0_and_1():
+    for errors, p, p_against in (([0.0], 0, 1), ([2.0], 1, 0)):
+        judged = identity(errors, tolerance=1)
+        assert (judged.p, judged.p_against) == (p, p_against)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -390,6 +411,13 @@ def test_a_finding_is_one_flat_dictionary():
         "unit": "difference",
     }
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_what_was_judged_can_not_be_changed():
+    found = claim("1.18", "three is more than two", difference([3.0] * 8, margin=2))
+    for frozen in (found, found.judgement):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            frozen.verdict = "refuted"
 
 
 def test_what_is_not_finite_is_none_in_json():

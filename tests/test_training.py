@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, count, islice, repeat
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -203,6 +204,27 @@ def test_a_batch_size_outside_one_to_the_number_of_examples_is_a_value_error(bat
         numbered(0, 4, batch_size)
 
 
+@pytest.mark.parametrize("wrong", [torch.zeros(4, 2), [[1.0, 2.0]], ["text"]])
+def test_examples_that_are_no_tuple_of_tensors_are_a_type_error(wrong):
+    with pytest.raises(TypeError, match="tuple of tensors"):
+        Minibatches(wrong, 1, stream(0, "batches"))
+
+
+@pytest.mark.parametrize("wrong", [2.0, True, "2"])
+def test_a_batch_size_that_is_not_an_int_is_a_type_error(wrong):
+    with pytest.raises(TypeError, match="batch_size must be an int"):
+        numbered(0, 4, wrong)
+
+
+@pytest.mark.parametrize(("examples", "batch_size", "words"), [(9, 3, "examples=10"), (10, 2, "batch_size=3")])
+def test_a_state_of_other_sizes_is_refused_before_anything_changes(examples, batch_size, words):
+    batches = numbered(0, examples, batch_size)
+    before = batches.state_dict()
+    with pytest.raises(ValueError, match=words):
+        batches.load_state_dict(numbered(1, 10, 3).state_dict())
+    assert batches.state_dict() == before
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # The trainer
 # ----------------------------------------------------------------------------------------------------------------
@@ -355,6 +377,20 @@ def test_training_changes_the_mode_of_no_part_of_the_model():
         assert [part.training for part in model.modules()] == modes
 
 
+def test_batches_of_one_tensor_are_a_type_error():
+    """Unpacked, a tensor would pass for a tuple: its rows for inputs, and the last of them for the targets."""
+    model = network(stream(0, "weights"))
+    trainer = Trainer(model, F.mse_loss, torch.optim.SGD(model.parameters(), lr=0.1), torch.zeros(4, 2, 6))
+    with pytest.raises(TypeError, match=r"tuples \(\*inputs, targets\), not a tensor"):
+        next(trainer)
+
+
+def test_a_trainer_and_its_batches_say_what_they_are():
+    trainer = ready(0)
+    run(trainer, 3)
+    assert repr(trainer) == "Trainer(Sequential, SGD, Minibatches(23 examples, batch_size=5), after 3 steps)"
+
+
 @pytest.mark.parametrize("shape", [(1,), (5, 3)])
 def test_a_loss_that_is_not_a_scalar_is_a_value_error_that_says_its_shape(shape):
     model = network(stream(0, "weights"))
@@ -468,7 +504,7 @@ class Noise(nn.Module):
         return inputs + 0.1 * torch.randn(inputs.shape, generator=self.generator)
 
 
-def ready(seed, optimizer=OPTIMIZERS["momentum"], scheduler=None, noise=False, between=(), endless=True):
+def ready(seed, optimizer=OPTIMIZERS["momentum"], scheduler=None, noise=False, between=(), batch_size=5, endless=True):
     """A new trainer on problem 0: everything else, first weights included, is drawn from ``seed``."""
     chance = streams(seed, "weights", "batches", "noise")
     model = network(chance["weights"], *([Noise(chance["noise"])] if noise else []), *between)
@@ -477,7 +513,7 @@ def ready(seed, optimizer=OPTIMIZERS["momentum"], scheduler=None, noise=False, b
         model,
         F.mse_loss,
         fitted,
-        Minibatches(problem(0), 5, chance["batches"]) if endless else [problem(0)] * 9,
+        Minibatches(problem(0), batch_size, chance["batches"]) if endless else [problem(0)] * 9,
         scheduler=scheduler and scheduler(fitted),
         generators={"noise": chance["noise"]} if noise else None,
     )
@@ -565,6 +601,7 @@ STEP_LR = {"scheduler": SCHEDULERS["StepLR"]}
 REFUSED = {
     "the trainer's batches keep no state": ({}, {"endless": False}, TypeError, "list keep no state"),
     "the saved batches kept no state": ({"endless": False}, {}, TypeError, "keep no state"),
+    "the batches have another size": ({}, {"batch_size": 4}, ValueError, "batch_size=5"),
     "the trainer has no scheduler": (STEP_LR, {}, ValueError, "scheduler"),
     "the state has no scheduler": ({}, STEP_LR, ValueError, "scheduler"),
     "the trainer has no generator": ({"noise": True}, {}, ValueError, r"\['noise'\], this trainer \[\]"),
@@ -580,6 +617,12 @@ def test_a_state_that_does_not_fit_is_refused_before_anything_changes(saved, loa
     with pytest.raises(error, match=words):
         loading.load_state_dict(saved.state_dict())
     assert same(loading.state_dict(), before)
+
+
+def test_what_is_not_a_state_of_a_trainer_is_refused_and_what_it_lacks_is_named():
+    trainer = ready(0)
+    with pytest.raises(ValueError, match="lacks batches, generators, global, last_loss, model, optimizer, scheduler"):
+        trainer.load_state_dict({"steps": 3})
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -682,6 +725,13 @@ def test_a_batch_size_below_one_is_a_value_error(batch_size):
         accuracy(nn.Identity(), (torch.eye(3), torch.arange(3)), batch_size=batch_size)
 
 
+@pytest.mark.parametrize(("scores", "targets"), [((4,), (4,)), ((4, 3), (4, 1)), ((4, 3, 2), (4,)), ((4, 3), (4, 3))])
+def test_accuracy_of_other_shapes_is_a_value_error_that_says_them(scores, targets):
+    with pytest.raises(ValueError, match="class numbers") as raised:
+        accuracy(nn.Identity(), (torch.zeros(scores), torch.zeros(targets)))
+    assert f"{scores} and {targets}" in str(raised.value)
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # Checkpoints
 # ----------------------------------------------------------------------------------------------------------------
@@ -692,6 +742,7 @@ STATE = {
     "large": 2**62 + 1,
     "numbers": [1.5, math.inf, -math.inf, math.nan],
     "text": "µ",
+    "bytes": b"\x00\xff",
     "nothing": None,
     "flag": True,
     "pair": (1, (2.0, "three")),
@@ -720,6 +771,22 @@ def test_a_parameter_and_a_view_come_back_with_their_numbers(tmp_path):
     loaded = load_checkpoint(save_checkpoint(tmp_path / "run.pt", state))
     assert loaded["parameter"].tolist() == [1, 1]
     assert loaded["view"].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"a": {"b": [1, Path("x")]}}, r"state\['a'\]\['b'\]\[1\] must be plain .* not PosixPath"),
+        ({"loss": np.float64(1.5)}, "float64"),
+        ({"losses": np.zeros(3)}, "ndarray"),
+        ({"model": nn.Identity()}, "Identity: give its state_dict"),
+        (nn.Identity(), "Identity: give its state_dict"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(wrong, words, tmp_path):
+    with pytest.raises(TypeError, match=words):
+        save_checkpoint(tmp_path / "run.pt", wrong)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_is_replaced_by_the_next(tmp_path):
