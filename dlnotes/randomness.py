@@ -16,7 +16,8 @@ def stream(seed: int, purpose: str) -> Generator:
     """The generator of one purpose under one seed: the same two arguments give the same draws.
 
     The generator lives on the CPU also where training happens elsewhere: what is drawn on the CPU and then moved is
-    the same on every device, so that hardware never changes the statistics.
+    the same on every device, so that hardware never changes the statistics. PyTorch's CPU generator keeps 32 bits of
+    its seed: among a thousand streams, two are the same with a probability of about one in ten thousand.
 
     Args:
         seed: the experiment's seed, 0 or larger.

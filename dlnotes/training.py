@@ -12,6 +12,7 @@ import hashlib
 import io
 import math
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dlnotes.files import write_whole
+from dlnotes.randomness import stream
 
 __all__ = [
     "CheckpointError",
@@ -103,7 +105,7 @@ class Minibatches:
 
     def _go_to(self, number: int, position: int) -> None:
         # Drawn on the CPU whatever the device, so that hardware never changes the order.
-        order = torch.randperm(len(self._tensors[0]), generator=Generator().manual_seed(self._seed + number))
+        order = torch.randperm(len(self._tensors[0]), generator=stream(self._seed, f"pass {number}"))
         self._order = order.to(self._tensors[0].device)
         self._pass, self._position = number, position
 
@@ -112,17 +114,17 @@ class Minibatches:
 
     def state_dict(self) -> dict[str, int]:
         """The seed, the pass and the position in it: all that the order depends on, and the two sizes."""
-        sizes = {"examples": len(self._tensors[0]), "batch_size": self._batch_size}
+        sizes = {"examples": len(self._tensors[0]), "batch_size": self._batch_size, "end": self._end}
         return {"seed": self._seed, "pass": self._pass, "position": self._position, **sizes}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go to where ``state`` was taken.
 
         Raises:
-            ValueError: it was taken with another number of examples, or another batch size.
+            ValueError: it was taken with another number of examples or batch size, or another ``drop_last``.
         """
         here = self.state_dict()
-        for size in ("examples", "batch_size"):
+        for size in ("examples", "batch_size", "end"):
             if state[size] != here[size]:
                 raise ValueError(f"the state was taken with {size}={state[size]}, and here it is {here[size]}")
         self._seed = state["seed"]
@@ -142,7 +144,10 @@ class Step(NamedTuple):
 
 
 class DivergedError(ArithmeticError):
-    """The loss is no longer finite. The model still has the weights of the last good step.
+    """The loss is no longer finite, and the update that it was for was not made.
+
+    What the updates before it made stays as it is; an optimizer that evaluates the loss several times a step (L-BFGS)
+    may have moved the weights within the step.
 
     Attributes:
         step: the number of the step that could not be made, counted from 1.
@@ -308,11 +313,11 @@ class Trainer:
             raise ValueError(
                 f"the state has the generators {sorted(state['generators'])}, this trainer {sorted(self.generators)}"
             )
+        self._source.load_state_dict(state["batches"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self._source.load_state_dict(state["batches"])
         self._batches = iter(self._source)
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
@@ -363,7 +368,7 @@ def evaluate(model: nn.Module, examples: Sequence[Tensor], measure: Loss, *, bat
         total = 0.0
         for start in range(0, count, batch_size):
             *inputs, targets = (tensor[start : start + batch_size] for tensor in examples)
-            total += measure(model(*inputs), targets).double().mean().item() * len(targets)
+            total += measure(model(*inputs), targets).cpu().double().mean().item() * len(targets)
     finally:
         for module, training in modes.items():
             module.training = training
@@ -371,7 +376,7 @@ def evaluate(model: nn.Module, examples: Sequence[Tensor], measure: Loss, *, bat
 
 
 def accuracy(model: nn.Module, examples: Sequence[Tensor], *, batch_size: int = 1_000) -> float:
-    """The fraction of examples whose largest output is at the target's place, from 0 to 1.
+    """The fraction of examples whose largest output is at the target's place, from 0 to 1; nan if an output is nan.
 
     Args:
         model: gives scores of shape (N, K).
@@ -395,13 +400,15 @@ def _is_right(scores: Tensor, targets: Tensor) -> Tensor:
             "accuracy needs scores of shape (N, K) and class numbers of shape (N,), "
             f"not {tuple(scores.shape)} and {tuple(targets.shape)}"
         )
-    return scores.argmax(1) == targets
+    right = (scores.argmax(1) == targets).double()
+    return right.where(~scores.isnan().any(1), math.nan)  # the largest of scores that are not numbers means nothing
 
 
 # ----------------------------------------------------------------------------------------------------------------
 # Checkpoints
 # ----------------------------------------------------------------------------------------------------------------
 
+_PLAIN = {Tensor, nn.Parameter, str, bytes, int, float, bool, type(None)}
 _SEAL = b"\nsha256:"
 _SEAL_LENGTH = len(_SEAL) + 64
 
@@ -437,19 +444,20 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> P
 
 
 def _check_plain(value: Any, where: str) -> None:
-    if isinstance(value, dict):
+    if type(value) in (dict, OrderedDict):
         for name, one in value.items():
+            _check_plain(name, f"a name in {where}")
             _check_plain(one, f"{where}[{name!r}]")
-    elif isinstance(value, list | tuple):
+    elif type(value) in (list, tuple):
         for place, one in enumerate(value):
             _check_plain(one, f"{where}[{place}]")
-    elif not isinstance(value, Tensor | str | bytes | int | float | None):
+    elif type(value) not in _PLAIN:  # the exact type: a subclass, such as NumPy's float64, could not be loaded
         advice = ": give its state_dict()" if hasattr(value, "state_dict") else ""
         raise TypeError(f"{where} must be plain (numbers, texts, tensors), not {type(value).__name__}{advice}")
 
 
-def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote, after checking each byte of it. No code in the file can run.
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, onto the CPU, after checking each byte of it. No code in the file can run.
 
     ``torch.load`` alone does not check: most files with one flipped bit load, with wrong numbers in them.
 
@@ -476,5 +484,5 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str 
     expected = seal.removeprefix(_SEAL).decode("ascii", "replace")
     if found != expected:
         raise CheckpointError(f"{path} is damaged: expected SHA-256 {expected}, found {found}")
-    loaded: dict[str, Any] = torch.load(io.BytesIO(archive), map_location=device, weights_only=True)
+    loaded: dict[str, Any] = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
     return loaded

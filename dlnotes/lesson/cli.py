@@ -105,7 +105,7 @@ def _run_options() -> "_Parser":
     add("--quick", action="store_true", help="three seeds of a small variant, in seconds, without a verdict")
     add("--jobs", type=_positive, default=1, metavar="N", help="processes at work at the same time (default: 1)")
     add("--data", metavar="NAME", help="another data set: letters, fashion_mnist, mnist, not_mnist")
-    add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1, mps")
+    add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change settings of the lesson")
     add("--out", type=Path, metavar="FOLDER", help="where results and figure go (default: output)")
     add("--show", action="store_true", help="open the figure in a window when the lesson has ended")
@@ -237,9 +237,9 @@ def _checked(options: argparse.Namespace) -> argparse.Namespace:
     """The options, once it is known that the device exists and the seeds can be read."""
     from dlnotes.lesson.experiment import seeds_from
 
-    if options.quick and options.seeds:
+    if options.quick and options.seeds is not None:
         raise UsageError("--quick has seeds of its own: give --seeds or --quick")
-    options.seeds = seeds_from(options.seeds) if options.seeds else None
+    options.seeds = None if options.seeds is None else seeds_from(options.seeds)
     if options.device:
         import torch
 

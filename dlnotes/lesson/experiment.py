@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlnotes.evidence import Finding
-from dlnotes.lesson.catalog import Lesson, UsageError
+from dlnotes.lesson.catalog import PACKAGE, Lesson, UsageError
 from dlnotes.lesson.records import nan_for_null
+from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
 
 __all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from", "trials_from"]
 
@@ -59,9 +60,14 @@ class Trials(Mapping[str, NDArray[np.float64]]):
 
 @dataclass(frozen=True)
 class Experiment:
-    """The parts of a lesson that the runner calls, taken from its module by their names."""
+    """The parts of a lesson that the runner calls, taken from its module by their names.
+
+    ``code`` and ``judge`` are the checksums of what measures and of what judges, as they were when it was imported.
+    """
 
     lesson: Lesson
+    code: str
+    judge: str
     config: Any
     quick: Any
     seeds: range
@@ -79,6 +85,7 @@ def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experimen
     Raises:
         UsageError: a part is missing.
     """
+    code, judge = checksum_of_code(lesson.path, PACKAGE), checksum_of_judge(lesson.path, PACKAGE)
     module = module or _import(lesson.path)
     needed = "Config", "QUICK", "SEEDS", "trial", "findings", "figure"
     missing = [name for name in needed if not hasattr(module, name)]
@@ -86,6 +93,8 @@ def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experimen
         raise UsageError(f"the lesson {lesson.name} lacks {', '.join(missing)}: CONTRIBUTING.md says what they are")
     return Experiment(
         lesson,
+        code,
+        judge,
         module.Config(),
         module.QUICK,
         module.SEEDS,

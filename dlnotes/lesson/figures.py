@@ -50,7 +50,7 @@ def save_figure(figure: Any, path: Path) -> Path:
     """
     if not hasattr(figure, "savefig"):
         raise TypeError(f"the figure of a lesson must be a Matplotlib figure, not {type(figure).__name__}")
-    if not all(axes.get_title(loc) for axes in figure.axes for loc in ("left",) if axes.get_label() != "<colorbar>"):
+    if not all(axes.get_title("left") for axes in figure.axes if axes.get_label() != "<colorbar>"):
         raise ValueError("each axes of a lesson's figure needs a title (`axes.set_title`)")
     buffer = io.BytesIO()
     with figure_style():

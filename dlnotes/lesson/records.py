@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +58,8 @@ class Records:
             "seconds": round(record.seconds, 3),
             "key": self._key,
         }
-        write_whole(self._path(seed), to_json(content))
+        # The time is set after the record can be seen, so that of several ranks the last one sees all others' records.
+        os.utime(write_whole(self._path(seed), to_json(content)))
 
     def remove(self, seed: int) -> None:
         """Forget the record of a seed, if there is one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError, lessons, notes
-from dlnotes.lesson.sources import checksum_of_code
+from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
 
 __all__ = [
     "describe",
@@ -84,12 +84,12 @@ def _number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of words in columns: the first to the left, the others to the right."""
+def _aligned(rows: Sequence[Sequence[str]], *, to_the_left: int = 1) -> str:
+    """Rows of words in columns, the first few of them to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
-            word.ljust(width) if column == 0 else word.rjust(width)
+            word.ljust(width) if column < to_the_left else word.rjust(width)
             for column, (word, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -119,8 +119,9 @@ def read_results(path: Path) -> dict[str, Any] | None:
 
 
 def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
-    """Whether results were measured by the code as it is now (comments, figures and margins apart)."""
-    return bool(results["code"] == checksum_of_code(lesson.path, PACKAGE))
+    """Whether results were measured and judged by the code as it is now (comments and figures apart)."""
+    here = {"code": checksum_of_code(lesson.path, PACKAGE), "judge": checksum_of_judge(lesson.path, PACKAGE)}
+    return all(results[name] == checksum for name, checksum in here.items())
 
 
 def summary(folders: Iterable[Path]) -> str:
@@ -140,17 +141,10 @@ def summary(folders: Iterable[Path]) -> str:
         words = ", ".join(f"{row} {verdicts.get(row, '')}".strip() for row in lesson.rows)
         seconds = f"{results['seconds']:.0f} s" if results else "–"
         rows.append((lesson.name, lesson.chapter, seconds, words + (" *" if old else "")))
-    lines = [_left_aligned(rows)]
+    lines = [_aligned(rows, to_the_left=4)]
     if stale:
         lines.append("* measured before the code was last changed")
     return "\n".join(lines)
-
-
-def _left_aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def table_of_verdicts(folder: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dlnotes.evidence import Finding, verdict_of_row
+from dlnotes.evidence import MOST_SEEDS, Finding, verdict_of_row
 from dlnotes.files import write_whole
 from dlnotes.lesson import catalog, report
 from dlnotes.lesson.catalog import Lesson, UsageError
@@ -18,7 +18,6 @@ from dlnotes.lesson.experiment import QUICK_SEEDS, Experiment, Trials, as_dict, 
 from dlnotes.lesson.figures import figure_style, save_figure
 from dlnotes.lesson.records import Record, to_json
 from dlnotes.lesson.seeds import Rank, environment, records_of, run_seeds, workers
-from dlnotes.lesson.sources import checksum_of_code
 
 __all__ = ["run", "tune"]
 
@@ -41,10 +40,19 @@ def run(
         modules: lessons that are imported already, by name (a script that is running).
         as_page: leave the figures open, for the page or the notebook that this runs in.
     """
+    if options.seeds is not None and len(options.seeds) > MOST_SEEDS:
+        raise UsageError(f"at most {MOST_SEEDS} seeds can be judged by an exact test, not {len(options.seeds)}")
+    if options.fresh and Rank().count > 1:
+        raise UsageError("--fresh is for one process: ranks cannot tell old records from each other's new ones")
     out = _writable(options.out or catalog.output_folder())
     with workers(options.jobs) as pool:
         plans = [_plan(lesson, options, modules, alone=len(chosen) == 1) for lesson in chosen]
-        return [figure for plan in plans if plan for figure in _run_one(*plan, options, out, pool, as_page)]
+        try:
+            return [figure for plan in plans if plan for figure in _run_one(*plan, options, out, pool, as_page)]
+        except ValueError as error:
+            if options.set:  # what the lesson itself declares fits
+                raise UsageError(f"it cannot run with {' '.join(options.set)}: {error}") from error
+            raise
 
 
 def _plan(
@@ -62,13 +70,15 @@ def _plan(
                 raise UsageError(f"the lesson {lesson.name} takes no --{option}: it has no setting of that name")
             print(f"{lesson.name}: left out, since it takes no --{option}\n")
             return None
-        if option == "data":
-            _check_data(value, experiment)
         config = replace(config, **{option: value})
     if options.set and not alone:
         raise UsageError("--set changes the settings of one lesson: name one")
-    seeds = options.seeds or (QUICK_SEEDS if options.quick else experiment.seeds)
-    return experiment, override(config, options.set), seeds
+    config = override(config, options.set)
+    if getattr(config, "data", None):
+        _check_data(config.data, experiment)
+    if options.seeds is not None:
+        return experiment, config, options.seeds
+    return experiment, config, QUICK_SEEDS if options.quick else experiment.seeds
 
 
 def _check_data(name: str, experiment: Experiment) -> None:
@@ -90,12 +100,7 @@ def _run_one(
 ) -> list[Path]:
     lesson, rank = experiment.lesson, Rank()
     records = records_of(experiment, config, "trial")
-    try:
-        run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
-    except ValueError as error:
-        if options.set:  # what the lesson itself declares fits
-            raise UsageError(f"{lesson.name} cannot run with {' '.join(options.set)}: {error}") from error
-        raise
+    run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
     measured = {seed: record for seed in seeds if (record := records.read(seed))}
     # Among several ranks, whoever wrote the last record reports: all that see the set complete agree on who that is.
     if len(measured) < len(seeds) or max(seeds, key=records.written) not in rank.share(seeds):
@@ -128,14 +133,15 @@ def _run_one(
 def _results(
     experiment: Experiment, config: Any, measured: Mapping[int, Record], findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    """What is kept of a run: nothing of the day or the machine's name, so that equal runs give equal files."""
+    """What is kept of a run: nothing of the day or the machine's name, so that but for the seconds equal runs agree."""
     lesson = experiment.lesson
     return {
         "schema": report.SCHEMA,
         "lesson": lesson.name,
         "title": lesson.title,
         "rows": list(lesson.rows),
-        "code": checksum_of_code(lesson.path, catalog.PACKAGE),
+        "code": experiment.code,
+        "judge": experiment.judge,
         "config": as_dict(config),
         "data": _data_used(config),
         "environment": environment(getattr(config, "device", "cpu")),
@@ -234,7 +240,9 @@ def tune(chosen: Sequence[Lesson], options: argparse.Namespace) -> None:
             if experiment.tune is None:
                 raise UsageError(f"the lesson {lesson.name} has nothing to tune")
             records = records_of(experiment, config, "tune")
-            seeds = options.seeds or experiment.tuning_seeds
+            seeds = experiment.tuning_seeds if options.seeds is None else options.seeds
+            if set(seeds) & set(experiment.seeds):
+                raise UsageError(f"settings are chosen on seeds that the verdict of {lesson.name} does not see")
             run = run_seeds(experiment, config, seeds, records=records, function="tune", pool=pool, fresh=options.fresh)
             scores = Trials(config, {seed: record.measured for seed, record in run.items()})
             winners = _winners(scores)
@@ -250,8 +258,10 @@ def tune(chosen: Sequence[Lesson], options: argparse.Namespace) -> None:
             print(f"{lesson.title} · tuning · {len(seeds)} seeds\n{report.table_of_measured(scores)}\n")
             for arm, winner in winners.items():
                 print(f"{arm}: {winner}")
-            used = getattr(config, "data", None)
-            name = f"{lesson.name}.{used}" if used else lesson.name
+            same_seeds = list(seeds) == list(experiment.tuning_seeds)
+            name = _stem(config, experiment, quick=options.quick, declared_seeds=same_seeds)
+            if name == lesson.name and hasattr(config, "data"):
+                name = f"{name}.{config.data}"
             print(f"\nscores  {report.where(write_whole(out / f'{name}.json', to_json(content)))}\n")
 
 

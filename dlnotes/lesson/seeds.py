@@ -17,10 +17,9 @@ from typing import Any
 from tqdm import tqdm
 
 from dlnotes.files import remove_stale_parts
-from dlnotes.lesson.catalog import PACKAGE, in_notebook, lesson_at, records_folder
+from dlnotes.lesson.catalog import UsageError, in_notebook, lesson_at, records_folder
 from dlnotes.lesson.experiment import Experiment, as_dict, config_from, experiment_of, measure
 from dlnotes.lesson.records import Record, Records
-from dlnotes.lesson.sources import checksum_of_code
 
 __all__ = ["Rank", "environment", "records_of", "run_seeds", "workers"]
 
@@ -29,8 +28,8 @@ class Rank:
     """The place of this process among those that ``torchrun`` started; number 0 of 1 where it did not."""
 
     def __init__(self) -> None:
-        self.number = int(os.environ.get("RANK", 0))
-        self.count = int(os.environ.get("WORLD_SIZE", 1))
+        started = {"RANK", "WORLD_SIZE"} <= os.environ.keys()
+        self.number, self.count = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")) if started else (0, 1)
 
     def share(self, seeds: Sequence[int]) -> Sequence[int]:
         """The seeds that fall to this rank."""
@@ -39,12 +38,13 @@ class Rank:
 
 def environment(device: str) -> dict[str, Any]:
     """What else the bits of a result depend on, and so what is written beside them."""
-    packages = ("torch", "numpy", "scipy", "matplotlib")
+    import torch
+
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: version(name) for name in ("torch", "numpy", "matplotlib")},
         "machine": f"{platform.system()} {platform.machine()}",
-        "device": device,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "threads": 1,
     }
 
@@ -58,13 +58,12 @@ def records_of(experiment: Experiment, config: Any, function: str) -> Records:
     from dlnotes import data
 
     used = getattr(config, "data", None)
-    versions = environment(getattr(config, "device", "cpu"))
     key = {
         "function": function,
-        "code": checksum_of_code(experiment.lesson.path, PACKAGE),
+        "code": experiment.code,
         "config": as_dict(config),
         "data": data.fingerprint(used) if used else None,
-        "versions": {name: versions[name] for name in ("torch", "matplotlib", "device")},
+        "environment": environment(getattr(config, "device", "cpu")),
     }
     return Records(records_folder(), experiment.lesson.name, key)
 
@@ -120,7 +119,9 @@ def _measure_each(
             yield seed, _measure_one(experiment, config, seed, records, function)
         return
     futures = [
-        pool.submit(_measure_in_worker, experiment.lesson.path, as_dict(config), seed, records, function)
+        pool.submit(
+            _measure_in_worker, experiment.lesson.path, experiment.code, as_dict(config), seed, records, function
+        )
         for seed in seeds
     ]
     for future in as_completed(futures):
@@ -178,9 +179,11 @@ def _prepare_worker() -> None:
 
 
 def _measure_in_worker(
-    path: Path, settings: dict[str, Any], seed: int, records: Records, function: str
+    path: Path, code: str, settings: dict[str, Any], seed: int, records: Records, function: str
 ) -> tuple[int, Record]:
     experiment = _loaded.get(path) or _loaded.setdefault(path, experiment_of(lesson_at(path)))
+    if experiment.code != code:
+        raise UsageError(f"{path.name} was changed while it ran: run it again")
     return seed, _measure_one(experiment, config_from(experiment.config, settings), seed, records, function)
 
 

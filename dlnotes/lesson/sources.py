@@ -9,10 +9,10 @@ import io
 import tokenize
 from pathlib import Path
 
-__all__ = ["checksum_of_code", "sources_of"]
+__all__ = ["checksum_of_code", "checksum_of_judge", "sources_of"]
 
 # What a lesson makes of its numbers after they were measured: a new figure or margin needs no new run.
-_AFTERWARDS = {"findings", "figure"}
+_AFTERWARDS = frozenset({"findings", "figure"})
 # The part of the library that judges and shows, for the same reason.
 _NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence")
 
@@ -32,6 +32,13 @@ def checksum_of_code(script: Path, library: Path) -> str:
         digest.update(f"\n{path.relative_to(library).as_posix()}\n".encode())
         digest.update(_bare(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
+
+
+def checksum_of_judge(script: Path, library: Path) -> str:
+    """The SHA-256 of the code that makes a verdict of the numbers: the lesson without its figure, and the judge."""
+    judge = (library / "evidence.py").read_text(encoding="utf-8")
+    text = _bare(script.read_text(encoding="utf-8"), without=frozenset({"figure"})) + _bare(judge)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sources_of(script: Path, library: Path) -> list[Path]:
@@ -68,7 +75,7 @@ def _file_of(name: str, library: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _bare(source: str, without: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+def _bare(source: str, without: frozenset[str] = frozenset()) -> str:
     """The lines of a source without comments, docstrings, trailing space, blank lines and some top-level functions."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):

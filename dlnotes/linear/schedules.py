@@ -46,8 +46,8 @@ def inverse_time_decay(
 ) -> LambdaLR:
     """Divide the learning rate by a number that grows evenly: αₜ = α₀ / (1 + r · t / s).
 
-    The sum of the rates grows without bound and that of their squares does not, which is what stochastic
-    approximation needs to converge.
+    With r above 0 the sum of the rates grows without bound and that of their squares does not, which is what
+    stochastic approximation needs to converge.
 
     Args:
         optimizer: its learning rates are α₀.

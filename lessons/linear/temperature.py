@@ -16,10 +16,12 @@ probability is above 0.99.
 
 **What would refute it.** One counter-example: these are identities and bounds, so the tolerance is rounding, and the
 smallest difference that matters is any at all. Predicted limits: ties can never be resolved by scale; a gap between
-the two largest scores below ln(99) / 10 = 0.46 is too small for ten times the scores to reach 0.99; scores that range
-over hundreds stay far from uniform when divided by ten; and the "distance" is none, since it is not symmetric.
+the two largest scores below ln(99) / 10 is too small for ten times the scores to reach 0.99, and ten scores from a
+normal distribution have so small a gap, or hardly a larger one, in more than half of the cases (by 2 points or more);
+scores that range over hundreds stay far from uniform when divided by ten; and the "distance" is none, since it is not
+symmetric.
 
-**Time.** Seconds: nothing is trained.
+**Time.** Nothing is trained: a second.
 """
 
 import math
@@ -47,6 +49,20 @@ class Config:
     classes: int = 10  # scores in a vector
     close: float = 0.99  # a probability above this counts as close to 1
 
+    def __post_init__(self) -> None:
+        if self.vectors < 2 or self.classes < 3 or not 0.5 < self.close < 1:
+            raise ValueError("vectors must be 2 or more, classes 3 or more, and close between 0.5 and 1")
+
+    @property
+    def clear(self) -> float:
+        """The gap between the two largest scores above which ten times the scores are certain to come close."""
+        return math.log(self.close / (1 - self.close) * (self.classes - 1)) / 10
+
+    @property
+    def small(self) -> float:
+        """The gap below which they cannot."""
+        return math.log(self.close / (1 - self.close)) / 10
+
 
 QUICK = Config(vectors=100)
 SEEDS = range(12)
@@ -60,8 +76,8 @@ SPREADS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # standard deviation
 #
 #     1 / (1 + (K - 1) exp(-g))  ≤  p  ≤  1 / (1 + exp(-g))
 #
-# So p > 0.99 is certain for g > ln(99 (K - 1)) and impossible for g < ln(99): at ten times the scores, for a gap
-# above 0.679 and below 0.460. In the other direction the divergence from uniform is at most range² / 8
+# So p > 0.99 is certain for g > ln(99 (K - 1)) and impossible for g < ln(99); ten times the scores have ten times the
+# gap. In the other direction the divergence from uniform is at most range² / 8
 # (Hoeffding, 1963): an eighth of a hundredth of the squared range, after a division by ten.
 
 
@@ -74,9 +90,7 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
 
     top = scores.topk(2).values
     gap = top[:, 0] - top[:, 1]
-    odds = config.close / (1 - config.close)
-    sure = gap > math.log(odds * (config.classes - 1)) / 10
-    hopeless = gap < math.log(odds) / 10
+    sure, hopeless = gap > config.clear, gap < config.small
     tied = scores.scatter(1, scores.topk(2).indices, scores.amax(1, keepdim=True).expand(-1, 2))
     wide = scores * 200 / (scores.amax(1) - scores.amin(1)).unsqueeze(1)  # the same scores over a range of 200
 
@@ -87,9 +101,9 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         "softmax: moved by adding a constant": largest(softmax(scores + 1_000) - plain),
         # 1.03: ten times the scores
         "×10: entropy gained": largest((entropy(sharp) - entropy(plain)).clamp(min=0)),
-        "×10: shortfall below 0.99 where the gap is clear": largest((config.close - sharp.amax(1)[sure]).clamp(min=0)),
-        "×10: share of vectors above 0.99": (sharp.amax(1) > config.close).double().mean().item(),
-        "×10: largest probability where the gap is small": sharp.amax(1)[hopeless].amax().item(),
+        "×10: below close where the gap is clear": largest((config.close - sharp.amax(1)[sure]).clamp(min=0)),
+        "×10: share of vectors that come close": (sharp.amax(1) > config.close).double().mean().item(),
+        "×10: above close where the gap is small": largest((sharp.amax(1)[hopeless] - config.close).clamp(min=0)),
         "×10: largest probability of tied scores": softmax(10 * tied).amax().item(),
         # 1.04: a tenth of the scores
         "÷10: entropy lost": largest((entropy(plain) - entropy(flat)).clamp(min=0)),
@@ -152,8 +166,8 @@ def share_close(scores: Tensor, close: float) -> float:
 
 
 def findings(trials):
-    exact = 1e-12
-    setting = "10 scores from a normal distribution"
+    config, exact = trials.config, 1e-12
+    setting = f"{config.classes} scores from a normal distribution"
     return [
         claim("1.02", "softmax equals PyTorch's", identity(trials["softmax: far from PyTorch's"], tolerance=exact)),
         claim("1.02", "the probabilities sum to 1", identity(trials["softmax: far from a sum of 1"], tolerance=exact)),
@@ -169,14 +183,19 @@ def findings(trials):
         ),
         claim(
             "1.03",
-            "ten times the scores gives a probability above 0.99 wherever the two largest differ by 0.68 or more",
-            identity(trials["×10: shortfall below 0.99 where the gap is clear"], tolerance=0.0),
+            f"and a probability above {config.close} wherever the two largest differ by more than {config.clear:.4f}",
+            identity(trials["×10: below close where the gap is clear"], tolerance=exact),
         ),
         limit(
             "1.03",
-            "where the two largest scores differ by less than 0.46, ten times the scores stay below 0.99",
-            difference(trials.config.close - trials["×10: largest probability where the gap is small"], margin=0.0),
-            of="0.99 minus the largest probability",
+            f"where they differ by less than {config.small:.4f}, no probability comes above {config.close}",
+            identity(trials["×10: above close where the gap is small"], tolerance=exact),
+        ),
+        limit(
+            "1.03",
+            f"so that of {setting}, fewer than half of the vectors come close",
+            difference(0.5 - trials["×10: share of vectors that come close"], margin=0.02),
+            of="one half minus the share",
         ),
         limit(
             "1.03",
