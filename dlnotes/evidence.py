@@ -189,7 +189,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, *, margin: float) -> Jud
         raise ValueError("a ratio is judged on logarithms: all numbers must be positive")
     _check_margin(margin, least=1.0)
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is judged as such
-        judged = difference(np.log(above) - np.log(below), margin=math.log(margin))
+        judged = difference(np.log(above / below), margin=math.log(margin))
         effect, low, high = (float(end) for end in np.exp([judged.effect, *judged.interval]))
         seeds = tuple((above / below).tolist())
     return Judgement(
@@ -384,7 +384,7 @@ def verdict_of_row(findings: Iterable[Finding]) -> str:
 
 def _beyond(numbers: NDArray[np.float64], margin: float) -> tuple[float, ...]:
     """The numbers minus the margin, and 0 where they differ by rounding alone."""
-    rounding = 8 * np.finfo(float).eps * np.maximum(np.abs(numbers), abs(margin))
+    rounding = 100 * np.finfo(float).eps * np.maximum(np.abs(numbers), abs(margin))
     return tuple(np.where(np.abs(numbers - margin) <= rounding, 0.0, numbers - margin).tolist())
 
 

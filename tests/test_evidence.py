@@ -325,10 +325,30 @@ def test_a_proportion_equals_scipys_tests_and_its_interval_leaves_a_hundredth_on
     assert 1 - binomial_tail(successes + 1, trials, high) == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("counts", [(3, 2), (-1, 2), (0, 0), (1.0, 2), (1, 2.0)])
+@pytest.mark.parametrize("counts", [(3, 2), (-1, 2), (0, 0)])
 def test_counts_that_do_not_fit_each_other_are_a_value_error(counts):
     with pytest.raises(ValueError, match="successes"):
         proportion(*counts, above=0.5)
+
+
+@pytest.mark.parametrize("counts", [(1.0, 2), (1, 2.0)])
+def test_counts_that_are_no_integers_are_a_type_error_and_those_of_numpy_are(counts):
+    with pytest.raises(TypeError, match="integer"):
+        proportion(*counts, above=0.5)
+    assert proportion(np.int64(58), np.int64(60), above=0.8).verdict == "supported"
+
+
+@pytest.mark.parametrize(("d", "margin"), [(0.55 - 0.1, 0.45), (0.3 - 0.1, 0.2), (0.3 - 0.2, 0.1)])
+def test_what_equals_the_margin_but_for_rounding_is_inconclusive(d, margin):
+    assert d != margin
+    assert difference([d] * 12, margin=margin).verdict == "inconclusive"
+    assert no_difference([d] * 12, margin=margin).verdict == "inconclusive"
+    assert ratio([22] * 12, [20] * 12, margin=1.1).verdict == "inconclusive"
+
+
+def test_more_seeds_than_all_patterns_can_be_tried_for_are_a_value_error():
+    with pytest.raises(ValueError, match="20 seeds at most, not 21"):
+        difference([1.0] * 21, margin=0)
 
 
 @pytest.mark.parametrize("above", [0, 1, -0.5, math.nan])

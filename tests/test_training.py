@@ -871,3 +871,14 @@ def test_a_save_that_fails_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         save_checkpoint(path, {"steps": 2})
     assert load_checkpoint(path) == {"steps": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_scores_that_are_not_numbers_have_no_accuracy():
+    scores = torch.tensor([[2.0, 1.0], [math.nan, 0.0]])
+    assert math.isnan(accuracy(nn.Identity(), (scores, torch.tensor([0, 0]))))
+
+
+def test_a_state_with_another_end_of_a_pass_is_refused():
+    batches = Minibatches((torch.arange(5),), 2, stream(0, "batches"), drop_last=True)
+    with pytest.raises(ValueError, match="end=4"):
+        Minibatches((torch.arange(5),), 2, stream(0, "batches")).load_state_dict(batches.state_dict())

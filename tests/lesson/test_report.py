@@ -6,7 +6,7 @@ import pytest
 
 from dlnotes.lesson import catalog, report
 from dlnotes.lesson.catalog import UsageError
-from dlnotes.lesson.sources import checksum_of_code
+from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
 
 
 @pytest.fixture
@@ -14,7 +14,9 @@ def results(tmp_path):
     """The reference run's results of one lesson, to be changed, in a folder of their own."""
     content = json.loads((catalog.results_folder() / "temperature.json").read_text(encoding="utf-8"))
 
-    content["code"] = checksum_of_code(catalog.lesson_named("temperature").path, catalog.PACKAGE)
+    path = catalog.lesson_named("temperature").path
+    content["code"] = checksum_of_code(path, catalog.PACKAGE)
+    content["judge"] = checksum_of_judge(path, catalog.PACKAGE)
 
     def write(**changes):
         (tmp_path / "temperature.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")
@@ -41,6 +43,7 @@ def test_results_older_than_the_code_are_marked(results):
     assert "measured before the code was last changed" not in report.table_of_verdicts(results())
     assert "measured before the code was last changed" in report.table_of_verdicts(results(code="0" * 64))
     assert "measured before the code was last changed" in report.summary([results(code="0" * 64)])
+    assert "measured before the code was last changed" in report.summary([results(judge="0" * 64)])
 
 
 def test_the_list_shows_the_results_of_the_first_folder_that_has_them(results):

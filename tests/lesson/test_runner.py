@@ -163,6 +163,9 @@ def test_settings_reach_the_trial_with_their_types(toy):
         (("--seeds", "0"), "not '0'"),
         (("--seeds", "-3"), "--seeds"),
         (("--quick", "--seeds", "2"), "--quick has seeds of its own"),
+        (("--seeds", ""), "--seeds expects"),
+        (("--seeds", "21"), "at most 20 seeds can be judged by an exact test, not 21"),
+        (("--set", "data=mnits"), "no data set 'mnits'"),
         (("--jobs", "0"), "expects a number of 1 or more, not '0'"),
         (("--data", "mnits"), "no data set 'mnits'; known: letters, fashion_mnist, mnist, not_mnist"),
         (("--device", "abacus"), "the device 'abacus' cannot be used here"),
@@ -198,6 +201,21 @@ def test_tuning_keeps_all_scores_and_names_the_winner_of_each_arm(toy, capsys):
     assert results(toy(doing=runner.tune) / "tuning", "toy.letters") == kept  # read back from the records
     assert kept["seeds"] == [1_000, 1_001, 1_002]
     assert "fast: 0.2" in capsys.readouterr().out
+
+
+def test_tuning_on_other_terms_cannot_replace_the_declared_one(toy):
+    assert results(toy("--seeds", "1000-1001", doing=runner.tune) / "tuning", "toy.exploratory")
+    assert not (toy.script.parent / "out" / "tuning" / "toy.letters.json").exists()
+
+
+def test_tuning_on_seeds_of_the_verdict_is_refused(toy):
+    with pytest.raises(UsageError, match="seeds that the verdict of toy does not see"):
+        toy("--seeds", "7-9", doing=runner.tune)
+
+
+def test_a_setting_that_a_trial_cannot_run_with_is_named(toy):
+    with pytest.raises(UsageError, match="it cannot run with points=0: the curve is empty"):
+        toy("--set", "points=0")
 
 
 @pytest.mark.parametrize(

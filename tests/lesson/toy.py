@@ -40,6 +40,8 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         time.sleep(600)
     if config.loud:
         torch.rand(1)
+    if not config.points:
+        raise ValueError("the curve is empty")
     drawn = torch.randn(config.points, generator=stream(seed, "noise"))
     return {"gain": config.shift + 0.1 * drawn[0].item(), "curve": drawn.tolist(), "never": float("nan")}
 
