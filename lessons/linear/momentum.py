@@ -92,10 +92,10 @@ TUNED = {
     "κ=1000/momentum": 2.0,
     "letters/SGD": 1.41421,
     "letters/momentum": 0.25,
-    "fashion_mnist/SGD": 0.25,
-    "fashion_mnist/momentum": 0.0883883,
+    "fashion_mnist/SGD": 0.176777,
+    "fashion_mnist/momentum": 0.0625,
     "not_mnist/SGD": 0.353553,
-    "not_mnist/momentum": 0.125,
+    "not_mnist/momentum": 0.0883883,
 }
 
 # %%
