@@ -779,6 +779,7 @@ def test_a_parameter_and_a_view_come_back_with_their_numbers(tmp_path):
         ({"a": {"b": [1, Path("x")]}}, r"state\['a'\]\['b'\]\[1\] must be plain .* not PosixPath"),
         ({"loss": np.float64(1.5)}, "float64"),
         ({"losses": np.zeros(3)}, "ndarray"),
+        ({"rates": {Path("x"): 0.1}}, r"name in state\['rates'\] must be plain .* not PosixPath"),
         ({"model": nn.Identity()}, "Identity: give its state_dict"),
         (nn.Identity(), "Identity: give its state_dict"),
     ],
