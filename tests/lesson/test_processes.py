@@ -27,7 +27,14 @@ def start(folder: Path, environment: dict, *words: str) -> subprocess.Popen:
     """Start the toy and come back when it waits at seed 2."""
     command = [sys.executable, "toy.py", "--out", "out", *words]
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (folder / "waiting").exists():
         assert process.poll() is None, process.stderr.read().decode()
