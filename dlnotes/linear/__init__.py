@@ -1,6 +1,7 @@
 """Chapter 1, from machine learning to deep learning: softmax, losses, the linear classifier, and how it is trained."""
 
 from dlnotes.linear.classifier import LogisticClassifier, train_classifier
+from dlnotes.linear.initializers import initialize, scaled_normal_, scaled_uniform_, zeros_
 from dlnotes.linear.losses import cross_entropy, one_hot
 from dlnotes.linear.optimizers import (
     SGD,
@@ -15,7 +16,7 @@ from dlnotes.linear.optimizers import (
     momentum,
 )
 from dlnotes.linear.preparation import split, standardize
-from dlnotes.linear.schedules import exponential_decay, inverse_time_decay
+from dlnotes.linear.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
 from dlnotes.linear.softmax import log_softmax, softmax
 
 __all__ = [
@@ -28,15 +29,21 @@ __all__ = [
     "adagrad_scaling",
     "average_momentum",
     "clip_by_global_norm",
+    "cosine_decay",
     "cross_entropy",
     "exponential_decay",
+    "initialize",
     "inverse_time_decay",
     "l2",
     "log_softmax",
     "momentum",
     "one_hot",
+    "scaled_normal_",
+    "scaled_uniform_",
     "softmax",
     "split",
     "standardize",
+    "step_decay",
     "train_classifier",
+    "zeros_",
 ]

@@ -1,14 +1,21 @@
 """Learning rates that fall with the number of steps, as schedulers of PyTorch.
 
 Each returns a scheduler of ``torch.optim.lr_scheduler``: it works with any optimizer, with `Trainer`, and with
-PyTorch's own ways to combine schedulers. Step, cosine and one-cycle schedules are PyTorch's: ``StepLR``,
-``CosineAnnealingLR``, ``OneCycleLR``.
+PyTorch's own ways to combine schedulers. With t the steps made so far:
+
+    inverse_time_decay   αₜ = α₀ / (1 + r · t / s)
+    exponential_decay    αₜ = α₀ · r^(t / s)
+    step_decay           αₜ = α₀ · r^⌊t / s⌋
+    cosine_decay         αₜ = α₀ · (f + (1 - f) · (1 + cos(π · t / s)) / 2)      up to t = s, and α₀ · f from there on
 """
+
+import math
+from functools import partial
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["exponential_decay", "inverse_time_decay"]
+__all__ = ["cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 
 
 def exponential_decay(
@@ -38,7 +45,7 @@ def exponential_decay(
     if not 0 < decay_rate <= 1:
         raise ValueError(f"decay_rate must be larger than 0 and at most 1, not {decay_rate}")
     _check_steps(decay_steps)
-    return LambdaLR(optimizer, lambda step: decay_rate ** (step // decay_steps if staircase else step / decay_steps))
+    return LambdaLR(optimizer, partial(_exponential, decay_rate, decay_steps, staircase))
 
 
 def inverse_time_decay(
@@ -73,10 +80,83 @@ def inverse_time_decay(
     if not 0 <= decay_rate < float("inf"):
         raise ValueError(f"decay_rate must be 0 or larger and finite, not {decay_rate}")
     _check_steps(decay_steps)
-    return LambdaLR(
-        optimizer,
-        lambda step: 1 / (1 + decay_rate * (step // decay_steps if staircase else step / decay_steps)),
-    )
+    return LambdaLR(optimizer, partial(_inverse_time, decay_rate, decay_steps, staircase))
+
+
+def step_decay(optimizer: Optimizer, decay_rate: float, decay_steps: float) -> LambdaLR:
+    """Multiply the learning rate by a factor every s steps, and keep it in between: αₜ = α₀ · r^⌊t / s⌋.
+
+    The same as `exponential_decay` with a staircase.
+
+    Args:
+        optimizer: its learning rates are α₀.
+        decay_rate: r, the factor, larger than 0 and at most 1.
+        decay_steps: s, the steps from one fall to the next, larger than 0.
+
+    Raises:
+        ValueError: a decay rate outside (0, 1], or steps that are not positive.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8)
+        >>> scheduler = step_decay(optimizer, 0.5, decay_steps=2)
+        >>> rates = []
+        >>> for _ in range(5):
+        ...     rates += scheduler.get_last_lr()
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.8, 0.8, 0.4, 0.4, 0.2]
+    """
+    return exponential_decay(optimizer, decay_rate, decay_steps, staircase=True)
+
+
+def cosine_decay(optimizer: Optimizer, decay_steps: float, *, final: float = 0.0) -> LambdaLR:
+    """Let the learning rate fall along half a wave: slowly, then fast, then slowly, to the end of training.
+
+        αₜ = α₀ · (f + (1 - f) · (1 + cos(π · t / s)) / 2)
+
+    From step s on it stays at f · α₀.
+
+    Args:
+        optimizer: its learning rates are α₀.
+        decay_steps: s, the steps of the whole fall, larger than 0.
+        final: f, what is left of the rate at the end, as a share from 0 to 1.
+
+    Raises:
+        ValueError: steps that are not positive, or a final share outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8)
+        >>> scheduler = cosine_decay(optimizer, decay_steps=4)
+        >>> for _ in range(2):
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> round(scheduler.get_last_lr()[0], 6)
+        0.4
+
+    Source: Ilya Loshchilov and Frank Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017.
+    """
+    _check_steps(decay_steps)
+    if not 0 <= final <= 1:
+        raise ValueError(f"final must be a share from 0 to 1, not {final}")
+    return LambdaLR(optimizer, partial(_cosine, decay_steps, final))
+
+
+# Functions of a module, so that a scheduler can be pickled and copied.
+
+
+def _exponential(decay_rate: float, decay_steps: float, staircase: bool, step: int) -> float:
+    return decay_rate ** (step // decay_steps if staircase else step / decay_steps)
+
+
+def _inverse_time(decay_rate: float, decay_steps: float, staircase: bool, step: int) -> float:
+    return 1 / (1 + decay_rate * (step // decay_steps if staircase else step / decay_steps))
+
+
+def _cosine(decay_steps: float, final: float, step: int) -> float:
+    return final + (1 - final) * (1 + math.cos(math.pi * min(step / decay_steps, 1))) / 2
 
 
 def _check_steps(decay_steps: float) -> None:

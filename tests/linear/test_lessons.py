@@ -1,33 +1,11 @@
 """The lessons of the chapter conclude what the reference run shows, and would not conclude it from less."""
 
-import json
-
 import numpy as np
 import pytest
 
-from dlnotes.evidence import verdict_of_row
 from dlnotes.lesson import catalog
-from dlnotes.lesson.experiment import Trials, experiment_of, trials_from
-
-
-def reference(name):
-    """A lesson and its reference trials."""
-    experiment = experiment_of(catalog.lesson_named(name))
-    results = json.loads((catalog.results_folder() / f"{name}.json").read_text(encoding="utf-8"))
-    return experiment, trials_from(results, experiment), results
-
-
-def changed(trials: Trials, change) -> Trials:
-    """The trials with each number replaced: `change(name)` is the array that stands under the name."""
-    measured = {
-        seed: {name: change(name)[place].tolist() for name in trials} for place, seed in enumerate(trials.seeds)
-    }
-    return Trials(trials.config, measured)
-
-
-def verdicts(experiment, trials) -> dict:
-    findings = experiment.findings(trials)
-    return {row: verdict_of_row([one for one in findings if one.row == row]) for row in experiment.lesson.rows}
+from dlnotes.lesson.experiment import experiment_of
+from tests.trials import changed, reference, verdicts
 
 
 @pytest.mark.parametrize("name", [lesson.name for lesson in catalog.lessons() if lesson.chapter == "linear"])

@@ -1,0 +1,33 @@
+"""Reference runs of lessons to be judged again, as they are and changed: what the controls of a verdict are made of."""
+
+import json
+
+from dlnotes.evidence import verdict_of_row
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import Trials, experiment_of, trials_from
+
+
+def reference(name):
+    """A lesson, the trials of its reference run, and the results file that keeps them."""
+    experiment = experiment_of(catalog.lesson_named(name))
+    results = json.loads((catalog.results_folder() / f"{name}.json").read_text(encoding="utf-8"))
+    return experiment, trials_from(results, experiment), results
+
+
+def changed(trials: Trials, change) -> Trials:
+    """The trials with each number replaced: `change(name)` is the array that stands under the name."""
+    measured = {
+        seed: {name: change(name)[place].tolist() for name in trials} for place, seed in enumerate(trials.seeds)
+    }
+    return Trials(trials.config, measured)
+
+
+def replaced(trials: Trials, arrays: dict) -> Trials:
+    """The trials with other arrays under the names that are keys of `arrays`."""
+    return changed(trials, lambda name: arrays.get(name, trials[name]))
+
+
+def verdicts(experiment, trials) -> dict:
+    """The verdict of each row of a lesson."""
+    findings = experiment.findings(trials)
+    return {row: verdict_of_row([one for one in findings if one.row == row]) for row in experiment.lesson.rows}
