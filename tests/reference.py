@@ -119,3 +119,13 @@ def adagrad_scaling(initial=0.0, eps=1e-10):
         return scaled
 
     return direction
+
+
+def mlp(layers, inputs):
+    """The scores of a network: each layer is a weight (a list of rows) and a bias, and ReLU stands between two."""
+    values = inputs
+    for place, (weight, bias) in enumerate(layers):
+        values = scores(weight, bias, values)
+        if place < len(layers) - 1:
+            values = [[max(value, 0.0) for value in row] for row in values]
+    return values

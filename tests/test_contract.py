@@ -11,11 +11,18 @@ import torch
 from torch import nn
 
 import dlnotes
-from dlnotes import linear
+from dlnotes import deep, linear
 from dlnotes.randomness import stream
 
-FOUNDATION = ("dlnotes.data", "dlnotes.evidence", "dlnotes.files", "dlnotes.randomness", "dlnotes.training")
-CHAPTERS = ("dlnotes.linear",)
+FOUNDATION = (
+    "dlnotes.data",
+    "dlnotes.evidence",
+    "dlnotes.files",
+    "dlnotes.randomness",
+    "dlnotes.sweeps",
+    "dlnotes.training",
+)
+CHAPTERS = ("dlnotes.linear", "dlnotes.deep")
 
 # What cannot be shown in a line or two that run anywhere, or shows itself in the example of another name.
 WITHOUT_EXAMPLE = {
@@ -84,13 +91,19 @@ TENSOR_FUNCTIONS = {
     "standardize": (lambda x: linear.standardize(x)[0], False),
     "split": (lambda x: linear.split((x,), (2, 1), generator=stream(0, "split"))[0][0], False),
     "LogisticClassifier": (lambda x: started(linear.LogisticClassifier(7, 5, dtype=x.dtype).to(x.device))(x), True),
+    "MLP": (lambda x: started(deep.MLP([7, 6, 5], generator=stream(0, "w"), dtype=x.dtype).to(x.device))(x), True),
 }
 WITH_TESTS_OF_THEIR_OWN = {
     *("SGD", "AdaGrad", "GradientDescent", "Link", "Slot"),
     *("adagrad_scaling", "average_momentum", "clip_by_global_norm", "l2", "momentum"),
-    *("exponential_decay", "inverse_time_decay", "train_classifier"),
+    *("cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"),
+    *("initialize", "scaled_normal_", "scaled_uniform_", "zeros_"),
+    *("count_parameters", "train_classifier"),
 }
-MODULES = {"LogisticClassifier": lambda: linear.LogisticClassifier(7, 5)}
+MODULES = {
+    "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
+    "MLP": lambda: deep.MLP([7, 6, 5], generator=stream(2, "weights")),
+}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
 
 
@@ -168,5 +181,6 @@ def test_a_module_can_be_saved_copied_and_built_without_memory(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_can_be_reset_to_its_first_weights(name):
     fresh, used = MODULES[name](), started(MODULES[name]())
-    used.reset_parameters()
+    with_chance = inspect.signature(used.reset_parameters).parameters
+    used.reset_parameters(*([stream(2, "weights")] if with_chance else []))
     assert all(torch.equal(one, other) for one, other in zip(fresh.parameters(), used.parameters(), strict=True))

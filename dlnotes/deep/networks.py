@@ -42,7 +42,7 @@ class MLP(nn.Module):
 
     def __init__(self, widths: Sequence[int], *, generator: Generator, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
+        if len(widths) < 2 or not all(type(width) is int and width > 0 for width in widths):
             raise ValueError(f"widths must be two or more positive ints, from inputs to scores, not {list(widths)}")
         self.widths = tuple(widths)
         # Made without first weights, which PyTorch would draw from its global generator.

@@ -1,15 +1,17 @@
-"""Learning rates that fall: the two schedules against their formulas."""
+"""Learning rates that fall: the schedules against their formulas, and against PyTorch's."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.optim.lr_scheduler import ExponentialLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, StepLR
 
-from dlnotes.linear import SGD, AdaGrad, exponential_decay, inverse_time_decay
+from dlnotes.linear import SGD, AdaGrad, cosine_decay, exponential_decay, inverse_time_decay, step_decay
 
 both = pytest.mark.parametrize("schedule", [exponential_decay, inverse_time_decay])
 
@@ -59,6 +61,17 @@ def test_a_rate_that_does_not_decay_is_constant():
     assert decayed(inverse_time_decay, 5, 0.0, lr=0.3) == [0.3] * 5
 
 
+def test_step_decay_keeps_the_rate_and_lets_it_fall_where_a_span_is_full():
+    assert decayed(step_decay, 7, 0.5, 3, lr=0.8) == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2])
+
+
+def test_cosine_decay_falls_to_one_half_in_the_middle_and_stays_at_the_end():
+    assert decayed(cosine_decay, 7, 4, lr=0.8) == pytest.approx(
+        [0.8, 0.4 + 0.4 * math.sqrt(0.5), 0.4, 0.4 - 0.4 * math.sqrt(0.5), 0, 0, 0]
+    )
+    assert decayed(cosine_decay, 6, 2, lr=1.0, final=0.2) == pytest.approx([1, 0.6, 0.2, 0.2, 0.2, 0.2])
+
+
 # Formulas, and torch
 
 
@@ -77,6 +90,14 @@ def test_exponential_decay_is_torchs_and_its_staircase_is_torchs_steps():
     assert decayed(exponential_decay, 50, 0.9, lr=0.1) == pytest.approx(smooth, rel=1e-12)
     stairs = rates(StepLR(optimizer(0.1), 7, 0.9), 50)
     assert decayed(exponential_decay, 50, 0.9, 7, lr=0.1, staircase=True) == pytest.approx(stairs, rel=1e-12)
+
+
+def test_step_and_cosine_decay_are_torchs():
+    stairs = rates(StepLR(optimizer(0.1), 7, 0.9), 50)
+    assert decayed(step_decay, 50, 0.9, 7, lr=0.1) == pytest.approx(stairs, rel=1e-12)
+    for final in (0.0, 0.1):
+        wave = rates(CosineAnnealingLR(optimizer(0.5), 50, eta_min=0.5 * final), 51)
+        assert decayed(cosine_decay, 51, 50, lr=0.5, final=final) == pytest.approx(wave, rel=1e-9, abs=1e-12)
 
 
 # What holds for all
@@ -129,6 +150,23 @@ def test_a_schedule_goes_on_from_its_state(schedule):
     assert rates(second, 12) == whole[8:]
 
 
+EACH = {
+    "exponential": lambda one: exponential_decay(one, 0.7, 3),
+    "inverse time": lambda one: inverse_time_decay(one, 0.7, 3),
+    "step": lambda one: step_decay(one, 0.7, 3),
+    "cosine": lambda one: cosine_decay(one, 15, final=0.1),
+}
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_scheduler_can_be_copied_and_pickled_and_goes_on(name):
+    whole = rates(EACH[name](optimizer(1.0)), 20)
+    first = EACH[name](optimizer(1.0))
+    assert rates(first, 8) == whole[:8]
+    for twin in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert rates(twin, 12) == whole[8:]
+
+
 # Errors
 
 
@@ -149,3 +187,15 @@ def test_inverse_time_decay_refuses_a_negative_rate(rate):
 def test_a_span_of_steps_that_is_not_positive_is_refused(schedule, span):
     with pytest.raises(ValueError, match=f"decay_steps must be larger than 0 and finite, not {span}"):
         schedule(optimizer(0.1), 0.5, span)
+
+
+@pytest.mark.parametrize("span", [0, -2, math.inf, math.nan])
+def test_a_cosine_needs_a_length(span):
+    with pytest.raises(ValueError, match=f"decay_steps must be larger than 0 and finite, not {span}"):
+        cosine_decay(optimizer(0.1), span)
+
+
+@pytest.mark.parametrize("final", [-0.1, 1.1, math.nan])
+def test_what_a_cosine_leaves_is_a_share(final):
+    with pytest.raises(ValueError, match=f"final must be a share from 0 to 1, not {final}"):
+        cosine_decay(optimizer(0.1), 10, final=final)

@@ -1,0 +1,169 @@
+"""Sweeps: each model ends where it would have ended alone."""
+
+import math
+from itertools import islice, repeat
+
+import pytest
+import torch
+from torch import nn
+
+from dlnotes.deep import MLP
+from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cosine_decay, cross_entropy
+from dlnotes.randomness import stream
+from dlnotes.sweeps import Sweep
+from dlnotes.training import DivergedError, Minibatches, Trainer
+
+RATES = (0.01, 0.1, 1.0)
+
+
+def problem(examples=40):
+    chance = stream(0, "problem")
+    inputs = torch.randn(examples, 6, generator=chance, dtype=torch.float64)
+    return inputs, torch.randint(3, (examples,), generator=chance)
+
+
+def networks(count=3):
+    return [MLP([6, 5, 3], generator=stream(seed, "weights"), dtype=torch.float64) for seed in range(count)]
+
+
+def batches():
+    return Minibatches(problem(), 7, stream(0, "batches"))
+
+
+def groups(models, **settings):
+    """A parameter group for each model, with the settings that it has for itself."""
+    return [
+        {"params": list(model.parameters()), **{name: values[place] for name, values in settings.items()}}
+        for place, model in enumerate(models)
+    ]
+
+
+def alone(model, optimizer, steps, schedule=None):
+    scheduler = schedule(optimizer) if schedule else None
+    trainer = Trainer(model, cross_entropy, optimizer, batches(), scheduler=scheduler)
+    return [step.loss for step in islice(trainer, steps)]
+
+
+@pytest.mark.parametrize("kind", [SGD, AdaGrad, torch.optim.SGD, torch.optim.Adam])
+def test_each_model_ends_where_it_would_have_ended_alone(kind):
+    models, twins = networks(), networks()
+    sweep = Sweep(models, cross_entropy, kind(groups(models, lr=RATES), lr=0.5), batches())
+    losses = [step.losses for step in islice(sweep, 30)]
+    expected = [alone(twin, kind(twin.parameters(), lr=lr), 30) for twin, lr in zip(twins, RATES, strict=True)]
+    torch.testing.assert_close(torch.tensor(losses).T, torch.tensor(expected), rtol=1e-9, atol=1e-11)
+    for model, twin, first in zip(models, twins, networks(), strict=True):
+        for one, other, start in zip(model.parameters(), twin.parameters(), first.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+            assert not torch.equal(one, start)
+
+
+def test_whatever_a_group_holds_may_differ_and_a_scheduler_falls_for_all():
+    def schedule(optimizer):
+        return cosine_decay(optimizer, 20)
+
+    momenta, penalties = (0.0, 0.5, 0.9), (0.1, 0.0, 0.01)
+    models, twins = networks(), networks()
+    optimizer = SGD(groups(models, momentum=momenta, weight_decay=penalties), lr=0.1)
+    for _ in islice(Sweep(models, cross_entropy, optimizer, batches(), scheduler=schedule(optimizer)), 15):
+        pass
+    for model, twin, beta, penalty in zip(models, twins, momenta, penalties, strict=True):
+        alone(twin, SGD(twin.parameters(), lr=0.1, momentum=beta, weight_decay=penalty), 15, schedule)
+        torch.testing.assert_close(list(model.parameters()), list(twin.parameters()), rtol=1e-9, atol=1e-11)
+
+
+def test_a_second_slice_goes_on_and_a_sweep_ends_with_its_batches():
+    models = networks()
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), islice(batches(), 5))
+    assert [step.number for step in islice(sweep, 2)] == [1, 2]
+    assert [step.number for step in sweep] == [3, 4, 5]
+    assert "3 × MLP" in repr(sweep)
+
+
+def test_a_model_that_diverges_keeps_its_last_weights_and_disturbs_no_other():
+    rates = (0.1, 1e200, 0.1)
+    models, twins = networks(), networks()
+    sweep = Sweep(models, cross_entropy, SGD(groups(models, lr=rates), lr=0.1, momentum=0.9), batches())
+    losses = [step.losses for step in islice(sweep, 20)]
+    with pytest.raises(DivergedError) as diverged:
+        alone(twins[1], SGD(twins[1].parameters(), lr=rates[1], momentum=0.9), 20)
+    for place in (0, 2):
+        expected = alone(twins[place], SGD(twins[place].parameters(), lr=0.1, momentum=0.9), 20)
+        torch.testing.assert_close([row[place] for row in losses], expected, rtol=1e-9, atol=1e-11)
+    assert sweep.diverged == [False, True, False]
+    first_bad = diverged.value.step - 1
+    assert [math.isnan(row[1]) for row in losses] == [step >= first_bad for step in range(20)]
+    torch.testing.assert_close(list(models[1].parameters()), list(twins[1].parameters()), rtol=1e-9, atol=0)
+
+
+def test_a_loss_that_was_infinite_once_stays_out():
+    """A loss of inf at finite weights could come back by itself; it would be another run than the one that began."""
+    models = [LogisticClassifier(1, 2, dtype=torch.float64) for _ in range(2)]
+    added = iter([math.inf, 0.0, 0.0])
+    batch = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0])
+
+    def loss(scores, targets):
+        return cross_entropy(scores, targets) + now
+
+    sweep = Sweep(models, loss, SGD(groups(models), lr=0.1), repeat(batch))
+    for now in added:  # noqa: B007  (the loss reads it)
+        assert all(math.isnan(value) for value in next(sweep).losses)
+    assert all(not parameter.any() for model in models for parameter in model.parameters())
+
+
+def test_models_stay_ordinary_modules_and_may_be_changed_between_steps():
+    models = networks(2)
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches())
+    next(sweep)
+    models[0].load_state_dict(networks(1)[0].state_dict())
+    twin = networks(1)[0]
+    following = batches()
+    next(following)
+    for parameter, expected in zip(
+        models[0].parameters(), step_by_hand(twin, next(following), lr=0.1, sweep=sweep), strict=True
+    ):
+        torch.testing.assert_close(parameter.detach(), expected)
+
+
+def step_by_hand(twin, batch, *, lr, sweep):
+    inputs, targets = batch
+    gradients = torch.autograd.grad(cross_entropy(twin(inputs), targets), list(twin.parameters()))
+    next(sweep)
+    return [
+        parameter.detach() - lr * gradient for parameter, gradient in zip(twin.parameters(), gradients, strict=True)
+    ]
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
+def test_a_sweep_runs_where_its_models_are(device):
+    models = [LogisticClassifier(6, 3, dtype=torch.float64).to(device) for _ in range(2)]
+    examples = [tensor.to(device) for tensor in problem()]
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), Minibatches(examples, 7, stream(0, "batches")))
+    losses = [step.losses[0] for step in islice(sweep, 10)]
+    assert losses[0] == pytest.approx(math.log(3))
+    assert all(parameter.device.type == device for parameter in models[0].parameters())
+
+
+# Errors
+
+
+def test_models_that_cannot_be_stacked_are_refused():
+    optimizer = SGD(networks(1)[0].parameters(), lr=0.1)
+    one, other = networks(1)[0], MLP([6, 4, 3], generator=stream(0, "weights"), dtype=torch.float64)
+    for models, words in (
+        ([], "at least one model"),
+        ([one, other], "same names, shapes and dtypes"),
+        ([one, one], "parameters of its own"),
+        ([nn.BatchNorm1d(3), nn.BatchNorm1d(3)], "no buffers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Sweep(models, cross_entropy, optimizer, batches())
+
+
+def test_a_loss_that_is_no_scalar_is_refused():
+    models = networks()
+    sweep = Sweep(models, lambda scores, _: scores.sum(1), SGD(groups(models), lr=0.1), batches())
+    with pytest.raises(ValueError, match=r"scalar, not a tensor of shape \(7,\)"):
+        next(sweep)
