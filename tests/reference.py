@@ -4,6 +4,7 @@ Vectors are lists, and matrices are lists of rows.
 """
 
 import math
+from fractions import Fraction
 
 
 def softmax(logits, temperature=1.0):
@@ -129,3 +130,26 @@ def mlp(layers, inputs):
         if place < len(layers) - 1:
             values = [[max(value, 0.0) for value in row] for row in values]
     return values
+
+
+# Significance
+
+
+def discordant(before, after, targets):
+    """How many only the new classifier gets right, and how many only the old one: lists of class numbers."""
+    gained = lost = 0
+    for old, new, target in zip(before, after, targets, strict=True):
+        if new == target and old != target:
+            gained += 1
+        if old == target and new != target:
+            lost += 1
+    return gained, lost
+
+
+def mcnemar(gained, lost):
+    """The exact two-sided p, a fraction: all ways to throw a coin for each example that are as one-sided or more."""
+    coins = gained + lost
+    as_one_sided = sum(
+        math.comb(coins, heads) for heads in range(coins + 1) if abs(2 * heads - coins) >= abs(gained - lost)
+    )
+    return Fraction(as_one_sided, 2**coins)

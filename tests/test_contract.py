@@ -98,6 +98,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("adagrad_scaling", "average_momentum", "clip_by_global_norm", "l2", "momentum"),
     *("cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"),
     *("initialize", "scaled_normal_", "scaled_uniform_", "zeros_"),
+    *("Flips", "discordant", "largest_disagreement", "mcnemar_test", "rule_of_thirty"),
     *("count_parameters", "train_classifier"),
 }
 MODULES = {

@@ -17,11 +17,13 @@ from dlnotes.linear.optimizers import (
 )
 from dlnotes.linear.preparation import split, standardize
 from dlnotes.linear.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
+from dlnotes.linear.significance import Flips, discordant, largest_disagreement, mcnemar_test, rule_of_thirty
 from dlnotes.linear.softmax import log_softmax, softmax
 
 __all__ = [
     "SGD",
     "AdaGrad",
+    "Flips",
     "GradientDescent",
     "Link",
     "LogisticClassifier",
@@ -31,13 +33,17 @@ __all__ = [
     "clip_by_global_norm",
     "cosine_decay",
     "cross_entropy",
+    "discordant",
     "exponential_decay",
     "initialize",
     "inverse_time_decay",
     "l2",
+    "largest_disagreement",
     "log_softmax",
+    "mcnemar_test",
     "momentum",
     "one_hot",
+    "rule_of_thirty",
     "scaled_normal_",
     "scaled_uniform_",
     "softmax",

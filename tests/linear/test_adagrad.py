@@ -1,0 +1,164 @@
+"""What AdaGrad remembers: exact facts, and that the lesson would not conclude them from less."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.linear import SGD, AdaGrad
+from tests.trials import changed, reference, replaced, verdicts
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("adagrad"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def measured(lesson):
+    return lesson.trial(lesson.QUICK, 1_000)
+
+
+def moves(make, gradients):
+    """The steps downhill of an optimizer of one number along the gradients."""
+    w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer, taken = make([w]), []
+    for gradient in gradients:
+        w.data.zero_()
+        w.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        taken.append(-w.item())
+    return taken
+
+
+def adagrad(weights):
+    return AdaGrad(weights, lr=1.0)
+
+
+def with_momentum(weights):
+    return SGD(weights, lr=1.0, momentum=0.9)
+
+
+# What the notes state
+
+
+def test_adagrads_rate_falls_as_the_past_gradients_say_and_not_as_the_steps_do():
+    """After gradients 3, 4 and 12 the root of the sum of squares is 3, 5 and 13; after 1, 0 and 0 it stays 1."""
+    assert moves(adagrad, [3.0, 4.0, 12.0]) == pytest.approx([3 / 3, 4 / 5, 12 / 13])
+    assert moves(adagrad, [1.0, 0.0, 0.0, 1.0]) == pytest.approx([1.0, 0.0, 0.0, 1 / math.sqrt(2)])
+
+
+def test_where_gradients_halve_each_step_adagrads_rate_stops_falling():
+    """1 + 1/4 + 1/16 + … = 4/3: the rate ends at √(3/4)."""
+    gradients = [0.5**step for step in range(30)]
+    rates = [move / gradient for move, gradient in zip(moves(adagrad, gradients), gradients, strict=True)]
+    assert rates[20:] == pytest.approx([math.sqrt(3 / 4)] * 10, rel=1e-6)
+
+
+def test_adagrad_never_recovers_from_a_burst_and_momentum_does():
+    burst, calm = [100.0] * 100, [1.0] * 200
+    assert moves(adagrad, burst + calm)[-1] == pytest.approx(1 / math.sqrt(100 * 100**2 + 200))
+    assert moves(with_momentum, burst + calm)[-1] == pytest.approx(10.0, rel=1e-3)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=20), st.randoms(use_true_random=False))
+def test_the_order_and_the_signs_of_past_gradients_do_not_matter_to_adagrad(past, chance):
+    mixed = [gradient * chance.choice((-1, 1)) for gradient in chance.sample(past, len(past))]
+    assert moves(adagrad, [*mixed, 2.0])[-1] == pytest.approx(moves(adagrad, [*past, 2.0])[-1])
+
+
+def test_they_do_matter_to_momentum():
+    assert moves(with_momentum, [1.0, -3.0, 2.0])[-1] == pytest.approx(2 - 2.7 + 0.81)
+    assert moves(with_momentum, [-3.0, 1.0, 2.0])[-1] == pytest.approx(2 + 0.9 - 2.43)
+
+
+# The pieces of the lesson
+
+
+def test_steps_are_those_downhill_one_row_each(lesson):
+    given_ones = [torch.tensor([1.0, -2.0]), torch.tensor([0.0, 2.0])]
+    assert lesson.steps(lesson.ARMS["momentum"], given_ones).tolist() == pytest.approx(
+        torch.tensor([[1.0, -2.0], [0.9, 0.2]])
+    )
+
+
+def test_a_rate_that_rises_is_found_also_across_a_missing_one(lesson):
+    rates = np.array([[4.0, 1.0], [2.0, np.nan], [3.0, 1.25]])
+    assert lesson.largest_rise(rates) == pytest.approx(0.5)
+    assert lesson.largest_rise(rates[:, 1:]) == pytest.approx(0.25)
+    assert lesson.largest_rise(-np.sort(-rates[:, :1], axis=0)) == 0
+
+
+def test_a_rate_that_forgets_rises(lesson):
+    """RMSprop divides by a running average of squares instead of their sum."""
+    gradients = [torch.tensor([size], dtype=torch.float64) for size in (1.0, 10.0, *[0.1] * 20)]
+    forgetful = lesson.rates(lambda weights: torch.optim.RMSprop(weights, lr=1.0, alpha=0.5), gradients)
+    assert lesson.largest_rise(forgetful) > 1
+    assert lesson.largest_rise(lesson.rates(lesson.ARMS["AdaGrad"], gradients)) < 1e-12
+
+
+def test_the_three_measures_of_momentum_are_those_worked_out_by_hand(measured):
+    assert measured["momentum/distance along zeros"] == pytest.approx(9 * (1 - 0.9**50))
+    assert measured["momentum/impulse"] == pytest.approx([0.9**step for step in range(21)])
+    # The step is M, normal with variance 1/(1 - 0.81); its share of the present gradient decides the sign.
+    expected = math.acos(math.sqrt(1 - 0.81)) / math.pi
+    assert measured["momentum/steps up the slope"] == pytest.approx(expected, abs=5 * math.sqrt(0.25 * 19 / 1_000))
+    for arm in ("SGD", "AdaGrad"):
+        for name in ("distance along zeros", "change of the next step", "steps up the slope"):
+            assert measured[f"{arm}/{name}"] == 0
+
+
+def test_plain_descent_arrives_in_the_steps_that_its_slowest_coordinate_needs(lesson):
+    h, start = torch.tensor([0.5], dtype=torch.float64), torch.tensor([1.0], dtype=torch.float64)
+    assert lesson.steps_to_arrive(lesson.ARMS["SGD"], h, start, [], 100) == 7  # ¼^7 < 1/10,000 < ¼^6
+    assert math.isnan(lesson.steps_to_arrive(lesson.ARMS["SGD"], h, start, [], 6))
+
+
+def test_a_burst_changes_what_remembers_and_nothing_else(measured):
+    assert measured["bowl/SGD/steps after a burst"] == measured["bowl/SGD/steps fresh"]
+    assert measured["bowl/momentum/steps after a burst"] > measured["bowl/momentum/steps fresh"]
+
+
+# The controls of the verdict
+
+
+def test_with_the_numbers_of_momentum_or_of_adam_the_statement_about_momentum_is_supported():
+    experiment, trials, _ = reference("adagrad")
+    assert verdicts(experiment, trials)["1.26"] == "refuted"
+    for other in ("momentum", "Adam"):
+        control = changed(
+            trials,
+            lambda name, other=other: trials[name if "bowl" in name else name.replace("AdaGrad/", f"{other}/")],
+        )
+        assert verdicts(experiment, control)["1.26"] == "supported"  # and the predicted limit is not shown
+
+
+def test_one_rate_that_rises_refutes_the_decay():
+    experiment, trials, _ = reference("adagrad")
+    assert verdicts(experiment, trials)["1.25"] == "conditional"
+    for name in ("random/largest rise of a rate", "training/largest rise of a rate", "constant/far from α/√t"):
+        once = np.where(np.arange(len(trials.seeds)) == 5, 1e-6, trials[name])
+        assert verdicts(experiment, replaced(trials, {name: once}))["1.25"] == "refuted"
+
+
+def test_a_rate_that_stays_as_that_of_plain_sgd_does_not_decay():
+    experiment, trials, _ = reference("adagrad")
+    steady = {"training/rate at the first step over that at the last": np.ones(len(trials.seeds))}
+    assert verdicts(experiment, replaced(trials, steady))["1.25"] == "refuted"
+
+
+def test_with_the_steps_of_sgd_after_a_burst_the_limit_is_not_shown():
+    experiment, trials, _ = reference("adagrad")
+    forgets = {
+        "bowl/AdaGrad/steps fresh": trials["bowl/momentum/steps fresh"],
+        "bowl/AdaGrad/steps after a burst": trials["bowl/momentum/steps after a burst"],
+    }
+    assert verdicts(experiment, replaced(trials, forgets))["1.25"] == "supported"

@@ -1,0 +1,263 @@
+"""AdaGrad beside momentum: exact facts, and that the lesson would not conclude from less."""
+
+import json
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.linear import SGD, AdaGrad
+from dlnotes.randomness import stream
+from tests.trials import changed, reference, replaced, verdicts
+
+OTHER = {"SGD": "AdaGrad", "AdaGrad": "SGD"}
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("adagrad_or_momentum"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def small(lesson):
+    return replace(lesson.QUICK, train=200, steps=10, long_steps=10)
+
+
+@pytest.fixture(scope="module")
+def problems(lesson, small):
+    return lesson.dealt(small, 1_000)
+
+
+# What the notes state
+
+
+def end(make, curvatures, steps, *, units=1.0, loss=1.0):
+    """The loss of the bowl ½ Σ h x², x = units · w, that is left of 1 in each x after so many steps."""
+    units = torch.as_tensor(units, dtype=torch.float64)
+    w = nn.Parameter(1 / units * torch.ones(len(curvatures), dtype=torch.float64))
+    optimizer, h = make([w]), torch.tensor(curvatures, dtype=torch.float64)
+    for _ in range(steps):
+        w.grad = loss * units * h * (units * w.detach())
+        optimizer.step()
+    return (h * (units * w.detach()) ** 2).sum().item() / 2
+
+
+def adagrad(lr):
+    return lambda weights: AdaGrad(weights, lr=lr, eps=0.0)
+
+
+def with_momentum(lr):
+    return lambda weights: SGD(weights, lr=lr, momentum=0.9)
+
+
+def test_adagrads_best_rate_does_not_move_with_the_unit_of_the_loss_and_that_of_momentum_does():
+    bowl = [1.0, 0.3]
+    for lr in (0.25, 1.0):
+        assert end(adagrad(lr), bowl, 20, loss=1_000.0) == pytest.approx(end(adagrad(lr), bowl, 20))
+    assert end(with_momentum(0.1), bowl, 20, loss=1_000.0) > 1e6
+    assert end(with_momentum(1e-4), bowl, 20, loss=1_000.0) == pytest.approx(end(with_momentum(0.1), bowl, 20))
+
+
+def test_units_that_are_ten_times_as_large_ask_for_a_tenth_of_the_rate_of_adagrad_and_a_hundredth_of_momentums():
+    bowl = [1.0, 0.3]
+    assert end(adagrad(0.05), bowl, 20, units=10.0) == pytest.approx(end(adagrad(0.5), bowl, 20))
+    assert end(with_momentum(0.001), bowl, 20, units=10.0) == pytest.approx(end(with_momentum(0.1), bowl, 20))
+
+
+def test_a_rate_a_thousand_times_too_large_does_not_make_adagrad_diverge_on_a_bowl():
+    """It overshoots once, remembers that, and comes back; momentum's loss grows without end."""
+    assert end(adagrad(1_000.0), [1.0], 2_000) < 0.5
+    assert end(with_momentum(1_000.0), [1.0], 50) > 1e100
+
+
+def test_on_one_gradient_in_a_hundred_adagrad_goes_ten_times_as_far_as_its_common_rate_would():
+    """A rare word: AdaGrad's t-th step along it is α/√t with t its own count, and not that of all steps."""
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = AdaGrad([w], lr=1.0)
+    for step in range(1, 101):
+        before = w.detach().clone()
+        w.grad = torch.tensor([1.0, float(step == 100)], dtype=torch.float64)
+        optimizer.step()
+    common, rare = (before - w.detach()).tolist()
+    assert (common, rare) == pytest.approx((0.1, 1.0))
+
+
+# The pieces of the lesson
+
+
+def test_a_range_is_measured_on_the_straight_lines_between_the_rates(lesson):
+    steep = [2.0, 1.0, 0.0, 1.0, 2.0]
+    assert lesson.octaves(steep) == pytest.approx(2 * lesson.WITHIN)
+    flat = [1.0, 0.05, 0.0, 0.08, 0.12, 1.0]
+    # To the left 1 and (0.1 - 0.05) / 0.95 octaves, to the right 1 and (0.1 - 0.08) / 0.04.
+    assert lesson.octaves(flat) == pytest.approx(1 + 0.05 / 0.95 + 1 + 0.5)
+
+
+def test_a_range_that_the_grid_does_not_end_is_not_known(lesson):
+    assert math.isnan(lesson.octaves([1.0, 0.5, 0.0, 0.05]))
+    assert math.isnan(lesson.octaves([0.0, 0.5, 1.0]))
+
+
+def test_a_second_valley_does_not_widen_the_range(lesson):
+    assert lesson.octaves([1.0, 0.05, 1.0, 0.0, 1.0]) == pytest.approx(0.2)
+
+
+def test_one_rate_for_all_is_the_compromise_with_the_smallest_worst_loss(lesson):
+    assert lesson.compromise([[0.0, 0.3, 1.0], [2.0, 0.9, 0.5]]) == pytest.approx(0.4)
+    assert lesson.compromise([[0.2, 0.1, 1.0], [2.0, 0.5, 0.7]]) == 0.0
+
+
+def test_each_topic_has_words_of_its_own_and_the_common_ones_say_nothing(lesson, seed):
+    inputs, topics = lesson.bags([20_000, 0, 0], stream(seed, "bags")).train
+    assert inputs.shape == (20_000, 500)
+    assert set(inputs.unique().tolist()) == {0.0, 1.0}
+    own = torch.stack([inputs[:, 20 + 48 * topic : 68 + 48 * topic].sum(1) for topic in range(10)], dim=1)
+    assert 1 <= own.sum(1).min() <= own.sum(1).max() == 5
+    mine, other = own[range(20_000), topics], own[range(20_000), (topics + 1) % 10]
+    frequency = 1 / np.arange(1, 49) / np.sum(1 / np.arange(1, 49))
+    for found, share in ((mine, 0.55), (other, 0.05)):  # a word is missing where five draws miss it
+        expected = (1 - (1 - share * frequency) ** 5).sum()
+        assert found.mean().item() == pytest.approx(expected, abs=5 * found.std().item() / math.sqrt(20_000))
+    shares = torch.stack([inputs[topics == topic, :20].mean(0) for topic in range(10)])
+    assert (shares - 0.5).abs().max() < 6 * math.sqrt(0.25 / 1_800)
+    first_and_last = inputs[:, [20, 67]].sum(0)
+    assert first_and_last[0] > 20 * first_and_last[1] > 0  # 48 times as often, but for texts that have it twice
+
+
+def test_pixels_in_units_of_their_own_are_the_same_pixels_multiplied(lesson, problems):
+    for one, own in zip(problems["one unit"], problems["own units"], strict=True):
+        lit = one.inputs > 0.01
+        units = (own.inputs / one.inputs).where(lit, math.nan)
+        spread = units.nan_to_num(math.inf).amin(0), units.nan_to_num(-math.inf).amax(0)
+        seen = lit.any(0)
+        assert torch.allclose(spread[0][seen], spread[1][seen], rtol=1e-4)
+        assert spread[0][seen].min() >= 0.0999
+        assert spread[1][seen].max() <= 10.001
+        assert torch.equal(one.targets, own.targets)
+    assert spread[1][seen].max() / spread[0][seen].min() > 30
+
+
+def test_both_optimizers_have_the_same_number_of_settings_and_the_same_rates(lesson):
+    ours, theirs = lesson.SETTINGS["SGD"], lesson.SETTINGS["AdaGrad"]
+    assert len(ours) == len(theirs) == 48
+    assert [(one.group["lr"], one.decays) for one in ours] == [(one.group["lr"], one.decays) for one in theirs]
+    assert len({(*one.group.values(), one.decays) for one in ours}) == 48
+    assert {one.group["momentum"] for one in ours} == {0.9, 0.99}
+
+
+@pytest.mark.parametrize("name", ["letters", "fashion_mnist", "not_mnist"])
+def test_no_chosen_rate_lies_at_the_end_of_the_grid(lesson, name):
+    ends = {lesson.LONG_RATES[0], lesson.LONG_RATES[-1]}
+    for case in lesson.CASES:
+        for arm in lesson.OPTIMIZERS:
+            number = lesson.TUNED[f"{lesson.tuned_as(lesson.Config(data=name), case)}/{arm}"]
+            assert lesson.SETTINGS[arm][number].group["lr"] not in ends, (case, arm)
+
+
+def test_models_trained_side_by_side_are_those_trained_alone_and_the_optimizers_differ(lesson, small, problems):
+    settings = [lesson.Setting({"lr": lr}, decays=True) for lr in (0.01, 0.1)]
+
+    def weights(arm, *some):
+        models = lesson.trained(small, 1_000, problems["one unit"].train, "network", arm, some, 10)
+        return [torch.cat([parameter.detach().flatten() for parameter in model.parameters()]) for model in models]
+
+    for arm in lesson.OPTIMIZERS:
+        together, (alone,) = weights(arm, *settings), weights(arm, settings[1])
+        assert torch.allclose(together[1], alone, atol=1e-5)
+        assert (together[0] - together[1]).abs().max() > 0.01
+    assert (weights("SGD", settings[1])[0] - weights("AdaGrad", settings[1])[0]).abs().max() > 0.01
+
+
+def test_a_rate_that_decays_ends_at_zero_and_trains_to_other_weights(lesson, small, problems):
+    def weight(decays):
+        setting = lesson.Setting({"lr": 0.1, "momentum": 0.9}, decays)
+        (model,) = lesson.trained(small, 1_000, problems["words"].train, "linear", "SGD", [setting], 10)
+        return model.weight
+
+    assert (weight(True) - weight(False)).abs().max() > 0.01
+
+
+def test_a_model_that_diverges_is_none_and_counts_as_one_that_knows_nothing(lesson, small, problems):
+    huge = [lesson.Setting({"lr": 1e38, "momentum": 0.9}, decays=False)]
+    assert lesson.trained(small, 1_000, problems["own units"].train, "linear", "SGD", huge, 10) == [None]
+    losses = lesson.by_rate(small, 1_000, problems["own units"], "SGD")
+    assert len(losses) == len(lesson.RATES)
+    assert max(losses) == math.log(10)
+
+
+# The controls of the verdict
+
+
+def exchanged(trials):
+    def exchange(name):
+        first, arm, rest = name.split("/", 2)
+        return trials[f"{first}/{OTHER[arm]}/{rest}"]
+
+    return changed(trials, exchange)
+
+
+def by_row(experiment, trials, row):
+    return [(one.kind, one.verdict) for one in experiment.findings(trials) if one.row == row]
+
+
+def shifted(trials, names, by):
+    return replaced(trials, {name: trials[name.replace("/AdaGrad/", "/SGD/")] + by for name in names})
+
+
+RANGES = ["own units/AdaGrad/octaves", "words/AdaGrad/octaves", "one unit/AdaGrad/octaves"]
+
+
+def test_equal_optimizers_show_no_difference_in_anything():
+    experiment, trials, _ = reference("adagrad_or_momentum")
+    equal = changed(trials, lambda name: trials[name.replace("/AdaGrad/", "/SGD/")])
+    refuted = ("claim", "refuted")
+    assert by_row(experiment, equal, "1.27") == [refuted, refuted, refuted, ("limit", "supported")]
+    assert by_row(experiment, equal, "1.28") == [refuted, refuted, ("limit", "refuted")]
+
+
+def test_planted_ranges_and_costs_of_twice_the_margin_are_found():
+    experiment, trials, _ = reference("adagrad_or_momentum")
+    cost = "one rate for all/AdaGrad/excess"
+    wide = replaced(shifted(trials, RANGES, 2.0), {cost: trials[cost.replace("AdaGrad", "SGD")] - 0.2})
+    supported = ("claim", "supported")
+    assert by_row(experiment, wide, "1.27") == [supported, supported, supported, ("limit", "refuted")]
+    assert verdicts(experiment, wide)["1.27"] == "supported"
+    narrow_on_one_unit = replaced(wide, {RANGES[2]: trials[RANGES[2].replace("AdaGrad", "SGD")] + 0.5})
+    assert verdicts(experiment, narrow_on_one_unit)["1.27"] == "conditional"
+
+
+def test_a_planted_half_point_is_found_and_its_opposite_refutes():
+    experiment, trials, _ = reference("adagrad_or_momentum")
+    scores = [f"{case}/AdaGrad/test accuracy" for case in ("linear", "network")]
+    words = shifted(trials, ["words/AdaGrad/test accuracy"], 0.005)
+    assert verdicts(experiment, shifted(words, scores, -0.005))["1.28"] == "conditional"
+    assert verdicts(experiment, exchanged(shifted(words, scores, -0.005)))["1.28"] == "refuted"
+
+
+def test_a_range_that_reaches_the_end_of_the_grid_is_inconclusive():
+    experiment, trials, _ = reference("adagrad_or_momentum")
+    once = np.where(np.arange(len(trials.seeds)) == 5, math.nan, trials["words/AdaGrad/octaves"])
+    judged = by_row(experiment, replaced(trials, {"words/AdaGrad/octaves": once}), "1.27")
+    assert judged[1] == ("claim", "inconclusive")
+
+
+def test_the_committed_ranges_follow_from_the_committed_losses(lesson):
+    _, trials, _ = reference("adagrad_or_momentum")
+    for name in lesson.PROBLEMS:
+        for arm in lesson.OPTIMIZERS:
+            curves = trials[f"{name}/{arm}/loss by rate"]
+            assert [lesson.octaves(list(curve)) for curve in curves] == pytest.approx(trials[f"{name}/{arm}/octaves"])
+
+
+def test_the_scores_of_the_tuning_are_there_for_all_settings():
+    folder = catalog.results_folder() / "tuning"
+    for name in ("letters", "fashion_mnist", "not_mnist"):
+        scores = json.loads((folder / f"adagrad_or_momentum.{name}.json").read_text(encoding="utf-8"))["scores"]
+        assert len(scores) == 48 * 2 * (3 if name == "letters" else 2)

@@ -1,0 +1,194 @@
+"""The rule of thirty: what the lesson computes, and that it would not conclude it from less."""
+
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.linear import largest_disagreement, mcnemar_test, rule_of_thirty
+from dlnotes.randomness import stream
+from tests.trials import reference, replaced, verdicts
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("rule_of_thirty"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def measured(lesson):
+    return lesson.trial(lesson.QUICK, 1_000)
+
+
+# What the notes state, on paper
+
+
+def test_a_net_30_passes_by_luck_in_under_one_of_twenty_cases_up_to_218_flips_and_not_at_220(lesson):
+    luck = [lesson.luck(changed) for changed in range(30, 221)]
+    assert max(luck[:-1]) <= 0.05 < luck[-1]  # also where an odd number changed: 31 is then the least that passes
+    assert lesson.luck(1_000) == pytest.approx(2 * binom.sf(514, 1_000, 0.5), rel=1e-12)
+    assert lesson.luck(29) == 0
+    assert lesson.luck(30) == 2 / 2**30
+
+
+def test_at_the_edge_the_rule_and_the_test_change_places(lesson):
+    edge = largest_disagreement(30)
+    for changed, stricter in ((edge, True), (edge + 2, False)):
+        gained = (changed + 30) // 2
+        assert rule_of_thirty(gained, changed - gained)
+        assert (mcnemar_test(gained, changed - gained) <= 0.05) == stricter
+        gained = (changed + 28) // 2
+        assert not rule_of_thirty(gained, changed - gained)
+    paper = lesson.on_paper()
+    assert paper["exact/edge"] == edge
+    assert paper["exact/largest p up to the edge"] <= 0.05 < paper["exact/p beyond the edge"]
+
+
+def test_without_pairing_30_of_ten_thousand_are_half_a_deviation_at_0_8_and_two_at_0_99(lesson):
+    for accuracy, z in ((0.8, 0.53), (0.9, 0.71), (0.95, 0.99), (0.99, 2.31)):
+        assert lesson.unpaired(accuracy) == pytest.approx(z, abs=0.005)
+    higher, examples = 0.803, 10_000
+    variance = (0.8 * 0.2 + higher * (1 - higher)) / examples
+    assert lesson.unpaired(0.8) == pytest.approx(0.003 / math.sqrt(variance), rel=1e-12)
+
+
+# The pieces of the lesson
+
+
+def test_thrown_coins_pass_as_often_as_the_binomial_distribution_says(lesson, seed):
+    draws = 20_000
+    shares = lesson.coins(replace(lesson.Config(), draws=draws), seed)["coins/passed"]
+    for changed, share in zip(lesson.DISAGREEMENTS, shares, strict=True):
+        exact = lesson.luck(changed)
+        assert abs(share - exact) <= 5 * math.sqrt(exact * (1 - exact) / draws) + 1 / draws
+
+
+def test_each_change_is_paired_with_the_plain_training_by_its_first_weights(lesson):
+    config = replace(lesson.QUICK, steps=1)
+    parts = lesson.dealt(config, 1_000)
+    (plain,), (same,) = (lesson.trained(config, 1_000, parts, [(1e-9, 0.0)]) for _ in range(2))
+    for part in (0, 1):
+        assert len(plain[part]) == config.trainings
+        for draw, (one, other) in enumerate(zip(plain[part], same[part], strict=True)):
+            assert torch.equal(one, other)
+            untrained = lesson.MLP([196, config.hidden, 10], generator=stream(1_000, f"weights {draw}"))
+            assert torch.equal(one, untrained(parts[1 + part][0]).argmax(1))
+        assert not torch.equal(plain[part][0], plain[part][1])
+
+
+def test_centred_inputs_have_the_mean_of_the_training_images_taken_off(lesson):
+    parts = lesson.dealt(lesson.QUICK, 1_000)
+    moved = lesson.centred(parts, 200)
+    torch.testing.assert_close(moved[0][0][:200].mean(0), torch.zeros(196), rtol=0, atol=1e-6)
+    for (before, labels), (after, same) in zip(parts, moved, strict=True):
+        torch.testing.assert_close(before - after, parts[0][0][:200].mean(0).expand_as(before))
+        assert labels is same
+
+
+def test_every_change_changes_something_and_so_do_other_first_weights(lesson, measured):
+    for name in ("no change", *lesson.CHANGES):
+        changed = np.add(measured[f"{name}/validation/gained"], measured[f"{name}/validation/lost"])
+        pairs = math.comb(lesson.QUICK.trainings, 2) if name == "no change" else lesson.QUICK.trainings
+        assert changed.shape == (pairs,)
+        assert changed.min() > 0, name
+        assert measured[f"{name}/validation/gained"] != measured[f"{name}/fresh/gained"]
+
+
+def test_a_change_holds_where_the_next_first_weights_gain_on_fresh_images_as_these_did(lesson):
+    measured = {"a/validation/gained": [[5, 5, 5]], "a/validation/lost": [[1, 9, 5]]}
+    measured |= {"a/fresh/gained": [[3, 2, 2]], "a/fresh/lost": [[1, 1, 8]]}  # +2, +1, -6
+    trials = {name: np.array(values, float) for name, values in measured.items()}
+    # +4 before +1; -4 before -6; and 0, which holds nothing.
+    assert lesson.holds(trials, ["a"]).tolist() == [[True, True, False]]
+
+
+def test_shares_are_taken_of_those_that_pass(lesson):
+    what, among = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool), np.array([[1, 0, 1, 0], [0, 0, 0, 0]], bool)
+    first, second = lesson.share(what, among)
+    assert first == 0.5
+    assert math.isnan(second)
+
+
+# What the verdict rests on
+
+
+def judged(changes=lambda _: {}):
+    """The verdict of each finding, with some arrays of the reference run replaced."""
+    experiment, trials, _ = reference("rule_of_thirty")
+    return [finding.verdict for finding in experiment.findings(replaced(trials, changes(trials)))]
+
+
+def planted(gained, lost, *, names, parts=("validation", "fresh")):
+    """Every pair of some names with the same flips."""
+
+    def change(trials):
+        return {
+            f"{name}/{part}/{way}": np.full_like(trials[f"{name}/{part}/{way}"], flips)
+            for name in names
+            for part in parts
+            for way, flips in (("gained", gained), ("lost", lost))
+        }
+
+    return change
+
+
+CHANGES = ("twice the images", "centred inputs", "twice the units", "half the rate", "L2 penalty")
+
+
+def test_the_verdict_of_the_reference_run_is_that_of_its_findings():
+    experiment, trials, results = reference("rule_of_thirty")
+    assert judged() == [finding["verdict"] for finding in results["findings"]]
+    assert verdicts(experiment, trials) == results["verdicts"]
+
+
+def test_a_net_60_of_160_is_significant_and_holds():
+    assert judged(planted(110, 50, names=CHANGES))[:4] == ["supported"] * 4
+
+
+def test_a_net_30_beyond_the_edge_passes_and_is_not_significant():
+    assert judged(planted(515, 485, names=CHANGES))[2] == "refuted"
+
+
+def test_a_gain_that_turns_into_a_loss_on_fresh_images_cannot_be_relied_on():
+    def turned(trials):
+        return planted(110, 50, names=CHANGES)(trials) | planted(50, 110, names=CHANGES, parts=["fresh"])(trials)
+
+    assert judged(turned)[2:4] == ["supported", "refuted"]
+
+
+def test_changes_that_never_pass_say_nothing_of_the_rule():
+    assert judged(planted(10, 8, names=CHANGES))[1:4] == ["refuted", "inconclusive", "inconclusive"]
+
+
+def test_trainings_that_always_agree_would_refute_the_limits_of_the_reading_total():
+    assert judged(planted(5, 5, names=["no change"]))[4] == "refuted"
+    assert judged(planted(40, 0, names=["no change"]))[4:6] == ["supported", "refuted"]
+
+
+def test_trainings_without_a_net_difference_pass_in_fewer_than_one_of_twenty_cases():
+    assert judged(planted(90, 90, names=["no change"]))[7] == "refuted"
+    assert judged(planted(110, 70, names=["no change"]))[7] == "supported"
+
+
+def test_coins_that_pass_in_a_fifth_of_the_cases_would_refute_their_limit():
+    def rare(trials):
+        name = "coins/passed at 1000"
+        return {name: np.full_like(trials[name], 0.2)}
+
+    assert judged(rare)[6] == "refuted"
+
+
+def test_one_p_above_the_level_and_one_large_z_refute_what_is_on_paper():
+    def once(trials):
+        names = {"exact/largest p up to the edge": 0.051, "exact/largest z without pairing": 2.0}
+        return {name: np.where(np.arange(len(trials.seeds)) == 5, value, trials[name]) for name, value in names.items()}
+
+    findings = judged(once)
+    assert findings[0] == findings[8] == "refuted"
