@@ -1,0 +1,190 @@
+"""First weights: what the lesson computes, and that it would not conclude it from less."""
+
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dlnotes.deep import MLP
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.randomness import stream
+from tests.trials import reference, replaced, verdicts
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("first_weights"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def measured(lesson):
+    return lesson.trial(lesson.QUICK, 1_000)
+
+
+# What is exactly so
+
+
+def test_from_zeros_a_relu_network_learns_only_the_last_biases():
+    model = MLP([6, 5, 4, 3], generator=stream(0, "weights"), dtype=torch.float64)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    inputs = torch.rand(20, 6, generator=stream(0, "inputs"), dtype=torch.float64)
+    torch.nn.functional.cross_entropy(model(inputs), torch.arange(20) % 3).backward()
+    *hidden, last_bias = model.parameters()
+    assert not any(parameter.grad.any() for parameter in hidden)
+    assert last_bias.grad.any()
+
+
+def test_units_with_equal_weights_get_equal_gradients():
+    model = MLP([6, 5, 4, 3], generator=stream(0, "weights"), dtype=torch.float64)
+    for parameter in model.parameters():
+        parameter.data.fill_(0.2)
+    model.layers[2].bias.data = torch.tensor([0.1, 0.0, -0.1], dtype=torch.float64)  # of classes, not of hidden units
+    inputs = torch.rand(20, 6, generator=stream(0, "inputs"), dtype=torch.float64)
+    torch.nn.functional.cross_entropy(model(inputs), torch.arange(20) % 3).backward()
+    first, second, third = (layer.weight.grad for layer in model.layers)
+    for of_units in (first, second, second.T, third.T):
+        assert of_units.any()
+        assert torch.allclose(of_units, of_units[0].expand_as(of_units), rtol=1e-12, atol=1e-15)
+
+
+# The pieces of the lesson
+
+
+def test_the_starts_are_what_they_are_called(lesson):
+    weights = {}
+    for name, start in {**lesson.STARTS, **lesson.WITHOUT_HIDDEN}.items():
+        weights[name] = lesson.network(start, [400, 300, 10], 0, dtype=torch.float64).layers[0].weight.detach()
+    assert not weights["zeros"].any()
+    assert not weights["linear, zeros"].any()
+    assert (weights["constant"] == 1 / 400).all()
+    unit = weights["Gaussian, 1"]
+    assert unit.std().item() == pytest.approx(1.0, abs=5 / math.sqrt(2 * unit.numel()))
+    for name, deviation in {"Gaussian, 0.001": 0.001, "Gaussian": math.sqrt(2 / 400), "linear, Gaussian": 0.01}.items():
+        assert torch.allclose(weights[name], unit * deviation), name  # the same draws
+    even = weights["uniform"]
+    assert even.var().item() == pytest.approx(2 / 400, rel=0.02)
+    assert even.abs().max() <= math.sqrt(6 / 400) < weights["Gaussian"].abs().max()
+
+
+def test_a_draw_is_its_own_and_the_same_each_time(lesson):
+    start = lesson.STARTS["Gaussian"]
+    first, again, second, other = (
+        lesson.network(start, [6, 5, 3], seed, draw).layers[0].weight for seed, draw in ((0, 0), (0, 0), (0, 1), (1, 0))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "uniform", "Gaussian, 1", "Gaussian, 0.001"])
+def test_the_signal_grows_by_deviation_times_the_root_of_half_the_width_a_layer(lesson, name):
+    width, inputs = 256, torch.rand(100, 196, generator=stream(0, "inputs"))
+    sizes = lesson.signal(lesson.network(lesson.STARTS[name], [196, *[width] * 5, 10], 0), inputs)
+    assert sizes[0] == pytest.approx(inputs.square().mean().sqrt().item())
+    deviation = {"Gaussian, 1": 1.0, "Gaussian, 0.001": 0.001}.get(name, math.sqrt(2 / width))
+    assert (sizes[5] / sizes[1]) ** (1 / 4) == pytest.approx(deviation * math.sqrt(width / 2), rel=0.15)
+
+
+def test_the_signal_is_what_the_network_computes(lesson):
+    model = lesson.network(lesson.STARTS["Gaussian"], [6, 5, 4, 3], 0)
+    inputs = torch.rand(20, 6, generator=stream(0, "inputs"))
+    sizes = lesson.signal(model, inputs)
+    assert len(sizes) == 4
+    assert sizes[-1] == pytest.approx(model(inputs).square().mean().sqrt().item())
+
+
+def test_models_side_by_side_learn_at_their_own_rates_which_end_at_zero(lesson):
+    train, _ = lesson.small_images(lesson.QUICK, 1_000, validation=10)
+
+    def moved(steps):
+        config = replace(lesson.QUICK, steps=steps)
+        models = [lesson.network(lesson.STARTS["Gaussian"], [196, 8, 10], 0) for _ in range(3)]
+        before = models[0].layers[0].weight.detach().clone()
+        lesson.descend(config, 0, train, models, rates=[0.0, 1e-3, 2e-3])
+        return [(model.layers[0].weight.detach() - before).norm().item() for model in models]
+
+    still, little, twice = moved(1)
+    assert still == 0
+    assert twice == pytest.approx(2 * little, rel=1e-2)
+    # With momentum 0.9 each gradient moves the weights tenfold, and half a wave halves the mean rate.
+    assert 20 * little < moved(100)[1] < 600 * little
+
+
+def test_validation_images_choose_rates_and_test_images_judge(lesson):
+    train, validation = lesson.small_images(lesson.QUICK, 1_000, validation=100)
+    same, test = lesson.small_images(lesson.QUICK, 1_000, test=100)
+    assert torch.equal(train.inputs, same.inputs)
+    assert train.inputs.shape == (500, 196)
+    assert validation.inputs.shape == test.inputs.shape == (100, 196)
+    assert not torch.equal(validation.inputs, test.inputs)
+
+
+def test_equal_units_stay_equal_and_random_ones_do_not(lesson):
+    train, _ = lesson.small_images(lesson.QUICK, 1_000, validation=10)
+    assert lesson.units_apart("zeros", train, 0) == 0
+    assert lesson.units_apart("constant", train, 0) < 1e-12
+    assert lesson.units_apart("Gaussian", train, 0) > 0.1
+
+
+def test_the_equal_units_are_those_of_a_network_that_learns(lesson):
+    """Otherwise they would be equal because nothing moved."""
+    train, _ = lesson.small_images(lesson.QUICK, 1_000, validation=10)
+    start = lesson.network(lesson.STARTS["constant"], [196, 16, 16, 10], 0).layers[0].weight.detach()
+    model = lesson.network(lesson.STARTS["constant"], [196, 16, 16, 10], 0)
+    lesson.descend(replace(lesson.QUICK, steps=50), 0, train, [model], rates=[0.05])
+    assert (model.layers[0].weight.detach() - start).abs().max() > 1e-3
+
+
+def test_the_starts_differ_and_the_mean_is_over_the_draws(lesson, measured):
+    signals = {tuple(measured[f"{start}, draw 0/signal"]) for start in (*lesson.STARTS, *lesson.WITHOUT_HIDDEN)}
+    assert len(signals) == len(lesson.STARTS) + len(lesson.WITHOUT_HIDDEN)
+    assert measured["Gaussian, draw 0/signal"] != measured["Gaussian, draw 1/signal"]
+    assert measured["zeros/accuracy"] == pytest.approx(0.1)  # all images in one class, one network
+    for start in ("Gaussian", "uniform"):
+        right_by_two = measured[f"{start}/accuracy"] * 2 * lesson.QUICK.test
+        assert right_by_two == pytest.approx(round(right_by_two))
+
+
+# What the verdict rests on
+
+
+def test_with_the_arms_exchanged_the_gaussian_does_not_help():
+    experiment, trials, _ = reference("first_weights")
+    good = trials["Gaussian/accuracy"]
+    for bad in ("zeros", "constant"):
+        exchanged = {"Gaussian/accuracy": trials[f"{bad}/accuracy"], f"{bad}/accuracy": good}
+        assert verdicts(experiment, replaced(trials, exchanged))["1.11"] == "refuted"
+
+
+def test_a_start_as_good_as_the_gaussian_refutes_that_it_is_worse():
+    experiment, trials, _ = reference("first_weights")
+    for place, start in {1: "zeros", 3: "constant", 6: "Gaussian, 0.001", 7: "Gaussian, 1"}.items():
+        assert experiment.findings(trials)[place].verdict == "supported"
+        same = replaced(trials, {f"{start}/accuracy": trials["Gaussian/accuracy"]})
+        assert experiment.findings(same)[place].verdict == "refuted"
+
+
+def test_a_planted_difference_of_twice_the_margin_is_found():
+    experiment, trials, _ = reference("first_weights")
+    planted = {
+        "zeros/accuracy": (2, np.full(len(trials.seeds), 0.2)),
+        "uniform/accuracy": (5, trials["Gaussian/accuracy"] + 0.02),
+        "linear, zeros/accuracy": (8, trials["linear, Gaussian/accuracy"] - 0.02),
+    }
+    for name, (place, accuracies) in planted.items():
+        assert experiment.findings(replaced(trials, {name: accuracies}))[place].verdict == "refuted"
+
+
+def test_units_that_part_on_one_seed_refute_that_they_stay_equal():
+    experiment, trials, _ = reference("first_weights")
+    for start in ("zeros", "constant"):
+        once = np.where(np.arange(len(trials.seeds)) == 5, 1e-6, trials[f"{start}/units apart"])
+        judged = experiment.findings(replaced(trials, {f"{start}/units apart": once}))[4]
+        assert judged.verdict == "refuted"
+    assert trials["Gaussian/units apart"].min() > 0.1  # which the same measure would have seen
