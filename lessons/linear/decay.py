@@ -267,8 +267,9 @@ def findings(trials):
 # %%
 # What to look at
 # ---------------
-# On the left, each arm has its best first rate: the constant one falls fast and then stays at its floor; the others
-# come later and go deeper. On the right there is no noise and no floor: each decay only slows descent down.
+# On the left, each arm has its best first rate. A constant one has to be low, so that its floor is low, and is slow for
+# it; a rate that decays can begin high. On the right all have the same first rate, there is no noise and no floor, and
+# each decay only slows descent down.
 
 
 def figure(trials):

@@ -176,7 +176,7 @@ def figure(trials):
     left.legend()
     right.plot([], [], "k:", label=f"after {start} steps")
     right.set_xscale("log")
-    right.set_title("The same by rate: mean of the seeds, and each seed at the end")
+    right.set_title("The same by rate: means, and each seed at the end")
     right.set_xlabel("first learning rate")
     right.set_ylabel(f"loss on unseen {trials.config.data} (nats)")
     right.legend()

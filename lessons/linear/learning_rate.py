@@ -244,10 +244,11 @@ def figure(trials):
     left.legend(title="at the best rate of each seed")
 
     for place, (lr, dashes) in enumerate(zip(SHOWN, (":", "-", "--"), strict=True)):
+        fraction = f"1/{1 / lr:g}" if lr < 1 else f"{lr:g}"
         curves = trials[f"{TASKS[0]}/curve at {lr:g}"]
         steps = (np.arange(curves.shape[1]) + 0.5) * trials.config.window
         right.plot(steps, curves.T, color=f"C{place}", linewidth=0.4, alpha=0.4)
-        right.plot(steps, np.nanmean(curves, 0), dashes, color=f"C{place}", label=f"rate {lr:g}")
+        right.plot(steps, np.nanmean(curves, 0), dashes, color=f"C{place}", label=f"rate {fraction}")
     right.axhline(math.log(10), color="0.4", linestyle=":", label="ln 10, the start")
     right.set_yscale("log")
     right.set_title("The curves of three rates (linear classifier)")
