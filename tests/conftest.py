@@ -19,6 +19,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config):
+    torch.set_num_threads(1)  # also for fixtures that are made before the first test begins
     config.addinivalue_line("markers", "global_generator: the test draws from torch's global generator, and may")
 
 

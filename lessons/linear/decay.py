@@ -108,16 +108,24 @@ GRADIENTS = ("batches", "all")
 RATES = tuple(2.0**power for power in range(-4, 11))
 TUNING_SEEDS = range(1_000, 1_004)
 TUNED = {
-    f"{data_set}/{arm}": lr
-    for data_set in DATA
-    for arm, lr in {
-        "batches/constant": 2.0,
-        "batches/inverse time": 128.0,
-        "batches/exponential": 16.0,
-        "batches/steps": 8.0,
-        "batches/cosine": 8.0,
-        "all/constant": 16.0,
-    }.items()
+    "letters/batches/constant": 2.0,
+    "letters/batches/inverse time": 128.0,
+    "letters/batches/exponential": 16.0,
+    "letters/batches/steps": 8.0,
+    "letters/batches/cosine": 8.0,
+    "letters/all/constant": 16.0,
+    "fashion_mnist/batches/constant": 2.0,
+    "fashion_mnist/batches/inverse time": 128.0,
+    "fashion_mnist/batches/exponential": 16.0,
+    "fashion_mnist/batches/steps": 8.0,
+    "fashion_mnist/batches/cosine": 8.0,
+    "fashion_mnist/all/constant": 16.0,
+    "not_mnist/batches/constant": 2.0,
+    "not_mnist/batches/inverse time": 128.0,
+    "not_mnist/batches/exponential": 16.0,
+    "not_mnist/batches/steps": 8.0,
+    "not_mnist/batches/cosine": 8.0,
+    "not_mnist/all/constant": 16.0,
 }
 
 # %%
