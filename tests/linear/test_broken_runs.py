@@ -1,0 +1,200 @@
+"""Broken trainings: what the lesson computes, and that it would not conclude it from less."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.linear import SGD, cross_entropy
+from tests.trials import reference, replaced, verdicts
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("broken_runs"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def images(lesson):
+    return list(lesson.small_images(lesson.QUICK, 1_000, test=lesson.QUICK.test))
+
+
+@pytest.fixture(scope="module")
+def measured(lesson):
+    return lesson.trial(lesson.QUICK, 1_000)
+
+
+# What is exactly so
+
+
+@pytest.mark.parametrize("name", ["all weights zero", "ReLUs never active"])
+@pytest.mark.parametrize("rate", [10.0, 0.1, 1e-3])
+def test_no_rate_moves_hidden_weights_without_a_gradient(lesson, images, name, rate):
+    model = lesson.network(lesson.QUICK, lesson.BROKEN[name], 0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = SGD(model.parameters(), lr=rate, momentum=0.9)
+    inputs, targets = images[0]
+    for _ in range(3):
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    *still, moved = [not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True)]
+    assert still == [False, False, False]
+    assert moved  # the last biases
+
+
+def test_the_curvature_grows_by_the_square_of_the_size_of_the_inputs(lesson, images):
+    """Why inputs 255 times as large need a rate that is lowered nearly five times by ten."""
+    inputs, targets = images[0].inputs[:50].double(), images[0].targets[:50]
+    scores = torch.zeros(10, 196, dtype=torch.float64)  # a linear map at zero: its curvature there is exactly c²
+
+    def curvature(scale):
+        def loss(w):
+            return torch.nn.functional.cross_entropy(scale * inputs @ w.T, targets)
+
+        along = torch.ones_like(scores) * torch.arange(10)[:, None]
+        _, product = torch.autograd.functional.hvp(loss, scores, along)
+        return (product * along).sum().item()
+
+    assert curvature(255.0) == pytest.approx(255**2 * curvature(1.0))
+    assert 10**4 < 255**2 < 10**5
+
+
+# The pieces of the lesson
+
+
+def test_each_training_is_broken_in_one_way(lesson):
+    for training in lesson.BROKEN.values():
+        differs = (training.rate != 1.0, training.spoil is not lesson.untouched, training.examples != "sound")
+        assert sum(differs) == 1
+    assert len(lesson.BROKEN) == 8
+
+
+def test_no_lowered_rate_is_the_sound_one_again(lesson):
+    """Otherwise a repair would be the sound training itself."""
+    for training in lesson.TOO_HIGH.values():
+        assert all(training.rate / 10**tenths != 1.0 for tenths in lesson.TENTHS)
+
+
+def test_all_start_from_the_same_weights_but_those_that_are_spoiled(lesson):
+    first = lesson.network(lesson.QUICK, lesson.SOUND, 0)
+    other = lesson.network(lesson.QUICK, lesson.BROKEN["inputs of 0 to 255"], 0)
+    dead = lesson.network(lesson.QUICK, lesson.BROKEN["ReLUs never active"], 0)
+    zero = lesson.network(lesson.QUICK, lesson.BROKEN["all weights zero"], 0)
+    assert all(torch.equal(*pair) for pair in zip(first.parameters(), other.parameters(), strict=True))
+    same = [torch.equal(*pair) for pair in zip(first.parameters(), dead.parameters(), strict=True)]
+    assert same == [True, False, True, True]
+    assert not any(parameter.any() for parameter in zero.parameters())
+    assert not torch.equal(first.layers[0].weight, lesson.network(lesson.QUICK, lesson.SOUND, 1).layers[0].weight)
+
+
+def test_the_biases_outweigh_any_image(lesson, images):
+    model = lesson.network(lesson.Config(), lesson.BROKEN["ReLUs never active"], 0)
+    hidden = model.layers[0]
+    assert (hidden.weight.clamp(min=0).sum(1) + hidden.bias < 0).all()  # even an image that is white where it helps
+    assert images[0].inputs.max() <= 1
+
+
+def test_labels_are_shuffled_for_learning_alone(lesson, images):
+    train, _, test = images
+    shuffled = lesson.as_learned_from("shuffled", train, 0)
+    assert torch.equal(shuffled.inputs, train.inputs)
+    assert torch.equal(shuffled.targets.bincount(), train.targets.bincount())
+    assert (shuffled.targets == train.targets).float().mean() < 0.2
+    assert torch.equal(lesson.as_shown("shuffled", test).targets, test.targets)
+
+
+def test_grey_values_are_learned_from_and_asked_about(lesson, images):
+    for part in (lesson.as_learned_from("grey values", images[0], 0), lesson.as_shown("grey values", images[0])):
+        assert torch.equal(part.inputs, 255 * images[0].inputs)
+        assert torch.equal(part.targets, images[0].targets)
+    assert lesson.as_learned_from("sound", images[0], 0) is images[0]
+
+
+def test_models_side_by_side_learn_at_their_own_rates(lesson, images):
+    models = [lesson.network(lesson.QUICK, lesson.SOUND, 0) for _ in range(3)]
+    before = models[0].layers[0].weight.detach().clone()
+    lesson.descend(replace(lesson.QUICK, steps=1), 0, images[0], models, rates=[0.0, 1e-3, 1e-2])
+    still, little, tenfold = ((model.layers[0].weight.detach() - before).norm().item() for model in models)
+    assert still == 0
+    assert tenfold == pytest.approx(10 * little, rel=1e-2)
+
+
+def test_each_time_the_rate_is_a_tenth_of_what_it_was(lesson, monkeypatch):
+    asked = {}
+
+    def remember(config, seed, train, models, *, rates):
+        asked[len(models)] = rates
+
+    monkeypatch.setattr(lesson, "descend", remember)
+    lesson.trial(lesson.QUICK, 1_000)
+    sound, *others = asked[25]  # and six kinds that learn from the same examples, four rates each
+    best = lesson.TUNED["letters/sound"]
+    assert sound == best
+    assert others[:4] == pytest.approx([30 * best, 3 * best, 0.3 * best, 0.03 * best])
+    assert asked[4] == pytest.approx([best, best / 10, best / 100, best / 1_000])
+
+
+def test_the_arms_differ(lesson, measured):
+    assert measured["sound/0 tenths/test"] > 0.5
+    assert measured["rate 500 times too high/0 tenths/test"] < 0.2
+    assert measured["rate 120 times too high/2 tenths/test"] > 0.5
+    assert measured["sound/0 tenths/test"] != measured["sound/0 tenths/validation"]
+
+
+def test_answers_that_are_no_numbers_count_as_a_guess(lesson, images):
+    model = lesson.network(lesson.QUICK, lesson.SOUND, 0)
+    assert lesson.share_right(model, images[1]) != lesson.CHANCE
+    model.layers[1].bias.data[0] = torch.nan
+    assert lesson.share_right(model, images[1]) == lesson.CHANCE
+
+
+# What the verdict rests on
+
+
+def test_the_remedy_is_the_rate_that_validation_images_prefer(lesson):
+    _, trials, _ = reference("broken_runs")
+    seeds, name = len(trials.seeds), "all weights zero"
+    planted = {f"{name}/{tenths} tenths/validation": np.full(seeds, tenths == 2) for tenths in range(1, 4)}
+    planted |= {f"{name}/{tenths} tenths/test": np.full(seeds, tenths / 10) for tenths in range(1, 4)}
+    planted[f"{name}/0 tenths/validation"] = np.full(seeds, 2.0)  # as it is, it is no remedy
+    planted["sound/0 tenths/test"] = np.full(seeds, 0.9)
+    assert lesson.remedied(replaced(trials, planted), name) == pytest.approx(np.full(seeds, 0.1 / 0.8))
+
+
+def with_scores(trials, name, share, tenths=(1, 2, 3)):
+    """Trials in which a training reaches a share of the sound score."""
+    reached = 0.1 + share * (trials["sound/0 tenths/test"] - 0.1)
+    return replaced(trials, {f"{name}/{one} tenths/test": reached for one in tenths})
+
+
+def test_a_rate_too_high_that_is_not_repaired_refutes_the_notes(lesson):
+    experiment, trials, _ = reference("broken_runs")
+    for name in lesson.TOO_HIGH:
+        assert verdicts(experiment, with_scores(trials, name, 0.8))["1.24"] == "refuted"
+
+
+def test_a_training_that_is_not_broken_refutes_that_it_is(lesson):
+    experiment, trials, _ = reference("broken_runs")
+    for name in lesson.BROKEN:
+        assert experiment.findings(with_scores(trials, name, 0.95, tenths=[0]))[1].verdict == "refuted"
+
+
+def test_a_training_that_is_repaired_refutes_that_it_is_not(lesson):
+    experiment, trials, _ = reference("broken_runs")
+    for place, name in enumerate(lesson.OTHERS, start=5):
+        judged = experiment.findings(with_scores(trials, name, 1.0))
+        assert [one.verdict for one in judged[5:]].count("refuted") == 1
+        assert judged[place].verdict == "refuted"
+        assert verdicts(experiment, with_scores(trials, name, 1.0))["1.24"] != "conditional"
+
+
+def test_a_sound_training_that_learns_little_is_no_yardstick():
+    experiment, trials, _ = reference("broken_runs")
+    little = replaced(trials, {"sound/0 tenths/test": np.full(len(trials.seeds), 0.4)})
+    assert experiment.findings(little)[0].verdict == "refuted"
