@@ -33,15 +33,15 @@ class Sweep:
     """Gradient descent of several models at once, as an iterator: one `next` is one step of each.
 
     Each model ends where `Trainer` would have brought it alone, up to rounding. What differs from model to model is
-    in the models themselves (their first weights) and in the optimizer's parameter groups (rate, momentum, whatever it
-    has); architecture, loss and batches are shared. The models stay ordinary modules, to be looked at, evaluated or
-    saved at any moment.
+    in the models' parameters (their first weights) and in the optimizer's parameter groups (rate, momentum, whatever it
+    has); loss and batches are shared, and all else about the models is taken from the first of them. They stay ordinary
+    modules, to be looked at, evaluated or saved at any moment.
 
-    **Divergence is a result here.** A model whose loss is no longer finite keeps the weights that it had before that
-    step, and its loss reads nan from then on. The others go on.
+    **Divergence is a result here.** A model whose loss is no longer finite is not updated any more, and its loss reads
+    nan from then on. The others go on.
 
     Args:
-        models: modules of one architecture, without buffers and without random layers.
+        models: modules of one class, in one mode and on one device, without buffers and without random layers.
         loss: takes ``(outputs, targets)`` and returns a scalar tensor.
         optimizer: any ``torch.optim.Optimizer`` over the parameters of all models that skips parameters without a
             gradient, as ours and PyTorch's do. What spans all groups (clipping by global norm) would mix the models.
@@ -49,8 +49,8 @@ class Sweep:
         scheduler: any scheduler of ``torch.optim.lr_scheduler`` that needs no loss, moved on once a step.
 
     Raises:
-        ValueError: no models; models with parameters of different names, shapes or dtypes, with common parameters, or
-            with buffers; when iterated, a loss that is not a scalar.
+        ValueError: no models; models of different classes or modes, with parameters of different names, shapes, dtypes
+            or devices, with common parameters, or with buffers; when iterated, a loss that is not a scalar.
 
     Example:
         Gradient descent on (w - 3)² from 1, where the rate 1/4 halves the distance and the rate 1 mirrors it:
@@ -91,9 +91,12 @@ class Sweep:
     def _check(self) -> None:
         if not self.models:
             raise ValueError("a sweep needs at least one model")
-        kinds = [{name: (p.shape, p.dtype) for name, p in own.items()} for own in self._parameters]
+        parts = [[(type(module), module.training) for module in model.modules()] for model in self.models]
+        if any(own != parts[0] for own in parts):
+            raise ValueError("the models of a sweep must be of one class, with all their parts in the same mode")
+        kinds = [{name: (p.shape, p.dtype, p.device) for name, p in own.items()} for own in self._parameters]
         if any(kind != kinds[0] for kind in kinds):
-            raise ValueError("the models of a sweep must have parameters of the same names, shapes and dtypes")
+            raise ValueError("the models of a sweep must have parameters of the same names, shapes, dtypes and devices")
         if any(True for model in self.models for _ in model.buffers()):
             raise ValueError("the models of a sweep must have no buffers: a stack of models cannot update them")
         if len({id(p) for own in self._parameters for p in own.values()}) < len(kinds[0]) * len(kinds):

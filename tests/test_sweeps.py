@@ -154,7 +154,9 @@ def test_models_that_cannot_be_stacked_are_refused():
     one, other = networks(1)[0], MLP([6, 4, 3], generator=stream(0, "weights"), dtype=torch.float64)
     for models, words in (
         ([], "at least one model"),
-        ([one, other], "same names, shapes and dtypes"),
+        ([one, other], "same names, shapes, dtypes and devices"),
+        ([one, networks(2)[1].eval()], "in the same mode"),
+        ([LogisticClassifier(6, 3), nn.utils.skip_init(nn.Linear, 6, 3)], "of one class"),
         ([one, one], "parameters of its own"),
         ([nn.BatchNorm1d(3), nn.BatchNorm1d(3)], "no buffers"),
     ):

@@ -23,8 +23,8 @@ Module = TypeVar("Module", bound=nn.Module)
 def initialize(module: Module, initializer: Callable[[Tensor], object]) -> Module:
     """Fill each weight of a network by an initializer, and set each bias to 0.
 
-    A weight is a parameter of two dimensions or more. Other vectors than biases, such as the scales of a normalisation,
-    are left as they are.
+    A weight is a parameter of two dimensions or more, a bias a vector with "bias" in its name. Other vectors than
+    biases, such as the scales of a normalisation, are left as they are.
 
     Args:
         module: any network; changed in place.
@@ -42,7 +42,7 @@ def initialize(module: Module, initializer: Callable[[Tensor], object]) -> Modul
     for name, parameter in module.named_parameters():
         if parameter.ndim >= 2:
             initializer(parameter)
-        elif name.rpartition(".")[2] == "bias":
+        elif "bias" in name.rpartition(".")[2]:
             zeros_(parameter)
     return module
 
@@ -75,6 +75,7 @@ def scaled_normal_(tensor: Tensor, *, generator: Generator, gain: float = 1.0) -
         tensor (outputs, inputs, ...): the fan-in n is the number of entries that belong to one output.
 
     Raises:
+        TypeError: a tensor that is not floating point.
         ValueError: a tensor of fewer than two dimensions, which has no fan-in; a gain that is negative or not finite.
 
     Example:
@@ -102,6 +103,7 @@ def scaled_uniform_(tensor: Tensor, *, generator: Generator, gain: float = 1.0) 
         tensor (outputs, inputs, ...): the fan-in n is the number of entries that belong to one output.
 
     Raises:
+        TypeError: a tensor that is not floating point.
         ValueError: a tensor of fewer than two dimensions, which has no fan-in; a gain that is negative or not finite.
 
     Example:
@@ -118,6 +120,8 @@ def scaled_uniform_(tensor: Tensor, *, generator: Generator, gain: float = 1.0) 
 
 
 def _deviation(tensor: Tensor, gain: float) -> float:
+    if not tensor.is_floating_point():
+        raise TypeError(f"a weight must be floating point, not {tensor.dtype}")
     if tensor.ndim < 2:
         raise ValueError(f"a weight must have two dimensions or more (outputs, inputs, ...), not {tuple(tensor.shape)}")
     if not 0 <= gain < math.inf:

@@ -201,6 +201,8 @@ def _right(name: str, said: Tensor, targets: Tensor) -> Tensor:
     if said.ndim == 1:
         _check_integers(name, said)
         return said == targets
+    if not said.is_floating_point():
+        raise TypeError(f"{name} of shape {tuple(said.shape)} must be scores, in floating point, not {said.dtype}")
     if said.isnan().any():
         raise ValueError(f"{name} has scores that are nan and name no class: did its training diverge?")
     return said.argmax(1) == targets

@@ -215,7 +215,7 @@ def change(one: Tensor, other: Tensor) -> float:
 # %%
 # After a burst
 # -------------
-# A bowl with curvatures of 1 to 10: the loss ½ Σ hᵢ wᵢ². An optimizer first sees 25 gradients of random signs, in each
+# A bowl with curvatures of 0.1 to 1: the loss ½ Σ hᵢ wᵢ². An optimizer first sees 25 gradients of random signs, in each
 # coordinate a hundred times as large as the one at the start. Then it is put at the start, with what it remembers.
 
 
@@ -304,7 +304,7 @@ def findings(trials):
         ),
         limit(
             "1.25",
-            "on a bowl with curvatures of 1 to 10, after 25 gradients a hundred times as large, AdaGrad takes over "
+            "on a bowl with curvatures of 0.1 to 1, after 25 gradients a hundred times as large, AdaGrad takes over "
             "ten times the steps of a fresh one",
             ratio(after, trials["bowl/AdaGrad/steps fresh"], margin=10.0),
             of="steps after a burst over steps fresh",

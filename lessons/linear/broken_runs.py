@@ -95,7 +95,7 @@ def all_zero(model: MLP) -> None:
 
 
 def never_active(model: MLP) -> None:
-    """Hidden biases that the weights of a unit, of size 11 in sum, cannot outweigh: no pixel is larger than 1."""
+    """Hidden biases so low that no image outweighs them: no pixel is larger than 1."""
     nn.init.constant_(list(model.parameters())[1], -30.0)
 
 

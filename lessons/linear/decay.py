@@ -19,10 +19,10 @@ the steps.
 
 **What would refute it.** A schedule that ends no tenth nearer to the minimum than the best constant rate does.
 Predicted limits, from the theory of stochastic approximation (Robbins and Monro, 1951): the floor that a constant rate
-leaves is made by noise. Without noise, descent at a rate below one over the curvature gets nearer in every direction,
-and a lower rate gets nearer more slowly: each decay from the same rate ends at least a tenth further away. And the
-rates have to sum up to a long way: a rate that has decayed before the minimum is near stops there, more than twice as
-far away.
+leaves is made by noise. Without noise, descent at a rate below two over the curvature gets nearer in every direction.
+What is left at the end lies in the flat ones, in which a lower rate is slower: each decay from the same rate ends at
+least a tenth further away. And the rates have to sum up to a long way: a rate that has decayed before the minimum is
+near hardly moves from there, and ends more than twice as far away.
 
 **Time.** `python -m lessons` says what it took.
 """
@@ -38,7 +38,7 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dlnotes import data, lesson
 from dlnotes.evidence import claim, limit, ratio
@@ -74,8 +74,10 @@ class Config:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.descent_steps) < 20 or self.train < 100 or self.weight_decay <= 0:
-            raise ValueError("steps must be 20 or more, train 100 or more, and weight_decay larger than 0")
+        if self.steps % 20 or self.descent_steps % 20 or min(self.steps, self.descent_steps) < 20:
+            raise ValueError("steps and descent_steps must be multiples of 20: the loss is looked at 20 times")
+        if self.train < 100 or self.weight_decay <= 0:
+            raise ValueError("train must be 100 or more, and weight_decay larger than 0")
 
 
 QUICK = Config(train=500, steps=100, descent_steps=40)
@@ -93,8 +95,8 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
 
 
 def too_early(optimizer: Optimizer, steps: int) -> LRScheduler:
-    """Down to a hundredth in a tenth of the steps."""
-    return exponential_decay(optimizer, 0.01, steps / 10)
+    """Down to a hundredth in a tenth of the steps, and held there."""
+    return LambdaLR(optimizer, lambda step: 0.01 ** min(10 * step / steps, 1))
 
 
 DECAYS = tuple(name for name in SCHEDULES if name != "constant")

@@ -182,7 +182,7 @@ def figure(trials):
     right.legend()
     for axes in (left, right):
         axes.set_ylim(0, 3)
-    left.set_xlim(0.9, 3)
+    left.set_xlim(right=3)
     return drawing
 
 

@@ -13,9 +13,9 @@ of six layers with ReLU between them. It starts from zeros; from one constant, 1
 averages; from a Gaussian of variance 2/n, the size that keeps what flows through ReLU layers as large as it came in;
 from a uniform distribution of the same variance; and from Gaussians of deviation 0.001 and 1. Each start has its own
 best rate from the same grid, and the rate falls to zero along half a cosine wave. All Gaussians of a seed are the same
-draws, times their deviation. The accuracy is that of the weights at the end, diverged or not; for the two starts that
-are compared to a point it is the mean over two draws. And the same without hidden layers: logistic regression from
-zeros and from a Gaussian of deviation 0.01.
+draws, times their deviation. The accuracy is that of the weights at the end, diverged or not; for the two starts of the
+deep network that are compared to a point it is the mean over two draws. And the same without hidden layers: logistic
+regression from zeros and from a Gaussian of deviation 0.01.
 
 **The smallest difference that matters.** Learning at all: half of the way from chance (0.1) to certainty, that is 0.45.
 A better start: 5 points. The same: within 1 point.

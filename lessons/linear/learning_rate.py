@@ -36,7 +36,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -106,22 +105,23 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         ]
         curves = [smooth(curve, config.window) for curve in losses]
         readings = [reading(curve, start) for curve, start in zip(curves, losses[:, 0], strict=True)]
+        slow, unstable = ([float(read == word) for read in readings] for word in ("slow", "unstable"))
         best = int(np.argmin(ends))
         good = [end for end, read in zip(ends, readings, strict=True) if read == "good"]
         measured[f"{task}/best rate"] = RATES[best]
         measured[f"{task}/loss at the best"] = ends[best]
-        measured[f"{task}/loss at an eighth or eightfold"] = min(at(ends, best - 3), at(ends, best + 3))
+        measured[f"{task}/loss at an eighth or eightfold"] = float(np.minimum(at(ends, best - 3), at(ends, best + 3)))
         measured[f"{task}/loss at the worst that looks good"] = max(good, default=math.nan)
-        measured[f"{task}/a thousandth looks slow"] = at(readings, best - 10) == "slow"
-        measured[f"{task}/the best looks unstable"] = readings[best] == "unstable"
-        measured[f"{task}/eightfold looks unstable"] = at(readings, best + 3) == "unstable"
+        measured[f"{task}/a thousandth looks slow"] = at(slow, best - 10)
+        measured[f"{task}/the best looks unstable"] = unstable[best]
+        measured[f"{task}/eightfold looks unstable"] = at(unstable, best + 3)
         measured[f"{task}/losses"] = ends
         for lr in SHOWN if task == TASKS[0] else ():
             measured[f"{task}/curve at {lr:g}"] = curves[RATES.index(lr)].tolist()
     return measured
 
 
-def at(values: list, place: int) -> Any:
+def at(values: list[float], place: int) -> float:
     """What stands at a place of the grid, or nan beyond its ends: a best rate there says nothing."""
     return values[place] if 0 <= place < len(values) else math.nan
 

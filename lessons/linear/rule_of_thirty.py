@@ -11,9 +11,10 @@ its effect is usually statistically significant and can be relied on (1.13).
 examples change at all. *On paper*: McNemar's test throws a coin for each example that changed, so that the binomial
 distribution says when a net gain of 30 is significant, and how often luck alone passes the rule. *On images*: small
 networks (196 pixels, 32 hidden units) learn from 500 images, and are judged on 3,000 validation images and on 3,000
-fresh ones, all dealt out of the same pool. Five changes, each with six draws of the first weights that it shares with
-the plain training: twice the images, centred inputs, twice the hidden units, half the learning rate, an L2 penalty. And
-no change at all: the fifteen pairs among the six plain trainings, which differ in their first weights alone.
+fresh ones, all dealt out of the same pool. Five changes, each with six draws of the first weights, which are those of
+the plain training where the network has as many units: twice the images, centred inputs, twice the hidden units, half
+the learning rate, an L2 penalty. And no change at all: the fifteen pairs among the six plain trainings, which differ in
+their first weights alone.
 
 **The smallest difference that matters.** "Significant" is p ≤ 0.05 of the exact two-sided test. "Usually" is read as
 more than four times in five. "Can be relied on" is read as: the same change, made with other first weights, gains on

@@ -10,13 +10,14 @@ same variance (1.10).
 
 **What is measured.** The same images of 14 x 14 pixels, three times over: as drawn, from 0 (paper) to 1 (ink); shifted,
 from 1 to 2; and stretched, each pixel in a unit of its own, 1 to 100 times as large. All three hold the same
-information, and standardised by the training examples' means and deviations they are the same numbers up to rounding.
-A linear classifier is trained on each, and on the standardised ones, by SGD with batches of 128, each at its own best
-rate from the same grid: how many steps it takes until the loss over 1,000 training examples is at a target. A fifth arm
-has the mean taken off and the variances left alone, to show which of the two does it. As the explanation, the
-eigenvalues of XᵀX / N with a column of ones for the bias: the loss curves along each direction in proportion to them.
-How far the largest lies above the median says by how much a rate that is safe for the fastest direction is too small
-for an ordinary one. (The usual number, largest over smallest, depends on pixels that are hardly ever inked.)
+information, and standardised by the training examples' means and deviations they are the same numbers up to rounding. A
+linear classifier is trained on each, and on the standardised ones, by SGD with batches of 128, each at its own best
+rate from the same grid (of the stretched, the best for other draws of the units): how many steps it takes until the
+loss over 1,000 training examples is at a target. A fifth arm has the mean taken off and the variances left alone, to
+show which of the two does it. As the explanation, the eigenvalues of XᵀX / N with a column of ones for the bias: the
+loss curves along each direction in proportion to them. How far the largest lies above the median says by how much a
+rate that is safe for the fastest direction is too small for an ordinary one. (The usual number, largest over smallest,
+depends on pixels that are hardly ever inked.)
 
 **The smallest difference that matters.** Shifted and stretched: twice the steps. As drawn: a tenth of them. Newton's
 method: ten times the rounding that the condition number of its equations explains.

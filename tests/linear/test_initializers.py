@@ -116,7 +116,22 @@ def test_hidden_units_that_start_alike_stay_alike_and_random_ones_part():
     assert spread(lambda weight: scaled_normal_(weight, generator=stream(1, "weights"))) > 0.1
 
 
+def test_the_biases_of_a_recurrent_network_are_found_by_their_names():
+    with torch.random.fork_rng():  # PyTorch's own first weights are drawn from the global generator
+        network = nn.LSTM(3, 2)
+    for parameter in network.parameters():
+        nn.init.ones_(parameter)
+    initialize(network, zeros_)
+    assert not any(parameter.any() for parameter in network.parameters())
+
+
 # Errors
+
+
+@both
+def test_integers_are_no_weights(initializer):
+    with pytest.raises(TypeError, match=r"a weight must be floating point, not torch\.int64"):
+        initializer(torch.zeros(3, 3, dtype=torch.long), generator=stream(0, "weights"))
 
 
 @both
