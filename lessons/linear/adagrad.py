@@ -124,7 +124,7 @@ def decay(config: Config, seed: int) -> dict[str, float | list[float]]:
     wild = torch.randn(200, 20, generator=chance, dtype=torch.float64)
     wild *= 10 ** (6 * torch.rand(200, 20, generator=chance, dtype=torch.float64) - 3)
     constant = torch.randn(20, generator=chance, dtype=torch.float64)
-    without_epsilon: Optimizer = lambda weights: AdaGrad(weights, lr=1.0, eps=0.0)  # noqa: E731
+    without_epsilon: Optimizer = lambda weights: AdaGrad(weights, lr=1.0, eps=0.0)  # noqa: E731 (a def could not carry the type)
     falling = [constant * 0.9**step for step in range(1_000)]
     roots = torch.arange(1, 1_001, dtype=torch.float64).sqrt()[:, None]
     along_constant = steps(without_epsilon, [constant] * 1_000)

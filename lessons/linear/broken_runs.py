@@ -184,7 +184,7 @@ def network(config: Config, training: Training, seed: int) -> MLP:
 
 
 def descend(config: Config, seed: int, train: Examples, models: Sequence[MLP], *, rates: Sequence[float]) -> None:
-    """Train the models side by side, each at its own rate; one that diverges keeps its last finite weights."""
+    """Train the models side by side, each at its own rate; one that diverges is not updated any more."""
     groups = [{"params": model.parameters(), "lr": rate} for model, rate in zip(models, rates, strict=True)]
     batches = Minibatches(train, config.batch_size, stream(seed, "batches"))
     sweep = Sweep(models, cross_entropy, SGD(groups, lr=1.0, momentum=0.9), batches)
