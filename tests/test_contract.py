@@ -91,6 +91,8 @@ TENSOR_FUNCTIONS = {
     "standardize": (lambda x: linear.standardize(x)[0], False),
     "split": (lambda x: linear.split((x,), (2, 1), generator=stream(0, "split"))[0][0], False),
     "LogisticClassifier": (lambda x: started(linear.LogisticClassifier(7, 5, dtype=x.dtype).to(x.device))(x), True),
+    "Dropout": (lambda x: deep.Dropout(0.5, generator=stream(0, "masks"))(x), False),
+    "l2_penalty": (lambda x: deep.l2_penalty([x], 0.1), False),
     "MLP": (lambda x: started(deep.MLP([7, 6, 5], generator=stream(0, "w"), dtype=x.dtype).to(x.device))(x), True),
 }
 WITH_TESTS_OF_THEIR_OWN = {
@@ -99,7 +101,10 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"),
     *("initialize", "scaled_normal_", "scaled_uniform_", "zeros_"),
     *("Flips", "discordant", "largest_disagreement", "mcnemar_test", "rule_of_thirty"),
-    *("count_parameters", "train_classifier"),
+    *("count_parameters", "train_classifier", "widths_for_budget"),
+    *("Layer", "affine", "backpropagate", "backward", "descend", "forward", "layers_of", "relu", "sigmoid", "tanh"),
+    *("EarlyStopping", "History", "train_with_early_stopping"),
+    *("effective_degrees_of_freedom", "weight_decay_groups"),
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),

@@ -1,0 +1,314 @@
+"""Back-propagation by hand: each layer as a pair of functions, and the chain rule over them.
+
+A layer maps x to y, with parameters w. Going backward it is given ∂ℓ/∂y, and makes ∂ℓ/∂x and ∂ℓ/∂w of it:
+
+    affine     y = x Wᵀ + b         ∂x = ∂y W        ∂W = ∂yᵀ x        ∂b = Σₙ ∂yₙ
+    relu       y = max(x, 0)        ∂x = ∂y · [y > 0]
+    sigmoid    y = 1 / (1 + e⁻ˣ)    ∂x = ∂y · y (1 - y)
+    tanh       y = tanh x           ∂x = ∂y · (1 - y²)
+
+`forward` runs the layers and keeps what each hands to the next, the activations. `backward` goes through them from the
+last to the first: ∂ℓ/∂x of one layer is ∂ℓ/∂y of the layer before it. That is the whole of the chain rule, and the
+activations that are kept are what makes it cheap: nothing is computed twice. `backpropagate` does this for
+an `MLP`, and leaves its gradients where any optimizer of PyTorch finds them; `descend` makes the step of plain descent
+at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dlnotes.deep.networks import MLP
+from dlnotes.linear import cross_entropy, one_hot, softmax
+
+__all__ = [
+    "Layer",
+    "affine",
+    "backpropagate",
+    "backward",
+    "descend",
+    "forward",
+    "layers_of",
+    "relu",
+    "sigmoid",
+    "tanh",
+]
+
+
+def _no_gradients(gradient: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    return ()
+
+
+def _no_step(gradient: Tensor, x: Tensor, *, lr: float) -> None:
+    pass
+
+
+class Layer(NamedTuple):
+    """A layer of a network: how it computes, how gradients pass back through it, and what it learns.
+
+    To write your own, give its functions.
+
+    Attributes:
+        forward: takes the inputs x and the parameters, and returns the outputs y.
+        backward: takes ∂ℓ/∂y, x, y and the parameters, and returns ∂ℓ/∂x.
+        parameters: what the layer learns; an activation function learns nothing.
+        gradients: takes ∂ℓ/∂y and x, and returns the gradient of each parameter.
+        descend: takes ∂ℓ/∂y, x and the learning rate ``lr``, and makes the step w ← w - α ∂ℓ/∂w in place.
+
+    Source: David E. Rumelhart, Geoffrey E. Hinton and Ronald J. Williams, "Learning representations by back-propagating
+    errors", 1986.
+    """
+
+    forward: Callable[..., Tensor]
+    backward: Callable[..., Tensor]
+    parameters: tuple[Tensor, ...] = ()
+    gradients: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = _no_gradients
+    descend: Callable[..., None] = _no_step
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Layers
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def affine(weight: Tensor, bias: Tensor) -> Layer:
+    """An affine map: y = x Wᵀ + b.
+
+    Shape:
+        weight (outputs, inputs), bias (outputs); x (N, inputs), y (N, outputs).
+
+    Example:
+        >>> layer = affine(torch.tensor([[2.0, 3.0]]), torch.tensor([1.0]))
+        >>> x = torch.tensor([[1.0, -1.0]])
+        >>> layer.forward(x, *layer.parameters)                       # 2 - 3 + 1
+        tensor([[0.]])
+        >>> gradient = torch.tensor([[1.0]])
+        >>> layer.backward(gradient, x, None, *layer.parameters), layer.gradients(gradient, x)
+        (tensor([[2., 3.]]), (tensor([[ 1., -1.]]), tensor([1.])))
+    """
+
+    def descend(gradient: Tensor, x: Tensor, *, lr: float) -> None:
+        weight.addmm_(gradient.T, x, alpha=-lr)
+        bias.sub_(gradient.sum(0), alpha=lr)
+
+    return Layer(
+        forward=lambda x, weight, bias: torch.addmm(bias, x, weight.T),
+        backward=lambda gradient, x, y, weight, bias: gradient @ weight,
+        parameters=(weight, bias),
+        gradients=lambda gradient, x: (gradient.T @ x, gradient.sum(0)),
+        descend=descend,
+    )
+
+
+def relu() -> Layer:
+    """The rectifier: y = max(x, 0). At 0, where it has no derivative, 0 stands for it.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 2.0])
+        >>> y = relu().forward(x)
+        >>> y, relu().backward(torch.ones(3), x, y)
+        (tensor([0., 0., 2.]), tensor([0., 0., 1.]))
+    """
+    return Layer(torch.relu, lambda gradient, x, y: gradient * (y > 0))
+
+
+def sigmoid() -> Layer:
+    """The logistic function: y = 1 / (1 + e⁻ˣ). Its derivative y (1 - y) is at most 1/4.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> y = sigmoid().forward(x)
+        >>> y, sigmoid().backward(torch.ones(1), x, y)
+        (tensor([0.5000]), tensor([0.2500]))
+    """
+    return Layer(torch.sigmoid, lambda gradient, x, y: gradient * y * (1 - y))
+
+
+def tanh() -> Layer:
+    """The hyperbolic tangent, y = tanh x. Its derivative 1 - y² is at most 1.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> y = tanh().forward(x)
+        >>> y, tanh().backward(torch.ones(1), x, y)
+        (tensor([0.]), tensor([1.]))
+    """
+    return Layer(torch.tanh, lambda gradient, x, y: gradient * (1 - y * y))
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# The chain
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def forward(layers: Sequence[Layer], inputs: Tensor) -> list[Tensor]:
+    """Run the layers one after another, and keep all that flows between them.
+
+    Returns:
+        The activations: the inputs, then what each layer hands on; the last are the outputs.
+
+    Example:
+        >>> double = affine(torch.tensor([[2.0]]), torch.tensor([0.0]))
+        >>> [activation.item() for activation in forward([double, relu(), double], torch.tensor([[3.0]]))]
+        [3.0, 6.0, 6.0, 12.0]
+    """
+    activations = [inputs]
+    for layer in layers:
+        activations.append(layer.forward(activations[-1], *layer.parameters))
+    return activations
+
+
+def backward(
+    layers: Sequence[Layer], activations: Sequence[Tensor], gradient: Tensor
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """Apply the chain rule from the outputs back to the inputs.
+
+    Args:
+        layers: the layers that `forward` ran.
+        activations: what it returned.
+        gradient: ∂ℓ/∂y, the gradient of the loss with respect to the outputs.
+
+    Returns:
+        ∂ℓ/∂x, the gradient with respect to the inputs; and a tuple for each layer, with the gradients of its
+        parameters.
+
+    Raises:
+        ValueError: there is not one activation more than there are layers.
+
+    Example:
+        The slope of 2 · relu(2 · x) is 4 where x is positive:
+
+        >>> double = affine(torch.tensor([[2.0]]), torch.tensor([0.0]))
+        >>> layers = [double, relu(), double]
+        >>> slope, gradients = backward(layers, forward(layers, torch.tensor([[3.0]])), torch.ones(1, 1))
+        >>> slope.item(), [gradient.item() for gradient in gradients[0]]      # of the weight: 2 · 3
+        (4.0, [6.0, 2.0])
+    """
+    if len(activations) != len(layers) + 1:
+        raise ValueError(
+            f"{len(layers)} layers have {len(layers) + 1} activations, the inputs and the outputs of each, "
+            f"not {len(activations)}"
+        )
+    gradients = []
+    for layer, x, y in _from_the_last(layers, activations):
+        gradients.append(layer.gradients(gradient, x))
+        gradient = layer.backward(gradient, x, y, *layer.parameters)
+    return gradient, gradients[::-1]
+
+
+def _from_the_last(layers: Sequence[Layer], activations: Sequence[Tensor]) -> Iterator[tuple[Layer, Tensor, Tensor]]:
+    return reversed(list(zip(layers, activations[:-1], activations[1:], strict=True)))
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# A network
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def layers_of(network: MLP) -> list[Layer]:
+    """The layers of a multilayer perceptron, with the network's own weights and biases in them.
+
+    Raises:
+        ValueError: the network has dropout, whose masks only its own forward pass knows.
+
+    Example:
+        >>> len(layers_of(MLP([4, 3, 2], generator=torch.Generator())))     # affine, relu, affine
+        3
+    """
+    if network.training and network.dropout.p:
+        raise ValueError(f"the network has dropout of {network.dropout.p:g}, whose masks only its own pass knows")
+    layers = []
+    for number, linear in enumerate(network.layers):
+        layers += [relu()] * (number > 0)
+        layers.append(affine(linear.weight.detach(), linear.bias.detach()))  # type: ignore[operator]
+    return layers
+
+
+@torch.no_grad()
+def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy of a batch, with its gradients by hand: each parameter's in ``.grad``, as autograd leaves them.
+
+    What was in ``.grad`` is replaced, not added to, so that no ``zero_grad`` is needed.
+
+    Args:
+        network: without dropout, or in evaluation mode.
+        inputs: (N, *), as the network takes them.
+        targets: class numbers from 0 to K - 1, of shape (N), or probabilities of shape (N, K).
+
+    Returns:
+        The loss, in nats.
+
+    Raises:
+        ValueError: the network has dropout; targets out of range; shapes that do not fit.
+
+    Example:
+        >>> network = MLP([2, 3, 2], generator=torch.Generator().manual_seed(0))
+        >>> batch = torch.eye(2), torch.tensor([0, 1])
+        >>> loss = backpropagate(network, *batch)
+        >>> by_hand = network.layers[0].weight.grad
+        >>> network.zero_grad()
+        >>> cross_entropy(network(batch[0]), batch[1]).backward()
+        >>> torch.allclose(by_hand, network.layers[0].weight.grad)
+        True
+    """
+    loss, walk = _pass(network, inputs, targets)
+    modules = reversed(list(network.layers))
+    for layer, gradient, x in walk:
+        if layer.parameters:
+            module = next(modules)
+            module.weight.grad, module.bias.grad = layer.gradients(gradient, x)
+    return loss
+
+
+@torch.no_grad()
+def descend(network: MLP, inputs: Tensor, targets: Tensor, *, lr: float) -> Tensor:
+    """Make one step of plain gradient descent on a batch: each layer is updated as soon as its gradient is known.
+
+    The same step as `backpropagate` and ``SGD(network.parameters(), lr=lr)``. No gradient of a weight is ever written
+    down: the product that it is goes straight into the weight, which saves the way through the memory.
+
+    Args:
+        network: without dropout, or in evaluation mode. Changed in place.
+        inputs: (N, *), as the network takes them.
+        targets: class numbers from 0 to K - 1, of shape (N), or probabilities of shape (N, K).
+        lr: the learning rate, 0 or larger.
+
+    Returns:
+        The loss before the step, in nats.
+
+    Raises:
+        ValueError: a negative learning rate; otherwise as `backpropagate`.
+
+    Example:
+        >>> network = MLP([2, 3, 2], generator=torch.Generator().manual_seed(0))
+        >>> batch = torch.eye(2), torch.tensor([0, 1])
+        >>> losses = [descend(network, *batch, lr=0.5).item() for _ in range(20)]
+        >>> losses[-1] < losses[0]
+        True
+    """
+    if not lr >= 0:
+        raise ValueError(f"the learning rate must be 0 or larger, not {lr}")
+    loss, walk = _pass(network, inputs, targets)
+    for layer, gradient, x in walk:
+        layer.descend(gradient, x, lr=lr)
+    return loss
+
+
+def _pass(network: MLP, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Iterator[tuple[Layer, Tensor, Tensor]]]:
+    """The loss; and, from the last layer to the first, each layer with ∂ℓ/∂y and x, when it may be changed."""
+    layers = layers_of(network)
+    activations = forward(layers, network.flatten(inputs))
+    logits = activations[-1]
+    loss = cross_entropy(logits, targets)
+    labels = targets if targets.is_floating_point() else one_hot(targets, logits.shape[1], dtype=logits.dtype)
+
+    def walk(gradient: Tensor) -> Iterator[tuple[Layer, Tensor, Tensor]]:
+        for layer, x, y in _from_the_last(layers, activations):
+            # Nobody asks for the gradient of the inputs; and it must pass a layer before the layer is changed.
+            below = gradient if x is activations[0] else layer.backward(gradient, x, y, *layer.parameters)
+            yield layer, gradient, x
+            gradient = below
+
+    return loss, walk((softmax(logits) - labels) / len(logits))
