@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from dlnotes.deep import MLP, count_parameters
+from dlnotes.deep import MLP, count_parameters, widths_for_budget
 from dlnotes.linear import LogisticClassifier
 from dlnotes.randomness import stream
 from tests import reference
@@ -89,3 +89,26 @@ def test_widths_that_are_no_sizes_are_refused(widths):
 def test_examples_of_another_size_are_refused(shape):
     with pytest.raises(ValueError, match="with 4 numbers an example"):
         network(4, 2)(inputs(*shape))
+
+
+@pytest.mark.parametrize("hidden_layers", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("budget", [3_000, 20_000, 235_146])
+def test_networks_for_a_budget_have_the_nearest_number_of_parameters(budget, hidden_layers):
+    widths = widths_for_budget(budget, hidden_layers, inputs=100, outputs=10)
+    assert (widths[0], widths[-1], len(widths)) == (100, 10, hidden_layers + 2)
+    hidden = widths[1:-1]
+    assert max(hidden) - min(hidden) <= 1
+    distance = abs(count_parameters(network(*widths)) - budget)
+    assert distance <= 0.02 * budget
+    for change in (-1, 1):  # one unit more or less, at the layer where it keeps them as equal as can be
+        place = hidden.index(min(hidden)) if change > 0 else len(hidden) - 1 - hidden[::-1].index(max(hidden))
+        other = [100, *hidden[:place], hidden[place] + change, *hidden[place + 1 :], 10]
+        assert distance <= abs(count_parameters(network(*other)) - budget)
+
+
+def test_a_budget_that_no_network_of_that_depth_has_is_refused():
+    assert widths_for_budget(100 + 1 + 20, 1, inputs=100, outputs=10) == [100, 1, 10]
+    with pytest.raises(ValueError, match="have 121 parameters or more, not 120"):
+        widths_for_budget(120, 1, inputs=100, outputs=10)
+    with pytest.raises(ValueError, match="hidden_layers must be 1 or more, not 0"):
+        widths_for_budget(1_000, 0, inputs=100, outputs=10)

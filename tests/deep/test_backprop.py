@@ -1,0 +1,165 @@
+"""Back-propagation by hand: equal to autograd, to central differences, and to numbers worked on paper."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from dlnotes.deep import MLP, affine, backpropagate, backward, descend, forward, layers_of, relu, sigmoid, tanh
+from dlnotes.linear import SGD
+from dlnotes.randomness import stream
+
+ACTIVATIONS = {"relu": (relu, torch.relu), "sigmoid": (sigmoid, torch.sigmoid), "tanh": (tanh, torch.tanh)}
+
+
+def draw(*shape, purpose="inputs"):
+    return torch.randn(shape, generator=stream(0, purpose), dtype=torch.float64)
+
+
+def chain(activation, widths=(5, 4, 6, 3)):
+    layers = []
+    for number, (before, after) in enumerate(pairwise(widths)):
+        layers += [activation()] * (number > 0)
+        layers.append(affine(draw(after, before, purpose=f"weight {number}"), draw(after, purpose=f"bias {number}")))
+    return layers
+
+
+def network(*widths, **settings):
+    model = MLP(widths, generator=stream(0, "weights"), dtype=torch.float64, **settings)
+    for number, layer in enumerate(model.layers):
+        layer.bias.data = draw(len(layer.bias), purpose=f"bias {number}")
+    return model
+
+
+def batch(classes=3):
+    targets = torch.randint(classes, (8,), generator=stream(0, "targets"))
+    return draw(8, 5), targets
+
+
+def test_a_chain_worked_on_paper():
+    layers = [affine(torch.tensor([[2.0]]), torch.tensor([1.0])), tanh(), affine(torch.tensor([[3.0]]), torch.zeros(1))]
+    x = torch.tensor([[-0.5]])  # 2 · (-1/2) + 1 = 0, where tanh has the slope 1
+    slope, (first, middle, last) = backward(layers, forward(layers, x), torch.ones(1, 1))
+    assert slope.item() == 6.0  # 3 · 1 · 2
+    assert [one.item() for one in first] == [-1.5, 3.0]
+    assert middle == ()
+    assert [one.item() for one in last] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_all_gradients_are_autograds(name):
+    ours, theirs = ACTIVATIONS[name]
+    layers = chain(ours)
+    x, weight = draw(7, 5).requires_grad_(), draw(7, 3, purpose="loss")
+    parameters = [one.clone().requires_grad_() for layer in layers for one in layer.parameters]
+    y = x
+    for place in range(0, 6, 2):
+        y = (theirs(y) if place else y) @ parameters[place].T + parameters[place + 1]
+    expected = torch.autograd.grad((y * weight).sum(), [x, *parameters])
+    slope, gradients = backward(layers, forward(layers, x.detach()), weight)
+    torch.testing.assert_close([slope, *(one for layer in gradients for one in layer)], list(expected))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_all_gradients_are_central_differences(name):
+    layers = chain(ACTIVATIONS[name][0], (3, 4, 2))
+    x, weight, step = draw(6, 3), draw(6, 2, purpose="loss"), 1e-6
+    _, gradients = backward(layers, forward(layers, x), weight)
+    for layer, found in zip(layers, gradients, strict=True):
+        for parameter, gradient in zip(layer.parameters, found, strict=True):
+            for place in range(parameter.numel()):
+                ends = []
+                for change in (step, -2 * step):
+                    parameter.view(-1)[place] += change
+                    ends.append((forward(layers, x)[-1] * weight).sum().item())
+                parameter.view(-1)[place] += step
+                assert gradient.reshape(-1)[place].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
+
+
+def test_activations_are_what_the_layers_hand_on_and_lead_to_the_same_outputs():
+    layers = chain(relu)
+    activations = forward(layers, draw(7, 5))
+    assert [one.shape[1] for one in activations] == [5, 4, 4, 6, 6, 3]
+    for number in range(len(layers)):
+        assert torch.equal(forward(layers[number:], activations[number])[-1], activations[-1])
+
+
+def test_activations_of_another_chain_are_refused():
+    layers = chain(relu)
+    with pytest.raises(ValueError, match=r"5 layers have 6 activations.*not 3"):
+        backward(layers, forward(layers[:2], draw(7, 5)), draw(7, 3))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_networks_gradients_are_autograds_and_replace_what_was_there(soft):
+    model, (inputs, targets) = network(5, 4, 6, 3), batch()
+    targets = draw(8, 3, purpose="soft").softmax(1) if soft else targets
+    for _ in range(2):
+        loss = backpropagate(model, inputs, targets)
+    found = [parameter.grad for parameter in model.parameters()]
+    expected_loss = cross_entropy(model(inputs), targets)
+    expected = torch.autograd.grad(expected_loss, list(model.parameters()))
+    torch.testing.assert_close([loss, *found], [expected_loss.detach(), *expected])
+    assert all(gradient.any() for gradient in found)
+
+
+def test_twelve_steps_by_hand_are_twelve_steps_of_autograd_and_torchs_sgd():
+    models = [network(5, 4, 6, 3) for _ in range(3)]
+    inputs, targets = batch()
+    theirs = torch.optim.SGD(models[0].parameters(), lr=0.3)
+    ours = SGD(models[1].parameters(), lr=0.3)
+    for _ in range(12):
+        theirs.zero_grad()
+        loss = cross_entropy(models[0](inputs), targets)
+        loss.backward()
+        theirs.step()
+        by_hand = backpropagate(models[1], inputs, targets)
+        ours.step()
+        at_once = descend(models[2], inputs, targets, lr=0.3)
+        torch.testing.assert_close([by_hand, at_once], [loss.detach()] * 2)
+    for model in models[1:]:
+        torch.testing.assert_close(list(model.parameters()), list(models[0].parameters()))
+    assert not torch.equal(models[0].layers[0].weight, network(5, 4, 6, 3).layers[0].weight)
+
+
+def test_images_are_flattened_as_the_network_does():
+    model = network(4, 3, 2)
+    images, targets = draw(6, 1, 2, 2), torch.zeros(6, dtype=torch.long)
+    assert torch.equal(backpropagate(model, images, targets), backpropagate(model, images.flatten(1), targets))
+
+
+def test_the_layers_have_the_networks_own_weights():
+    model = network(5, 4, 3)
+    layers = layers_of(model)
+    assert torch.equal(forward(layers, draw(7, 5))[-1], model(draw(7, 5)))
+    model.layers[0].weight.data.zero_()
+    assert not layers[0].parameters[0].any()
+
+
+def test_dropout_is_refused_in_training_and_does_not_matter_in_evaluation():
+    model = network(5, 4, 3, dropout=0.5, masks=stream(0, "masks"))
+    with pytest.raises(ValueError, match=r"dropout of 0\.5"):
+        backpropagate(model, *batch())
+    torch.testing.assert_close(
+        backpropagate(model.eval(), *batch()), backpropagate(network(5, 4, 3), *batch()), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("targets", [torch.full((8,), 3), torch.full((8,), -1)])
+def test_targets_out_of_range_are_refused(targets):
+    with pytest.raises(ValueError, match="0 to 2"):
+        backpropagate(network(5, 4, 3), batch()[0], targets)
+
+
+@pytest.mark.parametrize("lr", [-0.1, float("nan")])
+def test_a_rate_that_goes_uphill_is_refused(lr):
+    with pytest.raises(ValueError, match="learning rate must be 0 or larger"):
+        descend(network(5, 4, 3), *batch(), lr=lr)
+
+
+def test_nothing_is_left_for_autograd():
+    model = network(5, 4, 3)
+    assert not backpropagate(model, *batch()).requires_grad
+    assert all(isinstance(one, nn.Parameter) and one.requires_grad for one in model.parameters())

@@ -1,0 +1,158 @@
+"""Early stopping: when it stops, what it gives back, and that it goes on after an interruption."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dlnotes.deep import EarlyStopping, train_with_early_stopping
+from dlnotes.linear import LogisticClassifier, cross_entropy
+from dlnotes.randomness import stream
+from dlnotes.training import DivergedError, evaluate, load_checkpoint, save_checkpoint
+
+
+class Weight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+
+
+def stops_at(values, **settings):
+    """The number of the evaluation that stops, and the weight that is restored; it is the number of its evaluation."""
+    model = Weight()
+    stopper = EarlyStopping(model, **settings)
+    for number, value in enumerate(values, 1):
+        model.w.data.fill_(number)
+        if stopper.should_stop(value):
+            break
+    else:
+        number = None
+    stopper.restore()
+    return number, int(model.w.item())
+
+
+@pytest.mark.parametrize(("patience", "expected"), [(1, (3, 2)), (2, (6, 4)), (3, (10, 7)), (4, (None, 7))])
+def test_it_stops_after_as_many_evaluations_in_a_row_without_a_new_best(patience, expected):
+    assert stops_at([5, 3, 4, 2, 3, 2, 1, 2, 1, 3], patience=patience) == expected
+
+
+def test_the_literal_rule_is_the_default():
+    assert stops_at([5, 3, 3, 1]) == (3, 2)  # as good as the best is no improvement
+
+
+def test_improvements_that_are_too_small_do_not_count_but_add_up():
+    assert stops_at([5.0, 4.9, 4.8], patience=2, min_improvement=0.5) == (3, 1)
+    assert stops_at([5.0, 4.7, 4.4, 4.3, 4.2], patience=2, min_improvement=0.5) == (5, 3)
+
+
+def test_what_is_not_a_number_is_no_improvement():
+    assert stops_at([2.0, math.nan, 1.0], patience=2) == (None, 3)
+    assert stops_at([math.nan, 2.0, 3.0], patience=2) == (None, 2)
+    stopper = EarlyStopping(Weight(), patience=2)
+    assert [stopper.should_stop(math.nan) for _ in range(2)] == [False, True]
+    with pytest.raises(RuntimeError, match="no best model to restore: 2 evaluations"):
+        stopper.restore()
+
+
+def test_the_best_weights_are_a_copy():
+    model = Weight()
+    stopper = EarlyStopping(model)
+    stopper.should_stop(1.0)
+    model.w.data.fill_(7)
+    stopper.restore()
+    assert model.w.item() == 0
+    model.w.data.fill_(8)
+    stopper.restore()
+    assert model.w.item() == 0
+
+
+def test_a_checkpoint_goes_on_where_it_was(tmp_path):
+    values = [5, 3, 4, 2, 3, 4, 5]
+    model = Weight()
+    stopper = EarlyStopping(model, patience=3)
+    for number, value in enumerate(values[:5], 1):
+        model.w.data.fill_(number)
+        stopper.should_stop(value)
+    save_checkpoint(tmp_path / "run.pt", stopper.state_dict())
+    other = Weight()
+    resumed = EarlyStopping(other, patience=3)
+    resumed.load_state_dict(load_checkpoint(tmp_path / "run.pt"))
+    assert [resumed.should_stop(value) for value in values[5:]] == [False, True]
+    resumed.restore()
+    assert (other.w.item(), resumed.best, resumed.best_evaluation) == (4.0, 2, 4)
+
+
+@pytest.mark.parametrize("patience", [0, -3])
+def test_a_patience_below_one_is_refused(patience):
+    with pytest.raises(ValueError, match=f"patience must be 1 evaluation or more, not {patience}"):
+        EarlyStopping(Weight(), patience)
+
+
+def test_other_settings_that_make_no_sense_are_refused():
+    with pytest.raises(TypeError, match="an int"):
+        EarlyStopping(Weight(), 2.5)
+    with pytest.raises(ValueError, match="min_improvement must be 0 or larger"):
+        EarlyStopping(Weight(), min_improvement=-1.0)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# The trainer
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def noisy(count, purpose):
+    """Two classes, a third of the labels wrong, in so many dimensions that they can be learned by heart."""
+    chance = stream(0, purpose)
+    inputs = torch.randn(count, 30, generator=chance)
+    wrong = torch.rand(count, generator=chance) < 1 / 3
+    return inputs, (inputs[:, 0] > 0).long() ^ wrong.long()
+
+
+def trained(**settings):
+    model = LogisticClassifier(30, 2)
+    validation = noisy(400, "validation")
+    settings = {"evaluate_every": 5, "patience": 4, "lr": 0.1, "max_steps": 500, "batch_size": 20, **settings}
+    history = train_with_early_stopping(
+        model, noisy(40, "train"), validation, generator=stream(0, "batches"), **settings
+    )
+    return history, evaluate(model, validation, cross_entropy)
+
+
+def test_the_weights_given_back_are_the_best_on_the_validation_set():
+    history, loss = trained()
+    assert loss == min(history.validation)
+    assert history.best_step == 5 * (history.validation.index(loss) + 1)
+    assert history.stopped
+    assert len(history.losses) == history.best_step + 4 * 5 == 5 * len(history.validation)
+
+
+def test_patience_only_reads_the_same_run_for_longer():
+    short, long = trained(patience=1)[0], trained(patience=10)[0]
+    assert len(short.losses) < len(long.losses)
+    assert long.losses[: len(short.losses)] == short.losses
+    assert long.validation[: len(short.validation)] == short.validation
+
+
+def test_the_last_step_ends_it_in_any_case():
+    history, loss = trained(max_steps=12, patience=50)
+    assert (len(history.losses), len(history.validation), history.stopped) == (12, 2, False)
+    assert loss == min(history.validation)
+
+
+def test_the_penalty_is_paid_by_weights_alone():
+    plain, heavy = (trained(weight_decay=strength, max_steps=50, patience=50)[0] for strength in (0.0, 1.0))
+    assert plain.losses != heavy.losses
+    with pytest.raises(ValueError, match="0 or larger and finite, not -1"):
+        trained(weight_decay=-1.0)
+
+
+@pytest.mark.parametrize("settings", [{"evaluate_every": 0}, {"max_steps": 4}, {"patience": 0}])
+def test_settings_that_never_evaluate_are_refused(settings):
+    with pytest.raises(ValueError, match="or more"):
+        trained(**settings)
+
+
+def test_divergence_is_said():
+    with pytest.raises(DivergedError):
+        trained(lr=1e38)
