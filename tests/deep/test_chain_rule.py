@@ -1,0 +1,70 @@
+"""The chain rule's lesson: what it measures, and what its verdict would not be concluded from."""
+
+import sys
+
+import pytest
+import torch
+
+from dlnotes.deep import affine, tanh
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from tests.trials import reference, replaced, verdicts
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("chain_rule"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return reference("chain_rule")
+
+
+def test_the_reference_run_supports_both_rows(run):
+    experiment, trials, _ = run
+    assert verdicts(experiment, trials) == {"2.01": "supported", "2.08": "supported"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "row"),
+    [
+        ("tanh/far from autograd", 1e-9, "2.01"),
+        ("sigmoid/far from differences", 1e-4, "2.01"),
+        ("relu/products", 2.1, "2.01"),
+        ("relu/wrong widths", 1.0, "2.08"),
+        ("tanh/far when fed on", 1e-16, "2.08"),
+    ],
+)
+def test_one_error_on_one_seed_is_enough_to_refute(run, name, value, row):
+    experiment, trials, _ = run
+    numbers = trials[name].copy()
+    numbers[3] = value
+    assert verdicts(experiment, replaced(trials, {name: numbers}))[row] == "refuted"
+
+
+def test_a_forgotten_slope_is_seen(lesson):
+    layers, inputs, targets = lesson.network(tanh, [3, 4, 4, 3], 8, seed=0)
+    differences, smooth, passes = lesson.central_differences(layers, inputs, targets, lesson.STEP)
+    assert passes == 2 * len(differences) == 2 * (16 + 20 + 15)
+    assert smooth.all()
+    assert lesson.far(lesson.gradient_by_hand(layers, inputs, targets), differences) < 1e-8
+    forgetful = [one._replace(backward=lambda gradient, *_: gradient) if not one.parameters else one for one in layers]
+    assert lesson.far(lesson.gradient_by_hand(forgetful, inputs, targets), differences) > 1e-2
+
+
+def test_differences_leave_the_weights_as_they_were(lesson):
+    layers, inputs, targets = lesson.network(tanh, [3, 4, 3], 8, seed=0)
+    before = [one.clone() for one in lesson.parameters_of(layers)]
+    lesson.central_differences(layers, inputs, targets, 0.5)
+    assert all(torch.equal(*pair) for pair in zip(before, lesson.parameters_of(layers), strict=True))
+
+
+def test_products_are_counted_as_on_paper(lesson):
+    layers = [affine(torch.ones(5, 3), torch.ones(5)), affine(torch.ones(2, 5), torch.ones(2))]
+    assert lesson.products_backward_over_forward(layers, torch.ones(7, 3)) == 2.0
+
+
+def test_the_largest_error_is_a_share_of_the_largest_gradient(lesson):
+    assert lesson.far(torch.tensor([1.0, -8.0]), torch.tensor([3.0, -8.0])) == 0.25

@@ -1,0 +1,99 @@
+"""The lesson on masks: what it counts, and what its verdict would not be concluded from."""
+
+import math
+import sys
+
+import pytest
+import torch
+
+from dlnotes.data import Examples
+from dlnotes.deep import MLP
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.randomness import stream
+from tests.trials import reference, replaced, verdicts
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("masks"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return reference("masks")
+
+
+def test_the_reference_run_is_conditional(run):
+    experiment, trials, _ = run
+    assert verdicts(experiment, trials) == {"2.09": "conditional"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("zeros", lambda numbers: numbers + 0.02),
+        ("examples/agree", lambda numbers: numbers + 0.02),
+        ("calls/agree", lambda numbers: numbers - 0.02),
+        ("masks shared", lambda numbers: numbers + 1),
+        ("scaled in training/evaluation over training", lambda numbers: numbers * 1.05),
+        ("1 hidden/gap", lambda numbers: numbers + 0.02),
+    ],
+)
+def test_a_planted_fault_refutes(run, name, change):
+    experiment, trials, _ = run
+    assert verdicts(experiment, replaced(trials, {name: change(trials[name])})) == {"2.09": "refuted"}
+
+
+def test_without_a_limit_that_shows_the_row_is_not_conditional(run):
+    experiment, trials, _ = run
+    on, off = trials["masks on/accuracy"], trials["masks off/accuracy"]
+    exchanged = replaced(trials, {"masks on/accuracy": off, "masks off/accuracy": on})
+    assert verdicts(experiment, exchanged) != {"2.09": "conditional"}
+
+
+def test_counts_of_masks_that_are_known(lesson):
+    left = torch.tensor([[[True, False], [True, False]], [[True, True], [False, False]]])  # (calls, examples, units)
+    found = lesson.counts(left)
+    assert found["zeros"] == 0.5
+    assert found["examples/agree"] == 0.5  # first call: both entries; second call: none
+    assert found["calls/agree"] == 0.5
+    assert found["units/agree"] == 0.5
+    assert found["masks shared"] == 1
+
+
+@pytest.mark.parametrize("p", [0.4, 0.6])
+def test_other_shares_are_seen(lesson, p):
+    assert lesson.counts(lesson.draw(0, p))["zeros"] == pytest.approx(p, abs=0.01)
+
+
+def test_the_gap_is_that_of_all_masks_together(lesson):
+    model = MLP([3, 3, 3, 2], generator=stream(0, "weights"), dropout=0.5, masks=stream(0, "masks"))
+    x = torch.randn(5, 3, generator=stream(0, "x"))
+    h = torch.relu(model.layers[0](x))
+    total = torch.zeros(5, 2)
+    for code in range(64):  # all masks of two layers of three units
+        bits = torch.tensor([code >> place & 1 for place in range(6)])
+        second = torch.relu(model.layers[1](h * bits[:3] * 2)) * bits[3:] * 2
+        total += model.layers[2](second) / 16
+    whole = model.eval()(x)
+    expected = ((total - whole).square().mean() / whole.square().mean()).sqrt().item()
+    assert expected > 0.05
+    assert lesson.gap(model, x, 20_000) == pytest.approx(expected, rel=0.1)
+
+
+def test_nothing_is_apart_without_dropout(lesson):
+    model = MLP([3, 4, 2], generator=stream(0, "weights"))
+    inputs = torch.randn(5, 3, generator=stream(0, "x"))
+    assert abs(lesson.gap(model, inputs, 10)) < 1e-6
+    targets = model(inputs).argmax(1)
+    assert lesson.accuracy_with_masks(model, Examples(inputs, targets)) == 1.0
+
+
+def test_masks_that_are_on_are_drawn(lesson):
+    model = MLP([3, 4, 2], generator=stream(0, "weights"), dropout=0.5, masks=stream(0, "masks"))
+    before = model.dropout.generator.get_state()
+    lesson.accuracy_with_masks(model.eval(), Examples(torch.ones(5, 3), torch.zeros(5)))
+    assert not torch.equal(model.dropout.generator.get_state(), before)
+    assert not math.isnan(lesson.gap(model, torch.ones(5, 3), 4))
