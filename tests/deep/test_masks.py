@@ -70,13 +70,15 @@ def test_other_shares_are_seen(lesson, p):
 
 def test_the_gap_is_that_of_all_masks_together(lesson):
     model = MLP([3, 3, 3, 2], generator=stream(0, "weights"), dropout=0.5, masks=stream(0, "masks"))
+    for layer in model.layers:
+        layer.bias.data.fill_(0.1)
     x = torch.randn(5, 3, generator=stream(0, "x"))
     h = torch.relu(model.layers[0](x))
     total = torch.zeros(5, 2)
     for code in range(64):  # all masks of two layers of three units
         bits = torch.tensor([code >> place & 1 for place in range(6)])
         second = torch.relu(model.layers[1](h * bits[:3] * 2)) * bits[3:] * 2
-        total += model.layers[2](second) / 16
+        total += model.layers[2](second) / 64
     whole = model.eval()(x)
     expected = ((total - whole).square().mean() / whole.square().mean()).sqrt().item()
     assert expected > 0.05

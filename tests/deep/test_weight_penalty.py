@@ -1,0 +1,183 @@
+"""The price on large weights: what the lesson computes, and that it would not conclude it from less."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dlnotes.lesson import catalog
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.randomness import stream
+from tests.trials import reference, replaced
+
+GAIN, APART, RAISED, ROUNDER, TO_A_TENTH, TO_A_THOUSANDTH, DIVERGES, COLLAPSES = 5, 6, 7, 8, (9, 10), 11, 12, 13
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    experiment = experiment_of(catalog.lesson_named("weight_penalty"))
+    return sys.modules[experiment.trial.__module__]
+
+
+@pytest.fixture(scope="module")
+def small(lesson):
+    inputs = torch.randn(60, 4, generator=stream(0, "inputs"), dtype=torch.float64)
+    return inputs, torch.randint(0, 10, (60,), generator=stream(0, "targets"))
+
+
+# The pieces of the lesson
+
+
+def test_the_hessian_by_formula_is_that_of_automatic_differentiation(lesson, small):
+    w = torch.randn(4, 10, generator=stream(0, "w"), dtype=torch.float64)
+    for strength in (0.0, 0.3):
+        assert torch.allclose(
+            lesson.hessian(small[0], w, strength), lesson.automatic_hessian(*small, w, strength), rtol=0, atol=1e-12
+        )
+
+
+def test_no_curvature_exceeds_the_bound_and_some_come_near(lesson, small):
+    bound = lesson.curvature_bound(small[0])
+    for size in (0.0, 0.3, 3.0):
+        w = size * torch.randn(4, 10, generator=stream(0, "w"), dtype=torch.float64)
+        assert torch.linalg.eigvalsh(lesson.hessian(small[0], w, 0.0))[-1] <= bound
+    # Two classes at one half each, and the others out of reach: the Hessian has half of the curvature of XᵀX/N.
+    w = torch.zeros(5, 10, dtype=torch.float64)
+    w[4, 2:] = -50.0
+    inputs = torch.cat([small[0], torch.ones(60, 1, dtype=torch.float64)], 1)
+    largest = torch.linalg.eigvalsh(lesson.hessian(inputs, w, 0.0))[-1].item()
+    assert largest == pytest.approx(lesson.curvature_bound(inputs))
+
+
+def test_at_the_optimum_nothing_descends_and_without_examples_to_fit_it_is_zero(lesson, small):
+    start = torch.zeros(4, 10, dtype=torch.float64)
+    best = lesson.optimum(*small, 0.1, start=start).requires_grad_()
+    loss = lesson.objective(*small, best, 0.1)
+    loss.backward()
+    assert best.grad.norm() < 1e-4
+    assert loss < lesson.objective(*small, start, 0.1) - 0.01
+    assert lesson.descend(*small, 0.1, lr=0.3, steps=2_000)[-1] == pytest.approx(loss.item(), abs=1e-8)
+
+
+def test_descent_is_the_formula_and_ends_early_only_when_near(lesson, small):
+    first, second = lesson.descend(*small, 0.2, lr=0.5, steps=1)
+    assert first == pytest.approx(math.log(10))  # from zero, where the penalty is zero
+    residual = torch.full((60, 10), 0.1, dtype=torch.float64) - torch.nn.functional.one_hot(small[1], 10)
+    w = -0.5 * small[0].T @ residual / 60
+    assert second == pytest.approx(lesson.objective(*small, w, 0.2).item())
+    whole = lesson.descend(*small, 0.2, lr=0.5, steps=300)
+    assert len(whole) == 301
+    assert lesson.descend(*small, 0.2, lr=0.5, steps=300, near=whole[150] + 1e-12) == whole[: lesson.SHOWN + 1]
+
+
+def test_steps_are_counted_to_the_first_gap_that_is_small_enough(lesson):
+    gaps = [1.0, 0.5, 0.1, 0.2, 0.01]
+    assert lesson.steps_until(gaps, 1 / 10) == 2
+    assert lesson.steps_until(gaps, 1 / 20) == 4
+    assert math.isnan(lesson.steps_until(gaps, 1 / 1_000))
+
+
+def test_a_rate_above_two_over_the_curvature_diverges_and_one_below_does_not(lesson, small):
+    """With λ alone as the curvature: from a constant gradient, w moves by 1 - αλ each step."""
+    for rate, grows in ((1.9 / 100, False), (2.1 / 100, True)):
+        path = lesson.descend(*small, 100.0, lr=rate, steps=200)
+        assert (path[-1] > path[0]) == grows
+
+
+def test_networks_differ_in_the_penalty_alone(lesson):
+    train, _ = lesson.few_letters(lesson.QUICK, 1_000, test=10)
+    twice, again, priced, still = lesson.learn(
+        lesson.QUICK, 1_000, train, [(0.0, 0.1), (0.0, 0.1), (0.1, 0.1), (0.1, 0.0)]
+    )
+    assert all(torch.equal(one, other) for one, other in zip(twice.parameters(), again.parameters(), strict=True))
+    size = [sum(layer.weight.norm().item() for layer in model.layers) for model in (twice, priced)]
+    assert size[1] < 0.8 * size[0]
+    for layer in still.layers:
+        assert not layer.bias.any()
+
+
+def test_biases_pay_nothing(lesson):
+    """Where all pixels are zero only the last biases learn, and with any λ they learn the same."""
+    train, _ = lesson.few_letters(lesson.QUICK, 1_000, test=10)
+    uneven = lesson.Examples(torch.zeros_like(train.inputs), train.targets // 5)
+    free, priced = lesson.learn(lesson.QUICK, 1_000, uneven, [(0.0, 0.1), (0.1, 0.1)])
+    assert torch.equal(free.layers[1].bias, priced.layers[1].bias)
+    assert priced.layers[1].bias.abs().max() > 0.5
+
+
+def test_validation_letters_choose_and_test_letters_judge(lesson):
+    train, validation = lesson.few_letters(lesson.QUICK, 1_000, validation=100)
+    same, test = lesson.few_letters(lesson.QUICK, 1_000, test=100)
+    assert torch.equal(train.inputs, same.inputs)
+    assert train.inputs.shape == (100, 196)
+    assert not torch.equal(validation.inputs, test.inputs)
+
+
+def test_the_penalty_that_is_compared_is_the_best_of_the_tuning(lesson):
+    path = catalog.results_folder() / "tuning" / "weight_penalty.json"
+    tuning = json.loads(path.read_text(encoding="utf-8"))
+    best = {arm: np.mean(tuning["scores"][f"{arm}/{winner}"]) for arm, winner in tuning["winners"].items()}
+    assert min(best, key=best.get) == f"letters/λ={lesson.BEST:g}"
+    assert len(best) == len(lesson.PENALTIES)
+
+
+# What the verdict rests on
+
+
+def test_the_exact_findings_are_refuted_by_one_counter_example():
+    experiment, trials, _ = reference("weight_penalty")
+    for name, place in {
+        "penalty's gradient: far from λ w": 0,
+        "SGD/rule: far from the loss": 1,
+        "momentum/rule: far from the loss": 1,
+        "SGD/rule: far from PyTorch's": 2,
+        "momentum/rule: far from PyTorch's": 2,
+        "step: far from shrinking first": 3,
+        "AdaGrad/rule: far from the loss": 4,
+        "λ=0.01/eigenvalues: far from raised by λ": RAISED,
+        "λ=1/smallest over largest": ROUNDER,
+    }.items():
+        assert experiment.findings(trials)[place].verdict == "supported"
+        once = np.where(np.arange(len(trials.seeds)) == 5, 1e-3, trials[name])
+        assert experiment.findings(replaced(trials, {name: once}))[place].verdict == "refuted", name
+
+
+def test_momentum_with_the_decay_behind_it_would_not_pass_for_the_penalty():
+    """So that the equality of the two in front is not one that any order has."""
+    _, trials, _ = reference("weight_penalty")
+    assert trials["SGD/decay behind: apart"].max() == 0
+    assert trials["momentum/decay behind: apart"].min() > 0.01
+
+
+def test_equal_arms_show_no_gain_and_exchanged_ones_refute_it():
+    experiment, trials, _ = reference("weight_penalty")
+    without = trials["network, λ=0/test loss"]
+    name = next(name for name in trials if name.endswith("at the rate 0.1/test loss") and "λ=0 " not in name)
+    best = name.replace(" at the rate 0.1", "")
+    for other in (without, without + 0.1):
+        assert experiment.findings(replaced(trials, {best: other}))[GAIN].verdict == "refuted"
+    assert experiment.findings(replaced(trials, {best: without - 0.1}))[GAIN].verdict == "supported"
+
+
+def test_as_many_steps_are_no_harder_and_no_gain_and_a_tenth_more_are_harder():
+    experiment, trials, _ = reference("weight_penalty")
+    for strength, place in zip(("0.0001", "0.01"), TO_A_TENTH, strict=True):
+        name, without = f"λ={strength}/steps to a tenth", trials["λ=0/steps to a tenth"]
+        assert experiment.findings(replaced(trials, {name: without}))[place].verdict == "supported"
+        assert experiment.findings(replaced(trials, {name: 1.2 * without}))[place].verdict == "refuted"
+    had = np.full(len(trials.seeds), float(trials.config.most_steps))
+    same = replaced(trials, {"λ=0.01/steps to a thousandth": had, "λ=0/steps to a thousandth": had})
+    assert experiment.findings(same)[TO_A_THOUSANDTH].verdict == "refuted"
+
+
+def test_where_nothing_is_predicted_to_hold_the_limits_are_refuted():
+    experiment, trials, _ = reference("weight_penalty")
+    falls = {"λ=10 at the rate 1/L/growth": trials["λ=0 at the rate 1/L/growth"]}
+    assert experiment.findings(replaced(trials, falls))[DIVERGES].verdict == "refuted"
+    learns = {"network, λ=10/accuracy": trials["network, λ=0/accuracy"]}
+    assert experiment.findings(replaced(trials, learns))[COLLAPSES].verdict == "refuted"
+    same = {"AdaGrad/decay behind: apart": trials["SGD/decay behind: apart"]}
+    assert experiment.findings(replaced(trials, same))[APART].verdict == "refuted"
