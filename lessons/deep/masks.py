@@ -227,7 +227,7 @@ def findings(trials):
 
 def figure(trials):
     drawing, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4))
-    left.imshow(draw(trials.seeds[0])[0, :20, :40], cmap="gray", interpolation="nearest")
+    left.imshow(draw(trials.seeds[0])[0, :20, :40].numpy(), cmap="gray", interpolation="nearest")
     left.set(xlabel="unit", ylabel="example", title="Masks of 20 examples: black is dropped")
     ways = ["unscaled", "scaled in training", "scaled in evaluation"]
     for place, way in enumerate(ways):
