@@ -1,0 +1,349 @@
+"""
+Effective parameters
+====================
+
+**The question.** What does the penalty ½ λ ‖w‖² leave of the parameters, if all of them are still there?
+
+**What the notes say.** Regularisation puts constraints on a network that implicitly lower the number of its free
+parameters (2.05).
+
+**What is measured.** *The formula.* For ridge regression on 100 letters of 14 x 14 pixels, centred, in double
+precision: the effective degrees of freedom Σ d²/(d² + λ), with d the singular values of the pixels, beside the trace of
+the matrix that maps targets to fit, over nine strengths λ. *What it counts.* A free parameter follows the targets, so
+the number of free parameters is how far the fit moves with the targets: Σ ∂ŷ/∂y (Ye, 1998). It is measured by training
+again with targets that are moved a little at random, up and down, for ten outputs without a hidden layer and for a
+network with one. Without a hidden layer it should be that of the formula, and 1 for the bias, which pays no penalty,
+for each output. *The network.* One hidden layer, squared errors, 100 letters at each of 500 steps, for four λ: this
+measure; the size of the weights, ‖w‖; the gap, test loss minus training loss; and the weights that are not zero. The
+arms differ in λ alone: the first weights, the rate and the steps are the same.
+
+**The smallest difference that matters.** A tenth: of the size, of the gap, and of the free parameters. From one λ to
+the next any fall counts. The λ were chosen on a seed that no verdict sees, so that they span from hardly any effect to
+a network that hardly learns.
+
+**What would refute it.** The formula is not the trace, does not begin at the rank, or does not fall from each λ to the
+next and to 0. What is measured without a hidden layer is off the formula by a tenth. In the network, size, gap or
+measured free parameters do not fall from each λ to the next on the mean, or are with λ = 0 less than 1.1 times what
+they are with λ = 1. Predicted limit: the number itself stays. Not one weight more is zero, in ridge regression or in
+the network; what falls is how free they are.
+
+**Time.** `python -m lessons` says what it took.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise, repeat
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, one_hot
+
+from dlnotes import data, lesson
+from dlnotes.data import Examples
+from dlnotes.deep import MLP, effective_degrees_of_freedom, weight_decay_groups
+from dlnotes.evidence import claim, identity, limit, no_difference, ratio
+from dlnotes.linear import SGD
+from dlnotes.randomness import stream
+from dlnotes.sweeps import Sweep
+
+# %%
+# Settings
+# --------
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    few: int = 100  # letters that are learned from
+    test: int = 1_000  # test letters
+    width: int = 32  # units of the hidden layer
+    steps: int = 500  # of the network, with all its letters at each and momentum 0.9
+    linear_steps: int = 120  # without a hidden layer
+    lr: float = 0.05  # of the network: of 0.02 and 0.05 the one that fits better, on a seed that no verdict sees
+    linear_lr: float = 0.1  # without a hidden layer, where they end near the solution: a test compares them
+    draws: int = 2  # random changes of the targets, each up and down
+    linear_draws: int = 6  # the same without a hidden layer
+
+    def __post_init__(self) -> None:
+        if min(self.draws, self.linear_draws) < 1:
+            raise ValueError("draws and linear_draws must be 1 or more: sensitivity is measured by changes")
+
+
+QUICK = Config(few=40, test=200, width=8, steps=40, linear_steps=40, draws=1, linear_draws=2)
+SEEDS = range(16)
+DATA = ("letters",)
+
+RIDGE = (0.0, *(10.0**power for power in range(-2, 6)))  # λ of the formula
+VANISHED = 1e9  # a λ at which less than a thousandth of a parameter should be left
+LINEAR = (10.0, 100.0, 1_000.0)  # λ without a hidden layer, where descent arrives
+NETWORK = (0.0, 0.1, 1.0, 10.0)  # λ of the network; all are of errors that are summed over examples
+MODERATE = 1.0
+CHANGE = 0.05  # the deviation of the changes of the targets, which are 0.9 and -0.1
+
+# %%
+# One seed
+# --------
+
+
+def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+    train, test = few_letters(config, seed)
+    measured = formula(train)
+    wide = [train.inputs.shape[1], 10]
+    deep = [train.inputs.shape[1], config.width, 10]
+    for strength, found in zip(
+        LINEAR,
+        learn(seed, train, wide, LINEAR, config.linear_draws, lr=config.linear_lr, steps=config.linear_steps),
+        strict=True,
+    ):
+        measured[f"linear, λ={strength:g}/free"] = free_parameters(*found, train.inputs)
+        left = effective_degrees_of_freedom(train.inputs.double(), strength)
+        measured[f"linear, λ={strength:g}/formula"] = 10 * (left + 1)  # ten outputs, each with its bias
+    for strength, found in zip(
+        NETWORK,
+        learn(seed, train, deep, NETWORK, config.draws, lr=config.lr, steps=config.steps),
+        strict=True,
+    ):
+        name, model = f"network, λ={strength:g}", found[0][0]
+        weights = torch.cat([weight.detach().flatten() for weight in model.parameters() if weight.ndim > 1])
+        with torch.no_grad():
+            fitted, unseen = (half_square(model(part.inputs), part.targets).item() for part in (train, test))
+        measured[f"{name}/free"] = free_parameters(*found, train.inputs)
+        measured[f"{name}/size"] = weights.norm().item()
+        measured[f"{name}/training loss"], measured[f"{name}/test loss"] = fitted, unseen
+        measured[f"{name}/not zero"] = float(weights.count_nonzero())
+    return measured
+
+
+def few_letters(config: Config, seed: int) -> tuple[Examples, Examples]:
+    """Letters, less the mean training letter, (N, 196), and for targets 0.9 at their class and -0.1 elsewhere."""
+    parts = data.load("letters", seed, train=config.few, test=config.test)
+    train, test = (avg_pool2d(part.inputs, 2).flatten(1) for part in (parts.train, parts.test))
+    middle = train.mean(0)
+    targets = (one_hot(part.targets, 10).float() - 0.1 for part in (parts.train, parts.test))
+    first, second = (Examples(x - middle, y) for x, y in zip((train, test), targets, strict=True))
+    return first, second
+
+
+# %%
+# The formula
+# -----------
+
+
+def formula(train: Examples) -> dict[str, float | list[float]]:
+    x, y = train.inputs.double(), train.targets.double()
+    x = x - x.mean(0)  # once more, in double precision
+    left = [effective_degrees_of_freedom(x, strength) for strength in RIDGE]
+    solved = [ridge(x, strength) for strength in RIDGE[1:]]
+    not_zero = [(maps @ y).count_nonzero().item() for maps in solved]
+    return {
+        "ridge/free": left,
+        "ridge/far from the trace": max(
+            abs((x @ maps).trace().item() - free) for maps, free in zip(solved, left[1:], strict=True)
+        ),
+        "ridge/far from the rank": abs(left[0] - torch.linalg.matrix_rank(x).item()),
+        "ridge/λ that leave as much": float(sum(not more < less for less, more in pairwise(left))),
+        "ridge/left at last": effective_degrees_of_freedom(x, VANISHED),
+        "ridge/weights gone": float(max(not_zero) - min(not_zero)),
+        "ridge/not zero": float(min(not_zero)),
+    }
+
+
+def ridge(x: Tensor, strength: float) -> Tensor:
+    """(XᵀX + λI)⁻¹ Xᵀ: what maps targets to weights, (d, N)."""
+    return torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1], dtype=x.dtype), x.T)
+
+
+# %%
+# How far the fit moves with the targets
+# --------------------------------------
+# With E a change of independent entries of deviation σ, the mean of ⟨E, ŷ(y + E) - ŷ(y - E)⟩ / 2σ² is the sum of
+# ∂ŷ/∂y over all targets, as long as E is small.
+
+
+class Fit(nn.Module):
+    """A network whose targets are changed: its outputs less the change, to be compared with the targets."""
+
+    def __init__(self, model: MLP, change: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        # A parameter that is not learned, so that each copy of a sweep has its own.
+        self.change = nn.Parameter(change, requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The outputs less the change, (N, K)."""
+        outputs: Tensor = self.model(inputs) - self.change
+        return outputs
+
+
+def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """½ ‖ŷ - y‖², the mean over examples."""
+    return (outputs - targets).square().sum(1).mean() / 2
+
+
+def learn(
+    seed: int, train: Examples, widths: Sequence[int], strengths: Sequence[float], draws: int, *, lr: float, steps: int
+) -> list[tuple[list[MLP], list[Tensor]]]:
+    """For each λ the changes that were made, and the models: of the targets as they are, then of each change up, down.
+
+    All start from the same weights, and the changes are the same for each λ.
+    """
+    chance = stream(seed, "changes")
+    changes = [CHANGE * torch.randn(train.targets.shape, generator=chance) for _ in range(draws)]
+    moved = [torch.zeros_like(train.targets), *(sign * change for change in changes for sign in (1, -1))]
+    fits, groups = [], []
+    for strength in strengths:
+        for change in moved:
+            fits.append(Fit(MLP(widths, generator=stream(seed, "weights")), change))
+            # The loss is a mean over examples and λ is of their sum.
+            groups += [{**group, "lr": lr} for group in weight_decay_groups(fits[-1].model, strength / len(train[0]))]
+    optimizer = SGD(groups, lr=lr, momentum=0.9)
+    for _ in islice(Sweep(fits, half_square, optimizer, repeat(tuple(train))), steps):
+        pass
+    models = [fit.model for fit in fits]
+    return [(models[start : start + len(moved)], changes) for start in range(0, len(models), len(moved))]
+
+
+@torch.no_grad()
+def free_parameters(models: Sequence[nn.Module], changes: Sequence[Tensor], inputs: Tensor) -> float:
+    """Σ ∂ŷ/∂y, from models of unchanged targets (not looked at), and of each change up and down."""
+    found = [
+        (change * (up(inputs) - down(inputs))).sum().item() / (2 * CHANGE**2)
+        for change, up, down in zip(changes, models[1::2], models[2::2], strict=True)
+    ]
+    return sum(found) / len(found)
+
+
+# %%
+# What settles it
+# ---------------
+
+
+def of_network(trials, what):
+    """A quantity of the network for each λ, (λ, seeds)."""
+    if what == "gap":
+        return of_network(trials, "test loss") - of_network(trials, "training loss")
+    return np.array([trials[f"network, λ={strength:g}/{what}"] for strength in NETWORK])
+
+
+def findings(trials):
+    sizes = {"size": "the size of the weights", "gap": "the gap", "free": "the free parameters, as measured,"}
+    gone = np.ptp(of_network(trials, "not zero"), axis=0)
+    found = [
+        claim(
+            "2.05",
+            "ridge regression on pixels of 100 letters: Σ d²/(d² + λ) is the trace of what maps targets to fit",
+            identity(trials["ridge/far from the trace"], tolerance=1e-6),
+        ),
+        claim(
+            "2.05",
+            "without a penalty that is the rank of the pixels",
+            identity(trials["ridge/far from the rank"], tolerance=1e-9),
+        ),
+        claim(
+            "2.05",
+            "it falls from each of nine λ to the next",
+            identity(trials["ridge/λ that leave as much"], tolerance=0.0),
+            of="λ that leave as much as the one before",
+        ),
+        claim(
+            "2.05",
+            f"it falls to 0: at λ = {VANISHED:g} less than a thousandth of a parameter is left",
+            identity(trials["ridge/left at last"], tolerance=1e-3),
+            of="effective parameters",
+        ),
+    ]
+    for strength in LINEAR:
+        free, expected = (trials[f"linear, λ={strength:g}/{what}"] for what in ("free", "formula"))
+        found.append(
+            claim(
+                "2.05",
+                "it counts what follows the targets: as measured by training again with other targets, the sensitivity "
+                f"of the fit is within a tenth of it at λ = {strength:g}",
+                no_difference(free / expected - 1, margin=0.1),
+                of="measured over formula, minus 1",
+            )
+        )
+    for what, words in sizes.items():
+        be, fall = ("are", "fall") if what == "free" else ("is", "falls")
+        each = of_network(trials, what)
+        steps = np.array([less / more for less, more in pairwise(each)])
+        found += [
+            claim(
+                "2.05",
+                f"in a network with one hidden layer on 100 letters, {words} {fall} with each larger λ",
+                ratio(steps.min(0), np.ones(steps.shape[1]), margin=1.0),
+                of="value over that at the next λ, the smallest of three",
+            ),
+            claim(
+                "2.05",
+                f"with λ = 0 {words} {be} more than 1.1 times that with λ = {MODERATE:g}",
+                ratio(each[0], each[NETWORK.index(MODERATE)], margin=1.1),
+                of="value without over value with",
+            ),
+        ]
+    return [
+        *found,
+        limit(
+            "2.05",
+            "their number does not fall: in ridge regression as many weights are other than zero with each λ above 0",
+            identity(trials["ridge/weights gone"], tolerance=0.0),
+            of="weights that some λ sets to zero",
+        ),
+        limit(
+            "2.05",
+            "nor in the network, with any of its λ",
+            identity(gone, tolerance=0.0),
+            of="weights that some λ sets to zero",
+        ),
+    ]
+
+
+# %%
+# What to look at
+# ---------------
+# On the left, the formula's curve, which knows only the pixels, and what was found by training again with other
+# targets. On the right, the network: all its weights stay, and with λ they are smaller, less free, and fit chance less.
+
+
+def figure(trials):
+    drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    left.plot(RIDGE[1:], trials["ridge/free"][:, 1:].T, color="C0", linewidth=0.4, alpha=0.3)
+    left.plot(RIDGE[1:], trials["ridge/free"][:, 1:].mean(0), color="C0", label="formula: Σ d²/(d² + λ)")
+    spread = np.linspace(-0.1, 0.1, len(trials.seeds))
+    for strength in LINEAR:
+        free = trials[f"linear, λ={strength:g}/free"] / 10 - 1
+        label = "measured by training again" if strength == LINEAR[0] else None
+        left.plot(strength * 10**spread, free, "o", color="C1", alpha=0.6, label=label)
+    left.axhline(trials["ridge/not zero"].mean() / 10, color="0.4", linestyle=":", label="weights that are not zero")
+    left.set_xscale("log")
+    left.set_ylim(top=275)  # room for the legend
+    left.set_title("Ridge regression: effective parameters an output")
+    left.set_xlabel("λ")
+    left.set_ylabel("parameters")
+    left.legend()
+
+    shown = {"not zero": "weights that are not zero", "free": "free parameters", "size": "‖w‖", "gap": "gap"}
+    for place, (what, label) in enumerate(shown.items()):
+        each = of_network(trials, what)
+        share, color = each / each[0], "0.4" if what == "not zero" else f"C{place}"
+        at = np.arange(len(NETWORK))
+        right.plot(at, share, color=color, linewidth=0.4, alpha=0.3)
+        right.plot(at, share.mean(1), color=color, marker="so^D"[place], label=label)
+    right.set_ylim(0, 1.05)
+    right.set_xticks(at, [f"{strength:g}" for strength in NETWORK])
+    right.set_title("A network on few letters, a thin line a seed")
+    right.set_xlabel("λ")
+    right.set_ylabel("share of that with λ = 0")
+    right.legend()
+    return drawing
+
+
+# %%
+# Run it
+# ------
+
+if __name__ == "__main__":
+    lesson.main("effective_parameters")
