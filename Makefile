@@ -10,7 +10,7 @@ PY   := .venv/bin/python
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup run test check lessons results clean
+.PHONY: help setup run test check bench lessons results clean
 
 # A new target is one rule that depends on `setup`; its ## comment is its line in this list.
 help:
@@ -30,6 +30,9 @@ check: setup  ## format, lint and types, without running anything
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
+
+bench: setup  ## how fast the library is, beside what one would use instead; best on a machine that is idle
+	$(PY) -m benchmarks
 
 lessons: setup  ## every lesson at full strength; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dlnotes.deep.networks import MLP
-from dlnotes.linear import cross_entropy, one_hot, softmax
+from dlnotes.linear import cross_entropy, softmax
 
 __all__ = [
     "Layer",
@@ -258,6 +258,7 @@ def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
     for layer, gradient, x in walk:
         if layer.parameters:
             module = next(modules)
+            module.weight.grad = module.bias.grad = None  # their memory first: the new ones take it
             module.weight.grad, module.bias.grad = layer.gradients(gradient, x)
     return loss
 
@@ -302,7 +303,11 @@ def _pass(network: MLP, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Iterat
     activations = forward(layers, network.flatten(inputs))
     logits = activations[-1]
     loss = cross_entropy(logits, targets)
-    labels = targets if targets.is_floating_point() else one_hot(targets, logits.shape[1], dtype=logits.dtype)
+    gradient = softmax(logits)  # minus the labels, which are 1 at the target's place
+    if targets.is_floating_point():
+        gradient -= targets
+    else:
+        gradient[torch.arange(len(logits), device=logits.device), targets.long()] -= 1
 
     def walk(gradient: Tensor) -> Iterator[tuple[Layer, Tensor, Tensor]]:
         for layer, x, y in _from_the_last(layers, activations):
@@ -311,4 +316,4 @@ def _pass(network: MLP, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Iterat
             yield layer, gradient, x
             gradient = below
 
-    return loss, walk((softmax(logits) - labels) / len(logits))
+    return loss, walk(gradient.div_(len(logits)))

@@ -1,8 +1,8 @@
 """L2 regularisation: the penalty, who is to pay it, and how many parameters are left.
 
 The link `dlnotes.linear.l2` adds the gradient of the penalty, λ w, to that of the loss. For plain descent the two are
-one and the same, and for momentum where the link stands in front of it. Behind a division by the size of past gradients they part, and the order of the
-chain says which is meant:
+one and the same, and for momentum where the link stands in front of it. Behind a division by the size of past gradients
+they part, and the order of the chain says which is meant:
 
     GradientDescent(parameters, l2(λ), adagrad_scaling(), lr=α)     the penalty: its gradient is scaled like the loss's
     GradientDescent(parameters, adagrad_scaling(), l2(λ), lr=α)     weight decay: a step shrinks the weights by 1 - αλ
