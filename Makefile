@@ -20,7 +20,7 @@ help:
 setup:
 	@sh setup.sh
 
-run: setup  ## the tour: three lessons at full strength, in three minutes
+run: setup  ## the tour: four lessons at full strength, in about four minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
 test: check  ## everything CI runs: the checks, then all tests
