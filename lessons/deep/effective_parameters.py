@@ -57,10 +57,11 @@ from dlnotes.sweeps import Sweep
 class Config:
     """What can be set."""
 
-    few: int = 100  # letters that are learned from
-    test: int = 1_000  # test letters
+    data: str = "letters"  # or fashion_mnist, not_mnist
+    few: int = 100  # images that are learned from
+    test: int = 1_000  # test images
     width: int = 32  # units of the hidden layer
-    steps: int = 500  # of the network, with all its letters at each and momentum 0.9
+    steps: int = 500  # of the network, with all its images at each and momentum 0.9
     linear_steps: int = 120  # without a hidden layer
     lr: float = 0.05  # of the network: of 0.02 and 0.05 the one that fits better, on a seed that no verdict sees
     linear_lr: float = 0.1  # without a hidden layer, where they end near the solution: a test compares them
@@ -74,7 +75,7 @@ class Config:
 
 QUICK = Config(few=40, test=200, width=8, steps=40, linear_steps=40, draws=1, linear_draws=2)
 SEEDS = range(16)
-DATA = ("letters",)
+DATA = ("letters", "fashion_mnist", "not_mnist")
 
 RIDGE = (0.0, *(10.0**power for power in range(-2, 6)))  # λ of the formula
 VANISHED = 1e9  # a λ at which less than a thousandth of a parameter should be left
@@ -89,7 +90,7 @@ CHANGE = 0.05  # the deviation of the changes of the targets, which are 0.9 and 
 
 
 def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    train, test = few_letters(config, seed)
+    train, test = few_images(config, seed)
     measured = formula(train)
     wide = [train.inputs.shape[1], 10]
     deep = [train.inputs.shape[1], config.width, 10]
@@ -117,9 +118,9 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     return measured
 
 
-def few_letters(config: Config, seed: int) -> tuple[Examples, Examples]:
-    """Letters, less the mean training letter, (N, 196), and for targets 0.9 at their class and -0.1 elsewhere."""
-    parts = data.load("letters", seed, train=config.few, test=config.test)
+def few_images(config: Config, seed: int) -> tuple[Examples, Examples]:
+    """Images, less the mean training image, (N, 196), and for targets 0.9 at their class and -0.1 elsewhere."""
+    parts = data.load(config.data, seed, train=config.few, test=config.test)
     train, test = (avg_pool2d(part.inputs, 2).flatten(1) for part in (parts.train, parts.test))
     middle = train.mean(0)
     targets = (one_hot(part.targets, 10).float() - 0.1 for part in (parts.train, parts.test))
@@ -230,11 +231,12 @@ def of_network(trials, what):
 
 def findings(trials):
     sizes = {"size": "the size of the weights", "gap": "the gap", "free": "the free parameters, as measured,"}
+    where = f"{trials.config.few} {trials.config.data}"
     gone = np.ptp(of_network(trials, "not zero"), axis=0)
     found = [
         claim(
             "2.05",
-            "ridge regression on pixels of 100 letters: Σ d²/(d² + λ) is the trace of what maps targets to fit",
+            f"ridge regression on pixels of {where}: Σ d²/(d² + λ) is the trace of what maps targets to fit",
             identity(trials["ridge/far from the trace"], tolerance=1e-6),
         ),
         claim(
@@ -273,7 +275,7 @@ def findings(trials):
         found += [
             claim(
                 "2.05",
-                f"in a network with one hidden layer on 100 letters, {words} {fall} with each larger λ",
+                f"in a network with one hidden layer on {where}, {words} {fall} with each larger λ",
                 ratio(steps.min(0), np.ones(steps.shape[1]), margin=1.0),
                 of="value over that at the next λ, the smallest of three",
             ),
@@ -334,7 +336,7 @@ def figure(trials):
         right.plot(at, share.mean(1), color=color, marker="so^D"[place], label=label)
     right.set_ylim(0, 1.05)
     right.set_xticks(at, [f"{strength:g}" for strength in NETWORK])
-    right.set_title("A network on few letters, a thin line a seed")
+    right.set_title(f"A network on {trials.config.few} {trials.config.data}, a thin line a seed")
     right.set_xlabel("λ")
     right.set_ylabel("share of that with λ = 0")
     right.legend()

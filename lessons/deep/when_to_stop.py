@@ -56,14 +56,15 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 class Config:
     """What can be set."""
 
-    few: int = 500  # training letters, some with wrong labels
+    data: str = "letters"  # or fashion_mnist, not_mnist
+    few: int = 500  # training images, some with wrong labels
     wrong: float = 0.2  # share of those whose label is wrong
-    plenty: int = 4_000  # training letters of the run with right labels
-    validation: int = 200  # validation letters: where there are few letters, there are few of these
-    test: int = 2_000  # test letters
+    plenty: int = 4_000  # training images of the run with right labels
+    validation: int = 200  # validation images: where there are few to learn from, there are few of these
+    test: int = 2_000  # test images
     width: int = 128  # units of the hidden layer
-    evaluations: int = 200  # of the run with few letters, one a pass
-    batch_size: int = 50  # letters a step
+    evaluations: int = 200  # of the run with few images, one a pass
+    batch_size: int = 50  # images a step
     lr: float = 0.05  # with momentum 0.9
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class Config:
 
 QUICK = Config(few=200, plenty=400, validation=100, test=200, width=32, evaluations=16)
 SEEDS = range(16)
-DATA = ("letters",)
+DATA = ("letters", "fashion_mnist", "not_mnist")
 
 PATIENCE = (1, 3, 10)
 RULES = ("to the end", "notes' rule", *(f"patience {patience}" for patience in PATIENCE))
@@ -88,16 +89,16 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     measured: dict[str, float | list[float]] = {}
     steps = config.evaluations * config.few // config.batch_size
     for setting, count, wrong in zip(SETTINGS, (config.few, config.plenty), (config.wrong, 0.0), strict=True):
-        train, validation, test = small_letters(config, seed, count)
+        train, validation, test = small_images(config, seed, count)
         train = Examples(train.inputs, with_wrong_labels(train.targets, wrong, seed))
         found = one_run(config, seed, train, validation, test, steps)
         measured |= {f"{setting}/{name}": value for name, value in found.items()}
     return measured
 
 
-def small_letters(config: Config, seed: int, train: int) -> list[Examples]:
-    """Letters of 14 x 14 pixels, (N, 196): to learn from, to stop by, and to judge by."""
-    parts = data.load("letters", seed, train=train, validation=config.validation, test=config.test)
+def small_images(config: Config, seed: int, train: int) -> list[Examples]:
+    """Images of 14 x 14 pixels, (N, 196): to learn from, to stop by, and to judge by."""
+    parts = data.load(config.data, seed, train=train, validation=config.validation, test=config.test)
     return [Examples(avg_pool2d(part.inputs, 2).flatten(1), part.targets) for part in parts]
 
 
@@ -169,7 +170,8 @@ def findings(trials):
     few, plenty = ({rule: trials[f"{s}/{rule}/loss"] for rule in (*RULES, "each step")} for s in SETTINGS)
     right = {rule: trials[f"few, wrong/{rule}/accuracy"] for rule in RULES}
     steps = {rule: trials[f"few, wrong/{rule}/steps"] for rule in RULES}
-    where = f"{trials.config.few} letters, a fifth with wrong labels"
+    images = trials.config.data
+    where = f"{trials.config.few} {images}, a fifth with wrong labels"
     return [
         claim(
             "2.04",
@@ -179,7 +181,7 @@ def findings(trials):
         ),
         claim(
             "2.04",
-            f"it is also right on over 1 point more of the test letters ({where})",
+            f"it is also right on over 1 point more of the test images ({where})",
             difference(right["patience 10"] - right["to the end"], margin=0.01),
             of="accuracy of patience 10 minus that at the end",
         ),
@@ -211,7 +213,7 @@ def findings(trials):
         ),
         limit(
             "2.04",
-            f"on {trials.config.plenty:,} letters with right labels there is nothing to gain: training to the end is "
+            f"on {trials.config.plenty:,} {images} with right labels there is nothing to gain: training to the end is "
             "within 0.05 nats of a patience of 10",
             no_difference(plenty["to the end"] - plenty["patience 10"], margin=0.05),
             of="test loss at the end minus that of patience 10",
@@ -244,7 +246,7 @@ def figure(trials):
             label=f"weights given back by {rule}",
         )
     left.set_xscale("log")
-    left.set_title("Few letters, some labels wrong: a line a seed")
+    left.set_title(f"{trials.config.few} {trials.config.data}, some labels wrong: a line a seed")
     left.set_xlabel("step")
     left.set_ylabel("test loss, nats")
     left.legend()

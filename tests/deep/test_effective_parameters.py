@@ -25,7 +25,7 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def letters(lesson):
-    return lesson.few_letters(lesson.QUICK, 1_000)
+    return lesson.few_images(lesson.QUICK, 1_000)
 
 
 # The measure
@@ -70,7 +70,7 @@ def test_a_fit_that_follows_by_a_half_is_half_as_free_as_there_are_targets(lesso
 
 def test_descent_without_a_hidden_layer_ends_at_ridge_regression(lesson):
     config = lesson.Config(test=10)
-    train, _ = lesson.few_letters(config, 1_000)
+    train, _ = lesson.few_images(config, 1_000)
     strength = min(lesson.LINEAR)  # where descent is slowest
     ((models, changes),) = lesson.learn(
         1_000, train, [196, 10], [strength], 1, lr=config.linear_lr, steps=config.linear_steps

@@ -79,7 +79,7 @@ def test_the_arms_are_called_what_they_are(lesson):
 
 def test_the_sets_of_letters_are_the_first_of_the_largest(lesson, letters):
     settings = lesson.settings(lesson.Config())
-    assert [setting.letters for setting in settings.values()] == [100, 500, 2_000, 8_000, 8_000]
+    assert [setting.images for setting in settings.values()] == [100, 500, 2_000, 8_000, 8_000]
     assert settings["under-trained"] == (8_000, 16, 200)
     assert {settings[name][1:] for name in lesson.SETS} == {(256, 1_500)}
     some = lesson.first(letters[0], 50)

@@ -60,7 +60,7 @@ def test_only_training_labels_are_wrong_and_the_parts_are_told_apart(lesson, mon
     monkeypatch.setattr(lesson, "one_run", lambda config, seed, *parts: given.append(parts) or {})
     lesson.trial(lesson.QUICK, 1_000)
     for (train, validation, test, _), count, wrong in zip(given, (200, 400), (40, 0), strict=True):
-        clean = lesson.small_letters(lesson.QUICK, 1_000, count)
+        clean = lesson.small_images(lesson.QUICK, 1_000, count)
         assert (train.targets != clean[0].targets).sum() == wrong
         for part, as_drawn, size in ((validation, clean[1], 100), (test, clean[2], 200)):
             assert torch.equal(part.targets, as_drawn.targets)
@@ -71,7 +71,7 @@ def test_only_training_labels_are_wrong_and_the_parts_are_told_apart(lesson, mon
 def test_the_run_that_is_read_is_the_one_that_would_have_been_stopped(lesson, measured):
     """A training that really ends, and really restores, arrives at the numbers that were read from the long one."""
     config, seed = lesson.QUICK, 1_000
-    train, validation, test = lesson.small_letters(config, seed, config.few)
+    train, validation, test = lesson.small_images(config, seed, config.few)
     labels = lesson.with_wrong_labels(train.targets, config.wrong, seed)
     for patience in (1, 3):
         model = MLP([196, config.width, 10], generator=stream(seed, "weights"))
@@ -90,7 +90,7 @@ def test_the_run_that_is_read_is_the_one_that_would_have_been_stopped(lesson, me
 
 def test_looking_after_each_step_stops_at_the_first_bump(lesson, measured):
     config, seed = lesson.QUICK, 1_000
-    train, validation, test = lesson.small_letters(config, seed, config.few)
+    train, validation, test = lesson.small_images(config, seed, config.few)
     labels = lesson.with_wrong_labels(train.targets, config.wrong, seed)
     model = MLP([196, config.width, 10], generator=stream(seed, "weights"))
     batches = Minibatches((train.inputs, labels), config.batch_size, stream(seed, "batches"))
