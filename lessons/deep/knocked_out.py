@@ -7,13 +7,14 @@ Dropout and lost units
 **What the notes say.** As any activation may vanish under dropout, a network cannot depend on a particular one and has
 to learn redundant representations (2.10). A network trained with dropout is more robust (2.11).
 
-**What is measured.** A network of one hidden layer of 256 units learns 2,000 letters in 1,500 steps of SGD with
-momentum 0.9, with dropout of 0.5 on that layer and without: the same first weights, letters and batches, and each arm
+**What is measured.** A network of one hidden layer of 256 units learns 2,000 images in 1,500 steps of SGD with
+momentum 0.9, with dropout of 0.5 on that layer and without: the same first weights, images and batches, and each arm
 at its own best rate from the same grid. Then, without any further training, a random share q of the hidden units is set
 to zero, the same units in both arms and the same for all images, and what is left is scaled by 1 / (1 - q): accuracy
-on 2,000 letters of typefaces that training never saw, for q from 0 to 0.9, over ten orders of loss. *Redundancy* is
-what survives that; how often two disjoint halves of the hidden units put a letter into the same class; and, if
-redundant means that units are duplicates, in how few directions they vary: the effective rank of their covariance.
+on 2,000 unseen images (letters are of typefaces that training never saw), for q from 0 to 0.9, over ten orders of loss.
+*Redundancy* is what survives that; how often two disjoint halves of the hidden units put an image into the same class;
+and, if redundant means that units are duplicates, in how few directions they vary: the effective rank of their
+covariance.
 *Robustness* is asked for three times, each as accuracy lost: to half of the units being zeroed; to Gaussian noise of
 deviation 0.3 on the pixels, which go from 0 to 1; to the fast gradient sign method, which moves each pixel by 0.03 to
 the side where the loss grows.
@@ -59,10 +60,10 @@ from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, eval
 class Config:
     """What can be set."""
 
-    data: str = "letters"
-    train: int = 2_000  # training letters
-    validation: int = 1_000  # letters that rates are chosen by
-    test: int = 2_000  # test letters, of typefaces that training never saw
+    data: str = "letters"  # or fashion_mnist, not_mnist
+    train: int = 2_000  # training images
+    validation: int = 1_000  # images that rates are chosen by
+    test: int = 2_000  # test images: for letters, of typefaces that training never saw
     width: int = 256  # hidden units
     steps: int = 1_500  # steps of each network
     batch_size: int = 64  # examples a step
@@ -77,7 +78,7 @@ class Config:
 
 QUICK = Config(train=200, validation=100, test=200, width=32, steps=50, draws=2)
 SEEDS = range(16)
-DATA = ("letters",)
+DATA = ("letters", "fashion_mnist", "not_mnist")
 
 ARMS = {"none": 0.0, "dropout": 0.5}  # the probability with which a hidden activation is dropped
 LOST = tuple(tenths / 10 for tenths in range(10))  # the share of units that are set to zero
@@ -88,12 +89,19 @@ LOST = tuple(tenths / 10 for tenths in range(10))  # the share of units that are
 
 RATES = (0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
 TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {"letters/none": 0.032, "letters/dropout": 0.128}
+TUNED = {
+    "letters/none": 0.032,
+    "letters/dropout": 0.128,
+    "fashion_mnist/none": 0.032,
+    "fashion_mnist/dropout": 0.064,
+    "not_mnist/none": 0.008,
+    "not_mnist/dropout": 0.016,
+}
 
 # %%
 # One seed
 # --------
-# Both arms have the same first weights, letters and batches, and lose the same units.
+# Both arms have the same first weights, images and batches, and lose the same units.
 
 
 def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
@@ -201,7 +209,7 @@ def attacked(model: MLP, test: Examples, size: float) -> Examples:
 # %%
 # Choosing the rates
 # ------------------
-# The same candidates for each arm, scored by the loss on validation letters.
+# The same candidates for each arm, scored by the loss on validation images.
 
 
 def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
