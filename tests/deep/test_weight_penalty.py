@@ -88,7 +88,7 @@ def test_a_rate_above_two_over_the_curvature_diverges_and_one_below_does_not(les
 
 
 def test_networks_differ_in_the_penalty_alone(lesson):
-    train, _ = lesson.few_letters(lesson.QUICK, 1_000, test=10)
+    train, _ = lesson.few_images(lesson.QUICK, 1_000, test=10)
     twice, again, priced, still = lesson.learn(
         lesson.QUICK, 1_000, train, [(0.0, 0.1), (0.0, 0.1), (0.1, 0.1), (0.1, 0.0)]
     )
@@ -101,7 +101,7 @@ def test_networks_differ_in_the_penalty_alone(lesson):
 
 def test_biases_pay_nothing(lesson):
     """Where all pixels are zero only the last biases learn, and with any λ they learn the same."""
-    train, _ = lesson.few_letters(lesson.QUICK, 1_000, test=10)
+    train, _ = lesson.few_images(lesson.QUICK, 1_000, test=10)
     uneven = lesson.Examples(torch.zeros_like(train.inputs), train.targets // 5)
     free, priced = lesson.learn(lesson.QUICK, 1_000, uneven, [(0.0, 0.1), (0.1, 0.1)])
     assert torch.equal(free.layers[1].bias, priced.layers[1].bias)
@@ -109,18 +109,19 @@ def test_biases_pay_nothing(lesson):
 
 
 def test_validation_letters_choose_and_test_letters_judge(lesson):
-    train, validation = lesson.few_letters(lesson.QUICK, 1_000, validation=100)
-    same, test = lesson.few_letters(lesson.QUICK, 1_000, test=100)
+    train, validation = lesson.few_images(lesson.QUICK, 1_000, validation=100)
+    same, test = lesson.few_images(lesson.QUICK, 1_000, test=100)
     assert torch.equal(train.inputs, same.inputs)
     assert train.inputs.shape == (100, 196)
     assert not torch.equal(validation.inputs, test.inputs)
 
 
-def test_the_penalty_that_is_compared_is_the_best_of_the_tuning(lesson):
-    path = catalog.results_folder() / "tuning" / "weight_penalty.json"
+@pytest.mark.parametrize("images", ["letters", "fashion_mnist", "not_mnist"])
+def test_the_penalty_that_is_compared_is_the_best_of_the_tuning(lesson, images):
+    path = catalog.results_folder() / "tuning" / f"weight_penalty.{images}.json"
     tuning = json.loads(path.read_text(encoding="utf-8"))
     best = {arm: np.mean(tuning["scores"][f"{arm}/{winner}"]) for arm, winner in tuning["winners"].items()}
-    assert min(best, key=best.get) == f"letters/λ={lesson.BEST:g}"
+    assert min(best, key=best.get) == f"{images}/λ={lesson.BEST[images]:g}"
     assert len(best) == len(lesson.PENALTIES)
 
 
