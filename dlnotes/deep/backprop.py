@@ -14,11 +14,12 @@ an `MLP`, and leaves its gradients where any optimizer of PyTorch finds them; `d
 at once.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlnotes.deep.networks import MLP
 from dlnotes.linear import cross_entropy, softmax
@@ -48,7 +49,7 @@ def _no_step(gradient: Tensor, x: Tensor, *, lr: float) -> None:
 class Layer(NamedTuple):
     """A layer of a network: how it computes, how gradients pass back through it, and what it learns.
 
-    To write your own, give its functions.
+    To write your own, give its functions; without ``gradients`` and ``descend`` its parameters are never learned.
 
     Attributes:
         forward: takes the inputs x and the parameters, and returns the outputs y.
@@ -79,6 +80,9 @@ def affine(weight: Tensor, bias: Tensor) -> Layer:
     Shape:
         weight (outputs, inputs), bias (outputs); x (N, inputs), y (N, outputs).
 
+    Raises:
+        ValueError: a weight that is no matrix, or a bias that does not have a number for each of its rows.
+
     Example:
         >>> layer = affine(torch.tensor([[2.0, 3.0]]), torch.tensor([1.0]))
         >>> x = torch.tensor([[1.0, -1.0]])
@@ -88,6 +92,11 @@ def affine(weight: Tensor, bias: Tensor) -> Layer:
         >>> layer.backward(gradient, x, None, *layer.parameters), layer.gradients(gradient, x)
         (tensor([[2., 3.]]), (tensor([[ 1., -1.]]), tensor([1.])))
     """
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise ValueError(
+            "weight must have the shape (outputs, inputs) and bias (outputs), "
+            f"not {tuple(weight.shape)} and {tuple(bias.shape)}"
+        )
 
     def descend(gradient: Tensor, x: Tensor, *, lr: float) -> None:
         weight.addmm_(gradient.T, x, alpha=-lr)
@@ -111,7 +120,7 @@ def relu() -> Layer:
         >>> y, relu().backward(torch.ones(3), x, y)
         (tensor([0., 0., 2.]), tensor([0., 0., 1.]))
     """
-    return Layer(torch.relu, lambda gradient, x, y: gradient * (y > 0))
+    return Layer(torch.relu, lambda gradient, x, y: gradient.masked_fill(y <= 0, 0))
 
 
 def sigmoid() -> Layer:
@@ -211,18 +220,28 @@ def layers_of(network: MLP) -> list[Layer]:
     """The layers of a multilayer perceptron, with the network's own weights and biases in them.
 
     Raises:
-        ValueError: the network has dropout, whose masks only its own forward pass knows.
+        TypeError: it is no `MLP`.
+        ValueError: it draws masks of dropout, which only its own forward pass knows; or a weight or bias is frozen,
+            shared, missing or made of others, so that it does not learn as the chain rule of its layer alone says.
 
     Example:
         >>> len(layers_of(MLP([4, 3, 2], generator=torch.Generator())))     # affine, relu, affine
         3
     """
-    if network.training and network.dropout.p:
+    if not isinstance(network, MLP):
+        raise TypeError(f"back-propagation by hand knows the layers of an MLP, not those of {type(network).__name__}")
+    if network.dropout.p and network.dropout.training and len(network.layers) > 1:
         raise ValueError(f"the network has dropout of {network.dropout.p:g}, whose masks only its own pass knows")
-    layers = []
-    for number, linear in enumerate(network.layers):
-        layers += [relu()] * (number > 0)
-        layers.append(affine(linear.weight.detach(), linear.bias.detach()))  # type: ignore[operator]
+    parameters = [parameter for linear in network.layers for parameter in (linear.weight, linear.bias)]
+    if len({id(one) for one in parameters if isinstance(one, nn.Parameter) and one.requires_grad}) < len(parameters):
+        raise ValueError(
+            "each layer must have a weight and a bias of its own that learn: none frozen, shared, missing or made of "
+            "other parameters"
+        )
+    layers: list[Layer] = []
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        layers += [relu()] if layers else []
+        layers.append(affine(weight.detach(), bias.detach()))  # type: ignore[operator]
     return layers
 
 
@@ -233,7 +252,7 @@ def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
     What was in ``.grad`` is replaced, not added to, so that no ``zero_grad`` is needed.
 
     Args:
-        network: without dropout, or in evaluation mode.
+        network: without dropout, or in evaluation mode; all its weights and biases learn.
         inputs: (N, *), as the network takes them.
         targets: class numbers from 0 to K - 1, of shape (N), or probabilities of shape (N, K).
 
@@ -241,7 +260,8 @@ def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
         The loss, in nats.
 
     Raises:
-        ValueError: the network has dropout; targets out of range; shapes that do not fit.
+        TypeError: it is no `MLP`; inputs or targets of another dtype.
+        ValueError: the network has dropout, or not all of it learns; targets out of range; shapes that do not fit.
 
     Example:
         >>> network = MLP([2, 3, 2], generator=torch.Generator().manual_seed(0))
@@ -274,13 +294,13 @@ def descend(network: MLP, inputs: Tensor, targets: Tensor, *, lr: float) -> Tens
         network: without dropout, or in evaluation mode. Changed in place.
         inputs: (N, *), as the network takes them.
         targets: class numbers from 0 to K - 1, of shape (N), or probabilities of shape (N, K).
-        lr: the learning rate, 0 or larger.
+        lr: the learning rate, 0 or larger and finite.
 
     Returns:
         The loss before the step, in nats.
 
     Raises:
-        ValueError: a negative learning rate; otherwise as `backpropagate`.
+        ValueError: a negative or infinite learning rate; otherwise as `backpropagate`.
 
     Example:
         >>> network = MLP([2, 3, 2], generator=torch.Generator().manual_seed(0))
@@ -289,8 +309,8 @@ def descend(network: MLP, inputs: Tensor, targets: Tensor, *, lr: float) -> Tens
         >>> losses[-1] < losses[0]
         True
     """
-    if not lr >= 0:
-        raise ValueError(f"the learning rate must be 0 or larger, not {lr}")
+    if not 0 <= lr < math.inf:
+        raise ValueError(f"the learning rate must be 0 or larger and finite, not {lr}")
     loss, walk = _pass(network, inputs, targets)
     for layer, gradient, x in walk:
         layer.descend(gradient, x, lr=lr)
@@ -305,6 +325,7 @@ def _pass(network: MLP, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Iterat
     loss = cross_entropy(logits, targets)
     gradient = softmax(logits)  # minus the labels, which are 1 at the target's place
     if targets.is_floating_point():
+        gradient *= targets.sum(1, keepdim=True)  # 1, unless an example counts for less or more
         gradient -= targets
     else:
         gradient[torch.arange(len(logits), device=logits.device), targets.long()] -= 1

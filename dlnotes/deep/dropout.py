@@ -19,13 +19,15 @@ class Dropout(nn.Module):
         "training"      m · x / (1 - p)       x                  as it is done today
         "evaluation"    m · x                 (1 - p) · x        as it was first published
 
-    In both, the mean of the training output over masks is the evaluation output. A network whose activations are scaled
-    in training alone is the same function with and without the layer when it is used, which is why that is done today.
+    In both, for p below 1, the mean of the training output over masks is the evaluation output. A network whose
+    activations are scaled in training alone is the same function with and without the layer when it is used, which is
+    why that is done today.
 
     Args:
         p: the probability of being dropped, from 0 to 1; the notes' half is usual for hidden layers, 0.2 for inputs.
         generator: where the masks are drawn from. One of its own for each purpose keeps the batches of an arm with
-            dropout equal to those of an arm without; drawn on the CPU, a seed gives the same masks on every device.
+            dropout equal to those of an arm without; drawn on the CPU, a seed gives the same masks on every device. A
+            `Trainer` keeps it in its checkpoints if it is given as one of its ``generators``.
         scaled: ``"training"`` or ``"evaluation"``.
 
     Shape:
@@ -67,7 +69,8 @@ class Dropout(nn.Module):
         if self.p == 0 or not self.training:
             return inputs * keep if self.scaled == "evaluation" and self.p else inputs
         # Uniform numbers, because PyTorch draws them three to four times as fast as its Bernoulli numbers on a CPU.
-        uniform = torch.rand(inputs.shape, generator=self.generator, device=self.generator.device)
+        generator = self.generator
+        uniform = torch.rand(inputs.shape, generator=generator, device=generator.device, dtype=torch.float32)
         mask = (uniform < keep).to(inputs)
         return inputs * (mask.div_(keep) if self.scaled == "training" and keep else mask)
 

@@ -61,10 +61,11 @@ class EarlyStopping:
     def should_stop(self, value: float) -> bool:
         """Take note of an evaluation, lower is better (of an accuracy: its negative), and say whether to stop.
 
-        A value that is not a number is no improvement.
+        A value that is not finite is no improvement.
         """
         self.evaluations += 1
-        if value < self.best - self.min_improvement or (self._best_state is None and value < math.inf):
+        value = float(value)  # also of a tensor, which may be changed later
+        if math.isfinite(value) and value < self.best - self.min_improvement:
             self.best, self.best_evaluation = value, self.evaluations
             self._best_state = copy.deepcopy(self.model.state_dict())
         return self.evaluations - self.best_evaluation >= self.patience
@@ -132,7 +133,8 @@ def train_with_early_stopping(
 
     Args:
         model: gives scores of shape (N, K). Trained in place, and left with the weights that were best on
-            ``validation``.
+            ``validation``, also where an exception or Ctrl-C ends the training. It may be in either mode, and is again
+            in that mode afterwards.
         train: ``(inputs, targets)``, with class numbers as targets.
         validation: the same, of examples that are not trained on.
         generator: what the order of the examples is drawn from.
@@ -150,6 +152,7 @@ def train_with_early_stopping(
     Raises:
         ValueError: a patience, a number of steps or an interval below 1, or fewer steps than one interval.
         DivergedError: the loss is no longer finite.
+        RuntimeError: no evaluation gave a finite value, so that there is no best.
 
     Example:
         >>> import torch
@@ -170,14 +173,20 @@ def train_with_early_stopping(
     batches = Minibatches(train, min([batch_size, *map(len, train)]), generator)
     optimizer = SGD(weight_decay_groups(model, weight_decay), lr=lr, momentum=momentum)
     stopper = EarlyStopping(model, patience)
-    losses, values = [], []
-    model.train()
-    for step in islice(Trainer(model, cross_entropy, optimizer, batches), max_steps):
-        losses.append(step.loss)
-        if step.number % evaluate_every == 0:
-            values.append(evaluate(model, validation, cross_entropy))
-            if stopper.should_stop(values[-1]):
-                break
-    stopper.restore()
+    losses, values, mode = [], [], model.training
+    try:
+        model.train()
+        for step in islice(Trainer(model, cross_entropy, optimizer, batches), max_steps):
+            losses.append(step.loss)
+            if step.number % evaluate_every == 0:
+                values.append(evaluate(model, validation, cross_entropy))
+                if stopper.should_stop(values[-1]):
+                    break
+    finally:
+        model.train(mode)
+        if stopper.best_evaluation:
+            stopper.restore()
+    if not stopper.best_evaluation:
+        raise RuntimeError(f"none of {len(values)} evaluations on the validation set gave a finite loss")
     stopped = stopper.evaluations - stopper.best_evaluation >= patience
     return History(losses, values, stopper.best_evaluation * evaluate_every, stopped)

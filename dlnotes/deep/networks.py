@@ -27,13 +27,15 @@ class MLP(nn.Module):
             of 256 units, and ``[784, 10]`` none.
         generator: where the first weights are drawn from.
         dropout: the probability with which a hidden activation is dropped, from 0 to 1.
-        masks: where the masks of dropout are drawn from; needed where there is dropout.
+        masks: where the masks of dropout are drawn from; needed where there is dropout. A `Trainer` keeps it in its
+            checkpoints if it is given as one of its ``generators``.
         dtype: of the parameters; PyTorch's default where not given.
 
     Shape:
         inputs (N, *) with ``widths[0]`` numbers an example; returns (N, ``widths[-1]``).
 
     Raises:
+        TypeError: a dropout probability that is no number; when called, inputs that are not of the weights' dtype.
         ValueError: fewer than two widths, or one that is not a positive ``int``; a dropout probability outside 0 to 1,
             or one without masks; when called, examples of another size.
 
@@ -58,10 +60,10 @@ class MLP(nn.Module):
         super().__init__()
         if len(widths) < 2 or not all(type(width) is int and width > 0 for width in widths):
             raise ValueError(f"widths must be two or more positive ints, from inputs to scores, not {list(widths)}")
-        if dropout and masks is None:
-            raise ValueError(f"dropout of {dropout:g} needs masks, a generator of their own to draw them from")
         self.widths = tuple(widths)
         self.dropout = Dropout(dropout, generator=Generator() if masks is None else masks)
+        if dropout and masks is None:
+            raise ValueError(f"dropout of {dropout:g} needs masks, a generator of their own to draw them from")
         # Made without first weights, which PyTorch would draw from its global generator.
         self.layers = nn.ModuleList(
             nn.utils.skip_init(nn.Linear, before, after, dtype=dtype, device=torch.get_default_device())
@@ -89,6 +91,9 @@ class MLP(nn.Module):
             raise ValueError(
                 f"inputs must have the shape (N, *) with {self.widths[0]} numbers an example, not {tuple(inputs.shape)}"
             )
+        dtype = self.layers[0].weight.dtype
+        if flat.dtype != dtype and not torch.is_autocast_enabled(flat.device.type):
+            raise TypeError(f"inputs must be {dtype} as the weights are, not {flat.dtype}")
         return flat
 
     def extra_repr(self) -> str:
@@ -122,7 +127,7 @@ def widths_for_budget(parameters: int, hidden_layers: int, *, inputs: int, outpu
         Widths from the inputs to the scores.
 
     Raises:
-        ValueError: a number below 1, or a budget smaller than a network with one unit a layer has.
+        ValueError: what is not an ``int`` of 1 or more, or a budget smaller than a network with one unit a layer has.
 
     Example:
         >>> shallow = widths_for_budget(20_000, 1, inputs=784, outputs=10)
@@ -132,9 +137,10 @@ def widths_for_budget(parameters: int, hidden_layers: int, *, inputs: int, outpu
         >>> [count_parameters(MLP(widths, generator=torch.Generator())) for widths in (shallow, deep)]
         [19885, 20331]
     """
-    for name, value in {"hidden_layers": hidden_layers, "inputs": inputs, "outputs": outputs}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, not {value}")
+    given = {"parameters": parameters, "hidden_layers": hidden_layers, "inputs": inputs, "outputs": outputs}
+    for name, value in given.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be an int of 1 or more, not {value!r}")
 
     def widths_of(units: int) -> list[int]:
         width, wider = divmod(units, hidden_layers)

@@ -33,7 +33,7 @@ def l2_penalty(weights: Iterable[Tensor], strength: float) -> Tensor:
         strength: λ, 0 or larger.
 
     Returns:
-        A scalar with a gradient, which is λ w.
+        A scalar with a gradient, which is λ w; of weights in half precision it is in single, where it cannot overflow.
 
     Raises:
         ValueError: a negative or infinite strength, or no weights.
@@ -48,7 +48,7 @@ def l2_penalty(weights: Iterable[Tensor], strength: float) -> Tensor:
     Source: Anders Krogh and John A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
     _check_strength(strength)
-    squares = [weight.square().sum() for weight in weights]
+    squares = [weight.to(torch.promote_types(weight.dtype, torch.float32)).square().sum() for weight in weights]
     if not squares:
         raise ValueError("l2_penalty needs at least one tensor of weights")
     return strength / 2 * torch.stack(squares).sum()
@@ -57,7 +57,8 @@ def l2_penalty(weights: Iterable[Tensor], strength: float) -> Tensor:
 def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups for an optimizer: weights, which pay the penalty, and biases, which do not.
 
-    A weight is a parameter of two dimensions or more. Parameters without a gradient are left out.
+    A weight is a parameter of two dimensions or more. Parameters without a gradient are left out. It is the optimizer
+    that makes them pay: `SGD` and those of PyTorch do, and a chain of `GradientDescent` where `l2` is one of its links.
 
     Args:
         model: any network.
@@ -91,9 +92,10 @@ def effective_degrees_of_freedom(inputs: Tensor, strength: float) -> float:
         strength: λ of ½‖y - X w‖² + ½ λ ‖w‖², with squared errors summed over examples, 0 or larger.
 
     Shape:
-        inputs (N, d).
+        inputs (N, d), float32 or float64.
 
     Raises:
+        TypeError: inputs of another kind of number.
         ValueError: a negative or infinite strength, or inputs that are no finite matrix.
 
     Example:
@@ -108,9 +110,12 @@ def effective_degrees_of_freedom(inputs: Tensor, strength: float) -> float:
     _check_strength(strength)
     if inputs.ndim != 2 or not inputs.isfinite().all():
         raise ValueError(f"inputs must be a matrix (N, d) of finite numbers, not of shape {tuple(inputs.shape)}")
-    values = torch.linalg.svdvals(inputs.double())
-    largest = values.max().item() if len(values) else 0.0
-    # What is zero but for rounding, as torch.linalg.matrix_rank decides it.
-    rounding = max(inputs.shape) * torch.finfo(inputs.dtype).eps * largest
-    squares = values[values > rounding].square()
-    return float((squares / (squares + strength)).sum())
+    if inputs.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"inputs must be float32 or float64, not {inputs.dtype}")
+    d = torch.linalg.svdvals(inputs.detach().double())
+    if strength:
+        d = d[d > 0]
+        return float((d / (d + strength / d)).sum())  # without a square, which could overflow
+    # The rank: what is zero but for the rounding of the inputs does not count (torch.linalg.matrix_rank does the same).
+    rounding = max(inputs.shape) * torch.finfo(inputs.dtype).eps * d.max().item() if len(d) else 0.0
+    return float((d > rounding).sum())

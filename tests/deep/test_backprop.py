@@ -92,14 +92,21 @@ def test_activations_of_another_chain_are_refused():
         backward(layers, forward(layers[:2], draw(7, 5)), draw(7, 3))
 
 
-@pytest.mark.parametrize("soft", [False, True])
-def test_a_networks_gradients_are_autograds_and_replace_what_was_there(soft):
-    model, (inputs, targets) = network(5, 4, 6, 3), batch()
-    targets = draw(8, 3, purpose="soft").softmax(1) if soft else targets
+SOFT = draw(8, 3, purpose="soft").softmax(1)
+WEIGHTED = SOFT * torch.arange(8)[:, None] / 4  # examples that count for more and for less, one of them for nothing
+
+
+@pytest.mark.parametrize(
+    "targets", [batch()[1], batch()[1].byte(), SOFT, WEIGHTED], ids=["int64", "uint8", "soft", "weighted"]
+)
+def test_a_networks_gradients_are_autograds_and_replace_what_was_there(targets):
+    model, inputs = network(5, 4, 6, 3), batch()[0].requires_grad_()
     for _ in range(2):
         loss = backpropagate(model, inputs, targets)
+    assert not loss.requires_grad
+    assert inputs.grad is None
     found = [parameter.grad for parameter in model.parameters()]
-    expected_loss = cross_entropy(model(inputs), targets)
+    expected_loss = cross_entropy(model(inputs), targets if targets.is_floating_point() else targets.long())
     expected = torch.autograd.grad(expected_loss, list(model.parameters()))
     torch.testing.assert_close([loss, *found], [expected_loss.detach(), *expected])
     assert all(gradient.any() for gradient in found)
@@ -140,11 +147,58 @@ def test_the_layers_have_the_networks_own_weights():
 
 def test_dropout_is_refused_in_training_and_does_not_matter_in_evaluation():
     model = network(5, 4, 3, dropout=0.5, masks=stream(0, "masks"))
-    with pytest.raises(ValueError, match=r"dropout of 0\.5"):
-        backpropagate(model, *batch())
+    for mode in (model.train(), model.eval()):
+        mode.dropout.train()  # also where only the masks go on, to average over them
+        with pytest.raises(ValueError, match=r"dropout of 0\.5"):
+            backpropagate(model, *batch())
     torch.testing.assert_close(
         backpropagate(model.eval(), *batch()), backpropagate(network(5, 4, 3), *batch()), rtol=0, atol=0
     )
+
+
+def test_dropout_does_not_matter_where_there_is_nothing_to_drop():
+    model = network(5, 3, dropout=0.5, masks=stream(0, "masks"))
+    assert torch.equal(backpropagate(model, *batch()), backpropagate(network(5, 3), *batch()))
+
+
+def shared(model):
+    model.layers[2] = model.layers[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.layers[0].requires_grad_(False),
+        lambda model: model.layers[0].register_parameter("bias", None),
+        lambda model: nn.utils.parametrizations.weight_norm(model.layers[0]),
+        shared,
+    ],
+    ids=["frozen", "missing", "made", "shared"],
+)
+def test_layers_that_do_not_learn_by_themselves_are_refused(change):
+    model = network(5, 5, 5, 5)
+    change(model)
+    before = [parameter.clone() for parameter in model.parameters()]
+    for step in (backpropagate, lambda *given: descend(*given, lr=0.1)):
+        with pytest.raises(ValueError, match="a weight and a bias of its own"):
+            step(model, *batch(5))
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(TypeError, match="layers of an MLP, not those of Sequential"):
+        layers_of(nn.Sequential())
+    with pytest.raises(ValueError, match=r"bias \(outputs\), not \(3, 2\) and \(1,\)"):
+        affine(torch.ones(3, 2), torch.ones(1))
+
+
+def test_a_rectifier_passes_what_its_unit_would():
+    """As PyTorch's does: nothing through a unit that is off, whatever comes, and everything through one that is nan."""
+    x = torch.tensor([-1.0, 0.0, 2.0, float("nan")], requires_grad=True)
+    gradient = torch.tensor([float("inf"), float("nan"), 3.0, 4.0])
+    y = torch.relu(x)
+    y.backward(gradient)
+    assert torch.equal(relu().backward(gradient, x.detach(), y.detach()), x.grad)
 
 
 @pytest.mark.parametrize("targets", [torch.full((8,), 3), torch.full((8,), -1)])
@@ -153,13 +207,15 @@ def test_targets_out_of_range_are_refused(targets):
         backpropagate(network(5, 4, 3), batch()[0], targets)
 
 
-@pytest.mark.parametrize("lr", [-0.1, float("nan")])
+@pytest.mark.parametrize("lr", [-0.1, float("nan"), float("inf")])
 def test_a_rate_that_goes_uphill_is_refused(lr):
     with pytest.raises(ValueError, match="learning rate must be 0 or larger"):
         descend(network(5, 4, 3), *batch(), lr=lr)
 
 
 def test_nothing_is_left_for_autograd():
-    model = network(5, 4, 3)
-    assert not backpropagate(model, *batch()).requires_grad
+    model, (inputs, targets) = network(5, 4, 3), batch()
+    assert not backpropagate(model, inputs.requires_grad_(), targets).requires_grad
+    assert not descend(model, inputs, targets, lr=0.1).requires_grad
+    assert all(not parameter.grad.requires_grad for parameter in model.parameters())
     assert all(isinstance(one, nn.Parameter) and one.requires_grad for one in model.parameters())

@@ -2,12 +2,15 @@
 
 import copy
 import math
+from itertools import islice
 
 import pytest
 import torch
 
 from dlnotes.deep import MLP, Dropout
+from dlnotes.linear import SGD, cross_entropy
 from dlnotes.randomness import stream
+from dlnotes.training import Minibatches, Trainer, load_checkpoint, save_checkpoint
 
 SCALED = ("training", "evaluation")
 
@@ -56,6 +59,35 @@ def test_masks_come_from_their_own_generator_and_go_on():
     assert not torch.equal(dropout(seed=1)(x), first)
 
 
+def test_masks_do_not_depend_on_the_default_dtype():
+    x = torch.ones(100)
+    expected = dropout()(x)
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert torch.equal(dropout()(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_training_that_keeps_the_generator_goes_on_with_the_same_masks(tmp_path):
+    inputs, targets = torch.randn(20, 4, generator=stream(0, "x")), torch.arange(20) % 3
+
+    def training():
+        masks = stream(0, "masks")
+        model = MLP([4, 8, 3], generator=stream(0, "weights"), dropout=0.5, masks=masks)
+        batches = Minibatches((inputs, targets), 5, stream(0, "batches"))
+        optimizer = SGD(model.parameters(), lr=0.1)
+        return Trainer(model, cross_entropy, optimizer, batches, generators={"masks": masks})
+
+    whole = [step.loss for step in islice(training(), 7)]
+    begun = training()
+    first = [step.loss for step in islice(begun, 3)]
+    save_checkpoint(tmp_path / "run.pt", begun.state_dict())
+    resumed = training()
+    resumed.load_state_dict(load_checkpoint(tmp_path / "run.pt"))
+    assert first + [step.loss for step in islice(resumed, 4)] == whole
+
+
 def test_a_copy_goes_on_with_the_same_masks():
     layer = dropout()
     layer(torch.ones(9))
@@ -93,8 +125,9 @@ def test_the_mean_over_masks_is_the_output_in_evaluation(scaled, seed):
 def test_a_probability_outside_0_to_1_is_refused(p):
     with pytest.raises(ValueError, match=f"must be from 0 to 1, not {p}"):
         dropout(p)
-    with pytest.raises(ValueError, match=f"must be from 0 to 1, not {p}"):
-        MLP([3, 3, 2], generator=stream(0, "weights"), dropout=p, masks=stream(0, "masks"))
+    for masks in (stream(0, "masks"), None):
+        with pytest.raises(ValueError, match=f"must be from 0 to 1, not {p}"):
+            MLP([3, 3, 2], generator=stream(0, "weights"), dropout=p, masks=masks)
 
 
 def test_other_settings_that_make_no_sense_are_refused():
@@ -108,6 +141,8 @@ def test_other_settings_that_make_no_sense_are_refused():
         dropout(scaled="never")
     with pytest.raises(ValueError, match="needs masks"):
         MLP([3, 3, 2], generator=stream(0, "weights"), dropout=0.5)
+    with pytest.raises(TypeError, match="must be a number from 0 to 1, not str"):
+        MLP([3, 3, 2], generator=stream(0, "weights"), dropout="0.5")
 
 
 def test_a_network_drops_hidden_activations_alone():

@@ -1,15 +1,17 @@
 """Early stopping: when it stops, what it gives back, and that it goes on after an interruption."""
 
 import math
+from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dlnotes.deep import EarlyStopping, train_with_early_stopping
+from dlnotes.deep import MLP, EarlyStopping, train_with_early_stopping, weight_decay_groups
 from dlnotes.linear import LogisticClassifier, cross_entropy
 from dlnotes.randomness import stream
-from dlnotes.training import DivergedError, evaluate, load_checkpoint, save_checkpoint
+from dlnotes.training import DivergedError, Minibatches, evaluate, load_checkpoint, save_checkpoint
 
 
 class Weight(nn.Module):
@@ -46,6 +48,20 @@ def test_improvements_that_are_too_small_do_not_count_but_add_up():
     assert stops_at([5.0, 4.7, 4.4, 4.3, 4.2], patience=2, min_improvement=0.5) == (5, 3)
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_what_is_not_finite_is_no_improvement(value):
+    assert stops_at([value, 2.0, 1.0], patience=2) == (None, 3)
+
+
+def test_a_value_is_kept_as_a_plain_number(tmp_path):
+    stopper, value = EarlyStopping(Weight()), torch.tensor(1.0)
+    stopper.should_stop(value)
+    value.fill_(-5)
+    assert stopper.best == 1.0
+    stopper.should_stop(np.float64(0.5))
+    save_checkpoint(tmp_path / "run.pt", stopper.state_dict())
+
+
 def test_what_is_not_a_number_is_no_improvement():
     assert stops_at([2.0, math.nan, 1.0], patience=2) == (None, 3)
     assert stops_at([math.nan, 2.0, 3.0], patience=2) == (None, 2)
@@ -77,7 +93,9 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path):
     save_checkpoint(tmp_path / "run.pt", stopper.state_dict())
     other = Weight()
     resumed = EarlyStopping(other, patience=3)
-    resumed.load_state_dict(load_checkpoint(tmp_path / "run.pt"))
+    state = load_checkpoint(tmp_path / "run.pt")
+    resumed.load_state_dict(state)
+    state["best_state"]["w"].fill_(-1)  # a copy was taken
     assert [resumed.should_stop(value) for value in values[5:]] == [False, True]
     resumed.restore()
     assert (other.w.item(), resumed.best, resumed.best_evaluation) == (4.0, 2, 4)
@@ -92,8 +110,11 @@ def test_a_patience_below_one_is_refused(patience):
 def test_other_settings_that_make_no_sense_are_refused():
     with pytest.raises(TypeError, match="an int"):
         EarlyStopping(Weight(), 2.5)
-    with pytest.raises(ValueError, match="min_improvement must be 0 or larger"):
-        EarlyStopping(Weight(), min_improvement=-1.0)
+    with pytest.raises(TypeError, match="not bool"):
+        EarlyStopping(Weight(), True)
+    for value in (-1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="min_improvement must be 0 or larger and finite"):
+            EarlyStopping(Weight(), min_improvement=value)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -140,9 +161,34 @@ def test_the_last_step_ends_it_in_any_case():
     assert loss == min(history.validation)
 
 
-def test_the_penalty_is_paid_by_weights_alone():
-    plain, heavy = (trained(weight_decay=strength, max_steps=50, patience=50)[0] for strength in (0.0, 1.0))
-    assert plain.losses != heavy.losses
+def network():
+    return MLP([30, 8, 2], generator=stream(0, "weights"), dropout=0.5, masks=stream(0, "masks"))
+
+
+def test_it_is_the_loop_that_one_would_write():
+    train, validation = noisy(40, "train"), noisy(400, "validation")
+    model = network().eval()
+    history = train_with_early_stopping(
+        model, train, validation, generator=stream(0, "batches"), patience=50, evaluate_every=10, max_steps=30,
+        batch_size=16, lr=0.1, momentum=0.8, weight_decay=0.3,
+    )  # fmt: skip
+    theirs = network()
+    optimizer = torch.optim.SGD(weight_decay_groups(theirs, 0.3), lr=0.1, momentum=0.8)
+    losses, values = [], []
+    for batch, labels in islice(Minibatches(train, 16, stream(0, "batches")), 30):
+        optimizer.zero_grad()
+        loss = cross_entropy(theirs.train()(batch), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if len(losses) % 10 == 0:
+            values.append(cross_entropy(theirs.eval()(validation[0]), validation[1]).item())
+    assert history.losses == pytest.approx(losses)
+    assert history.validation == pytest.approx(values)
+    assert not model.training  # as it came
+
+
+def test_weights_pay_the_penalty():
     with pytest.raises(ValueError, match="0 or larger and finite, not -1"):
         trained(weight_decay=-1.0)
 
@@ -153,6 +199,43 @@ def test_settings_that_never_evaluate_are_refused(settings):
         trained(**settings)
 
 
+def interrupted(model, validation, *, at, with_):
+    """The exception that came at a step, where that many were made."""
+    count = 0
+
+    def pass_on(module, inputs):
+        nonlocal count
+        count += module.training
+        if count == at:
+            raise with_
+
+    model.register_forward_pre_hook(pass_on)
+    with pytest.raises(type(with_)):
+        train_with_early_stopping(
+            model, noisy(40, "train"), validation, generator=stream(0, "batches"), evaluate_every=10, lr=10.0
+        )
+
+
+def test_the_best_weights_are_given_back_after_ctrl_c():
+    validation, model, best = noisy(400, "validation"), LogisticClassifier(30, 2), LogisticClassifier(30, 2)
+    interrupted(model, validation, at=15, with_=KeyboardInterrupt())
+    train_with_early_stopping(
+        best, noisy(40, "train"), validation, generator=stream(0, "batches"), evaluate_every=10, max_steps=10, lr=10.0
+    )
+    assert torch.equal(model.weight, best.weight)
+
+
+def test_before_the_first_evaluation_there_is_nothing_to_give_back():
+    model = LogisticClassifier(30, 2)
+    interrupted(model, noisy(400, "validation"), at=5, with_=KeyboardInterrupt())
+    assert model.weight.any()
+
+
 def test_divergence_is_said():
     with pytest.raises(DivergedError):
         trained(lr=1e38)
+    nowhere = (torch.full((4, 30), math.nan), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="none of 2 evaluations on the validation set gave a finite loss"):
+        train_with_early_stopping(
+            LogisticClassifier(30, 2), noisy(40, "train"), nowhere, generator=stream(0, "batches"), patience=2
+        )

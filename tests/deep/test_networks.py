@@ -91,6 +91,12 @@ def test_examples_of_another_size_are_refused(shape):
         network(4, 2)(inputs(*shape))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_examples_of_another_dtype_are_refused(dtype):
+    with pytest.raises(TypeError, match=rf"inputs must be torch\.float64 as the weights are, not {dtype}"):
+        network(4, 2)(inputs(3, 4).to(dtype))
+
+
 @pytest.mark.parametrize("hidden_layers", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("budget", [3_000, 20_000, 235_146])
 def test_networks_for_a_budget_have_the_nearest_number_of_parameters(budget, hidden_layers):
@@ -110,5 +116,11 @@ def test_a_budget_that_no_network_of_that_depth_has_is_refused():
     assert widths_for_budget(100 + 1 + 20, 1, inputs=100, outputs=10) == [100, 1, 10]
     with pytest.raises(ValueError, match="have 121 parameters or more, not 120"):
         widths_for_budget(120, 1, inputs=100, outputs=10)
-    with pytest.raises(ValueError, match="hidden_layers must be 1 or more, not 0"):
-        widths_for_budget(1_000, 0, inputs=100, outputs=10)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, math.nan, True])
+@pytest.mark.parametrize("name", ["parameters", "hidden_layers", "inputs", "outputs"])
+def test_a_budget_in_what_is_no_count_is_refused(name, value):
+    given = {"parameters": 1_000, "hidden_layers": 2, "inputs": 100, "outputs": 10, name: value}
+    with pytest.raises(ValueError, match=f"{name} must be an int of 1 or more, not {value}"):
+        widths_for_budget(**given)

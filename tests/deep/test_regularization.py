@@ -97,6 +97,25 @@ def test_they_fall_from_the_rank_to_none():
     assert effective_degrees_of_freedom(torch.zeros(4, 2), 0.0) == 0.0
 
 
+def test_a_direction_that_is_small_counts_and_one_that_is_rounding_does_not():
+    wide = (draw(60_000, 2) * torch.tensor([1_000.0, 1.0])).float()
+    assert effective_degrees_of_freedom(wide, 1.0) == pytest.approx(2, abs=1e-4)
+    assert effective_degrees_of_freedom((draw(200, 3) @ draw(3, 6, purpose="mix")).float(), 0.0) == 3
+    for size in (1e200, 1e-200):
+        assert effective_degrees_of_freedom(size * torch.eye(2, dtype=torch.float64), 0.0) == 2
+    assert effective_degrees_of_freedom(1e200 * torch.eye(2, dtype=torch.float64), 1.0) == 2
+    assert effective_degrees_of_freedom(torch.empty(0, 3), 1.0) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_penalty_of_half_precision_does_not_overflow(dtype):
+    w = torch.full((4,), 300.0, dtype=dtype, requires_grad=True)
+    penalty = l2_penalty([w], 0.5)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.25 * 4 * 300**2)
+    assert w.grad.tolist() == [150.0] * 4
+
+
 @pytest.mark.parametrize("strength", [-0.1, math.inf, math.nan])
 def test_a_strength_that_is_negative_or_not_finite_is_refused(strength):
     message = "strength of L2 regularisation must be 0 or larger and finite"
@@ -115,6 +134,9 @@ def test_nothing_to_regularise_is_refused():
         effective_degrees_of_freedom(torch.ones(3), 0.1)
     with pytest.raises(ValueError, match="finite numbers"):
         effective_degrees_of_freedom(torch.full((2, 2), math.inf), 0.1)
+    for dtype in (torch.int64, torch.complex64, torch.bfloat16):
+        with pytest.raises(TypeError, match=f"must be float32 or float64, not {dtype}"):
+            effective_degrees_of_freedom(torch.eye(2, dtype=dtype), 0.1)
 
 
 def test_arguments_are_not_changed():
