@@ -18,7 +18,7 @@ of the notes is the one with 3 hidden layers, the wider one that with a single l
 - *images* of 14 x 14 pixels: for letters, tested on typefaces that training never saw.
 
 The error of the first two is the share of the target's variance that is left; that of images is the share of mistakes.
-A network whose loss overflows, or that is worse than a constant answer, counts as one that gives a constant answer.
+A network that is worse than a constant answer counts as one that gives it; one whose loss overflows stops there.
 
 **The smallest difference that matters.** One point: 1 % of the variance, or 1 image in 100.
 

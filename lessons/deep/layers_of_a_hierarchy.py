@@ -19,12 +19,12 @@ has such hierarchies is not tested here: there is one in these inputs because it
 
 **The smallest difference that matters.** One layer; 5 points of a probe's accuracy; a rank agreement of one half.
 
-**What would refute it.** The class does not peak more than a layer later than the lowest symbols, or as much later
-without training; the ranks of levels and of peaks agree by less than a half; or the symbols of the level between, which
-no label names, are read from the hidden layers no more than 5 points better than from the inputs and from a network
-without training. Predicted limits: the structure of the inputs alone does not bring it about. With labels that need no
-hierarchy, and with shuffled ones, the class peaks within a layer of the lowest symbols, and the symbols between are
-read within 5 points as well as without training.
+**What would refute it.** Training does not make the class peak more than a layer later than the lowest symbols, less
+what it does without training; the ranks of levels and of peaks agree by less than a half; or the symbols of the level
+between, which no label names, are read from the hidden layers no more than 5 points better than from the inputs and
+from a network without training. Predicted limits: the structure of the inputs alone does not bring it about. With
+labels that need no hierarchy, and with shuffled ones, the class peaks within a layer of the lowest symbols, and the
+symbols between are read within 5 points as well as without training.
 
 **Time.** `python -m lessons` says what it took.
 """
@@ -58,8 +58,8 @@ class Config:
     symbols: int = 8  # of each level, and so many classes
     ways: int = 4  # in which a symbol can be written
     train: int = 8_192  # training examples, of the 131,072 that there are
-    probe: int = 4_000  # further examples that a probe is fitted to
-    test: int = 2_000  # further examples that it is judged by
+    probe: int = 4_000  # examples that a probe is fitted to
+    test: int = 2_000  # examples that it is judged by; as all are drawn from the same, one in 17 is trained on too
     hidden: int = 4  # hidden layers, each as wide as the inputs
     steps: int = 700  # steps of each network
     batch_size: int = 256  # examples a step
@@ -223,21 +223,15 @@ def findings(trials):
         claim(
             "2.03",
             "in a network trained on the class of a planted hierarchy, the class peaks over a layer later than "
-            "the lowest symbols",
-            difference(later(trials, "hierarchy"), margin=1.0),
-            of="layers from the peak of the lowest symbols to that of the class",
+            "the lowest symbols, and than it does without training",
+            difference(later(trials, "hierarchy") - later(trials, "untrained"), margin=1.0),
+            of="layers from the peak of the lowest symbols to that of the class, trained minus untrained",
         ),
         claim(
             "2.03",
             "higher levels peak in later layers: the rank correlation over three levels is more than a half",
             difference(rank_agreement(trials, "hierarchy"), margin=0.5),
             of="Spearman's correlation of level and peak",
-        ),
-        claim(
-            "2.03",
-            "training does it: without, the class peaks over a layer less behind the lowest symbols",
-            difference(later(trials, "hierarchy") - later(trials, "untrained"), margin=1.0),
-            of="the same layers, trained minus untrained",
         ),
         claim(
             "2.03",

@@ -101,13 +101,16 @@ def counts(left: torch.Tensor) -> dict[str, float | list[float]]:
 
 
 def sizes(seed: int) -> dict[str, float | list[float]]:
-    """The mean of what the next layer is given in evaluation over that in training, scaled in three ways."""
+    """The mean of what the next layer is given in evaluation over that in training, scaled in three ways.
+
+    Each way has masks of its own; with the same the three would be one number.
+    """
     activations = torch.randn(1_000, 100, generator=stream(seed, "activations")).relu()
-    unscaled = Dropout(generator=stream(seed, "masks"), scaled="evaluation")
+    unscaled = Dropout(generator=stream(seed, "masks, unscaled"), scaled="evaluation")
     in_training = unscaled(activations).mean()
     found = {"unscaled/evaluation over training": (activations.mean() / in_training).item()}
     for scaled in ("training", "evaluation"):
-        dropout = Dropout(generator=stream(seed, "masks"), scaled=scaled)
+        dropout = Dropout(generator=stream(seed, f"masks, scaled in {scaled}"), scaled=scaled)
         in_training = dropout(activations).mean()
         found[f"scaled in {scaled}/evaluation over training"] = (
             dropout.eval()(activations).mean() / in_training

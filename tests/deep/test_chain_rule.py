@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from dlnotes.deep import affine, tanh
+from dlnotes.deep import affine, relu, tanh
 from dlnotes.lesson import catalog
 from dlnotes.lesson.experiment import experiment_of
 from tests.trials import reference, replaced, verdicts
@@ -46,9 +46,8 @@ def test_one_error_on_one_seed_is_enough_to_refute(run, name, value, row):
 
 def test_a_forgotten_slope_is_seen(lesson):
     layers, inputs, targets = lesson.network(tanh, [3, 4, 4, 3], 8, seed=0)
-    differences, smooth, passes = lesson.central_differences(layers, inputs, targets, lesson.STEP)
-    assert passes == 2 * len(differences) == 2 * (16 + 20 + 15)
-    assert smooth.all()
+    differences, _ = lesson.central_differences(layers, inputs, targets, lesson.STEP)
+    assert len(differences) == 16 + 20 + 15
     assert lesson.far(lesson.gradient_by_hand(layers, inputs, targets), differences) < 1e-8
     forgetful = [one._replace(backward=lambda gradient, *_: gradient) if not one.parameters else one for one in layers]
     assert lesson.far(lesson.gradient_by_hand(forgetful, inputs, targets), differences) > 1e-2
@@ -68,3 +67,12 @@ def test_products_are_counted_as_on_paper(lesson):
 
 def test_the_largest_error_is_a_share_of_the_largest_gradient(lesson):
     assert lesson.far(torch.tensor([1.0, -8.0]), torch.tensor([3.0, -8.0])) == 0.25
+
+
+def test_a_step_across_the_kink_of_a_rectifier_is_noticed(lesson):
+    """One unit, on at 0.001 and off at -0.001: the difference over 0.01 is no derivative, that over 1e-5 is one."""
+    layers = [affine(torch.full((1, 1), 0.001), torch.zeros(1)), relu(), affine(torch.ones(2, 1), torch.zeros(2))]
+    layers = [one._replace(parameters=tuple(w.double() for w in one.parameters)) for one in layers]
+    inputs, targets = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0])
+    assert lesson.central_differences(layers, inputs, targets, 0.01)[1].tolist() == [True, True, *[False] * 4]
+    assert not lesson.central_differences(layers, inputs, targets, 1e-5)[1].any()
