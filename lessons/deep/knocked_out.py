@@ -296,12 +296,14 @@ def cost(trials, arm, what):
     return trials[f"{arm}/accuracy"] - trials[f"{arm}/accuracy under {what}"]
 
 
-# %% What to look at --------------- On the left, thin lines are seeds. Without dropout the network falls from the first
-# units on; with dropout it is nearly level to a half, the share that it was trained for, and falls late beyond. On the
-# right, above the line dropout loses less than the other arm. Noise costs both the same. That the fast gradient sign
-# method costs less with dropout was not predicted. The arms differ in their best rate too, so that dropout alone need
-# not be the cause of all this. And neither arm uses many directions: of 256 there are about ten with dropout, and eight
-# without.
+# %%
+# What to look at
+# ---------------
+# On the left, thin lines are seeds. Without dropout the network falls from the first units on; with dropout it is
+# nearly level to a half, the share that it was trained for, and falls late beyond. On the right, above the line dropout
+# loses less than the other arm. Noise costs both the same. That the fast gradient sign method costs less with dropout
+# was not predicted. The arms differ in their best rate too, so that dropout alone need not be the cause of all this.
+# And neither arm uses many directions: of 256 there are about ten with dropout, and eight without.
 
 
 def figure(trials):

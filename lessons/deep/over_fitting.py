@@ -258,10 +258,10 @@ def gap(trials, name, arm):
 # ---------------
 # On the left, the distance between a full line and the dashed line of its color is the over-fitting. At 2,000 letters
 # dropout makes fewer mistakes, but its gap is no smaller: its best rate is four times as large, with which it fits the
-# training letters better too. It is at one rate for both arms that the gap shrinks: on the four tuning seeds, which no
-# verdict sees, by a seventh to a third at the rate 0.032. So a gap that is not smaller is not a network that is no
-# better. On the right, each dot is a seed; above the line dropout is better. The last two places have the same images:
-# there it matters whether the network could have learned them.
+# training letters better too. At the rate of the arm without it (crosses, not judged) it fits them less well, and the
+# gap is smaller. So a gap that is not smaller is not a network that is no better. On the right, each dot is a seed;
+# above the line dropout is better. The last two places have the same images: there it matters whether the network could
+# have learned them.
 
 
 def figure(trials):
@@ -275,7 +275,8 @@ def figure(trials):
             label = f"dropout {p:g}, {'unseen' if place == 'test' else 'training'} images"
             left.plot(sizes, losses.mean(1), color=color, linestyle=style, marker="o", label=label)
     at_same_rate = [trials[f"middle set/{SAME_RATE}/{place} loss"].mean() for place in ("train", "test")]
-    left.plot([of["middle set"].images] * 2, at_same_rate, "x:", color="C4", label="dropout 0.5 at the rate without")
+    place = [of["middle set"].images] * 2
+    left.plot(place, at_same_rate, "x:", color="C4", label="dropout 0.5 at the rate of the arm without")
     left.set_xscale("log")
     left.set_xticks(sizes, [f"{count:,}" for count in sizes])
     left.minorticks_off()
