@@ -275,8 +275,8 @@ def figure(trials):
             label = f"dropout {p:g}, {'unseen' if place == 'test' else 'training'} images"
             left.plot(sizes, losses.mean(1), color=color, linestyle=style, marker="o", label=label)
     at_same_rate = [trials[f"middle set/{SAME_RATE}/{place} loss"].mean() for place in ("train", "test")]
-    place = [of["middle set"].images] * 2
-    left.plot(place, at_same_rate, "x:", color="C4", label="dropout 0.5 at the rate of the arm without")
+    middle = [of["middle set"].images] * 2
+    left.plot(middle, at_same_rate, "x:", color="C4", label="dropout 0.5 at the rate of the arm without")
     left.set_xscale("log")
     left.set_xticks(sizes, [f"{count:,}" for count in sizes])
     left.minorticks_off()
