@@ -234,11 +234,12 @@ def automatic_hessian(inputs: Tensor, targets: Tensor, w: Tensor, strength: floa
 def hessian(inputs: Tensor, w: Tensor, strength: float) -> Tensor:
     """The same by formula: over examples the mean of x xᵀ ⊗ (diag(p) - p pᵀ), and λ on the diagonal."""
     p = (inputs @ w).softmax(1)
-    spread = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-    squares = (inputs[:, :, None] * inputs[:, None, :]).flatten(1)
-    blocks = (squares.T @ spread.flatten(1) / len(inputs)).reshape(*[inputs.shape[1]] * 2, *[w.shape[1]] * 2)
-    found = blocks.permute(0, 2, 1, 3).reshape(w.numel(), w.numel())
-    return found + strength * torch.eye(w.numel(), dtype=w.dtype)
+    weighted = (inputs[:, :, None] * p[:, None, :]).flatten(1)  # x ⊗ p
+    found = -(weighted.T @ weighted)
+    blocks = found.view(*w.shape, *w.shape)
+    for k in range(w.shape[1]):
+        blocks[:, k, :, k] += inputs.T @ (inputs * p[:, k : k + 1])
+    return found / len(inputs) + strength * torch.eye(w.numel(), dtype=w.dtype)
 
 
 def optimum(inputs: Tensor, targets: Tensor, strength: float, *, start: Tensor) -> Tensor:
