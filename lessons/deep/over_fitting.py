@@ -280,7 +280,7 @@ def figure(trials):
     left.set_xscale("log")
     left.set_xticks(sizes, [f"{count:,}" for count in sizes])
     left.minorticks_off()
-    left.set_ylim(bottom=0)
+    left.set_ylim(0, 1.5 * left.get_ylim()[1])  # room for the legend
     left.set_title(f"Loss after training, on four sets of {trials.config.data}")
     left.set_xlabel("images to learn from")
     left.set_ylabel("loss in nats")

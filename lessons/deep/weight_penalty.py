@@ -472,7 +472,7 @@ def figure(trials):
         right.plot(spread, losses, "o", color="C1", alpha=0.6, label=label)
     right.legend()
     right.set_xticks(range(len(PENALTIES)), [f"{strength:g}" for strength in PENALTIES])
-    right.set_title(f"A network that learned from {trials.config.few} {trials.config.data}: a dot a seed")
+    right.set_title(f"Learned from {trials.config.few} {trials.config.data}: a dot a seed")
     right.set_xlabel("λ")
     right.set_ylabel("test loss, nats")
     return drawing
