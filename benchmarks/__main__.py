@@ -1,5 +1,7 @@
 """``python -m benchmarks``: each ratio with its spread and what it should be; one thread on both sides."""
 
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -56,17 +58,19 @@ def main() -> None:
         activations = torch.randn(shape, generator=stream(0, "activations"), requires_grad=True)
         own, torchs = Dropout(0.5, generator=stream(0, "masks")), nn.Dropout(0.5)
 
-        def forward_and_backward(dropout: nn.Module, activations: torch.Tensor = activations) -> None:
-            dropout(activations).sum().backward()
-
         ratio = interleaved(
-            lambda: forward_and_backward(own),  # noqa: B023 - called in this round of the loop
-            lambda: forward_and_backward(torchs),  # noqa: B023
+            partial(forward_and_backward, own, activations),
+            partial(forward_and_backward, torchs, activations),
             calls=200,
         )
         print(
             f"dropout of {shape[0]} x {shape[1]}, forward and backward: nn.Dropout over Dropout\n  {ratio}   (goal: 1)"
         )
+
+
+def forward_and_backward(dropout: nn.Module, activations: torch.Tensor) -> None:
+    """What a step does with a layer of dropout."""
+    dropout(activations).sum().backward()
 
 
 if __name__ == "__main__":

@@ -252,7 +252,8 @@ class Trainer:
             loss.backward()
             return loss
 
-        # The optimizer calls it: once for most, several times for L-BFGS.
+        # The optimizer calls it: once for most, several times for L-BFGS. PyTorch says that it has to give a float, and
+        # takes what its own examples give, a tensor.
         self.optimizer.step(forward_and_backward)  # type: ignore[arg-type]
         self.steps += 1
         self._last_loss = losses[-1]

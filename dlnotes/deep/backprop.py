@@ -120,7 +120,7 @@ def relu() -> Layer:
         >>> y, relu().backward(torch.ones(3), x, y)
         (tensor([0., 0., 2.]), tensor([0., 0., 1.]))
     """
-    return Layer(torch.relu, lambda gradient, x, y: gradient * y.sign())  # four times as fast as by a mask
+    return Layer(torch.relu, lambda gradient, x, y: gradient * y.sign())  # y is never negative: its sign is the slope
 
 
 def sigmoid() -> Layer:
@@ -241,6 +241,7 @@ def layers_of(network: MLP) -> list[Layer]:
     layers: list[Layer] = []
     for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
         layers += [relu()] if layers else []
+        # What a ModuleList holds has no attributes that mypy knows; above they were seen to be parameters.
         layers.append(affine(weight.detach(), bias.detach()))  # type: ignore[operator]
     return layers
 

@@ -68,7 +68,7 @@ class Dropout(nn.Module):
         keep = 1 - self.p
         if self.p == 0 or not self.training:
             return inputs * keep if self.scaled == "evaluation" and self.p else inputs
-        # Uniform numbers, because PyTorch draws them three to four times as fast as its Bernoulli numbers on a CPU.
+        # Uniform numbers: nn.Dropout draws Bernoulli ones, which takes longer on a CPU (`make bench`).
         generator = self.generator
         uniform = torch.rand(inputs.shape, generator=generator, device=generator.device, dtype=torch.float32)
         mask = (uniform < keep).to(inputs)

@@ -83,7 +83,9 @@ def _bare(source: str, without: frozenset[str] = frozenset()) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     tree = ast.parse(source)
-    left_out = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in without]
+    left_out: list[ast.stmt] = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in without
+    ]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -92,7 +94,7 @@ def _bare(source: str, without: frozenset[str] = frozenset()) -> str:
                 and isinstance(first.value, ast.Constant)
                 and isinstance(first.value.value, str)
             ):
-                left_out.append(first)  # type: ignore[arg-type]
+                left_out.append(first)
     for node in left_out:
         for row in range(node.lineno - 1, node.end_lineno or node.lineno):
             lines[row] = ""

@@ -59,7 +59,7 @@ class Config:
     ways: int = 4  # in which a symbol can be written
     train: int = 8_192  # training examples, of the 131,072 that there are
     probe: int = 4_000  # examples that a probe is fitted to
-    test: int = 2_000  # examples that it is judged by; as all are drawn from the same, one in 17 is trained on too
+    test: int = 2_000  # examples that it is judged by; drawn from the same, about one in 17 is trained on too
     hidden: int = 4  # hidden layers, each as wide as the inputs
     steps: int = 700  # steps of each network
     batch_size: int = 256  # examples a step

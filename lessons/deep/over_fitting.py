@@ -10,10 +10,10 @@ Dropout against over-fitting
 First weights, images and batches are the same, and each has its own best rate, in loss on validation images, from the
 same grid. They take 1,500 steps of SGD with momentum 0.9 on 100, 500, 2,000 and 8,000 images: 750 to 12 passes; the
 rate falls to zero along half a cosine wave. On the 2,000 dropout is also trained at the rate of the arm without it, to
-be looked at and not judged. And a third pair that is not trained to the end: 16 hidden units and 200
-steps, a pass and a half over the 8,000. Measured, without masks, are loss and mistakes on the training images (the
-first 2,000 where there are more) and on 2,000 unseen ones: of letters, those of typefaces that training never saw.
-Over-fitting is the gap: the loss on unseen images minus that on training images.
+be looked at and not judged. And a further pair is not trained to the end: 16 hidden units and 200 steps, a pass and a
+half over the 8,000. Measured, without masks, are loss and mistakes on the training images (the first 2,000 where there
+are more) and on 2,000 unseen ones: of letters, those of typefaces that training never saw. Over-fitting is the gap: the
+loss on unseen images minus that on training images.
 
 **The smallest difference that matters.** A tenth: of the gap, of the loss, of the mistakes. All are compared as ratios.
 

@@ -336,8 +336,10 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 def findings(trials):
+    def largest(*names):
+        return np.max([trials[name] for name in names], axis=0)
+
     exact, best = 1e-12, BEST[trials.config.data]
-    largest = lambda *names: np.max([trials[name] for name in names], axis=0)  # noqa: E731
     had = trials.config.most_steps
     arrived = {
         (strength, share): trials[f"λ={strength:g}/steps to a {share}"] for strength in STRENGTHS for share in SHARES
