@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dlnotes.data.examples import DataError
 
-__all__ = ["Checksum", "Content", "images", "labels", "pack", "read", "unpack", "verify"]
+__all__ = ["Checksum", "Content", "images", "labels", "longest", "pack", "packed_limit", "read", "unpack", "verify"]
 
 _IMAGES = 0x00000803  # unsigned bytes in three dimensions
 _LABELS = 0x00000801  # unsigned bytes in one
@@ -56,7 +56,7 @@ def read(path: Path, known: Collection[Checksum]) -> Content:
         DataError: the file cannot be read or unpacked, or holds anything else. The message names the file, what was
             expected and what was found.
     """
-    limit = max(checksum.size for checksum in known)
+    limit = longest(known)
     try:
         status = path.stat()
         content = _read(path, status.st_size, status.st_mtime_ns, limit)
@@ -96,13 +96,22 @@ def pack(array: NDArray[np.uint8]) -> bytes:
 @functools.lru_cache(maxsize=8)  # two sets of four files; the largest is 47 MB
 def _read(path: Path, size: int, modified: int, limit: int) -> Content:
     """Size and date are in the key, so that a file that changed is read, and judged, again."""
-    # Packed bytes may be a little longer than what they hold, never much.
-    if size > limit + limit // 100 + 1024:
+    if size > packed_limit(limit):
         raise DataError(f"{path} is too long: expected at most {limit:,} bytes, found {size:,}")
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = unpack(content, path, limit)
     return Content.of(content)
+
+
+def longest(known: Collection[Checksum]) -> int:
+    """How many unpacked bytes a file with one of these checksums has at most."""
+    return max(checksum.size for checksum in known)
+
+
+def packed_limit(limit: int) -> int:
+    """How long the packed form of ``limit`` bytes may be: a little longer than what it holds, never much."""
+    return limit + limit // 100 + 1024
 
 
 def unpack(packed: bytes, path: Path, limit: int) -> bytes:

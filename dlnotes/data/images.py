@@ -1,7 +1,8 @@
 """Real pictures in ten classes: Fashion-MNIST, MNIST, notMNIST.
 
 The files are those that everybody uses, in the folders where torchvision puts them. They are read here because
-torchvision checks the archive that it downloads, and then trusts any unpacked file that has the right name.
+torchvision checks the archive that it downloads, and then trusts any unpacked file that has the right name; and they
+are fetched here (`dlnotes.data.web`) because its downloads have no limit of time or size.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlnotes.data import idx, notmnist, places
+from dlnotes.data import idx, notmnist, places, web
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts, check_count
 from dlnotes.data.idx import Checksum, Content
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST, TEST, TRAIN, Copy, ImageSet
@@ -133,24 +134,25 @@ def find(images: ImageSet, root: Place = None) -> Found:
 
 
 def fetch(images: ImageSet, root: Place = None) -> Found:
-    """The set, downloaded by torchvision if it is not there or is damaged, and checked.
+    """The set, checked; each of its files that is not there, or is damaged, is downloaded first.
 
     Raises:
-        DataError: it could not be downloaded, or what came is not the known set.
+        DataError: nobody offers it, it could not be downloaded, or what came is not the known set.
+        OSError: the folder cannot be written to, or the disk is full.
     """
     try:
         return find(images, root)
-    except DataError as error:
-        if images.archives:
+    except DataError:
+        if not images.mirrors:
             raise
-        if not isinstance(error, MissingDataError):
-            _remove_damaged(images, places.root(root) / images.folder / "raw")
-    import torchvision.datasets  # slow to import, and needed only here
-
-    try:
-        getattr(torchvision.datasets, images.folder)(places.root(root), download=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{images.title} could not be downloaded: {error}") from error
+    folder = places.root(root) / images.folder / "raw"
+    there = _paths(folder)
+    for name in TRAIN + TEST:
+        try:
+            _read(images, name, there.get(name, folder / name))
+        except DataError:
+            content = web.fetch_file(folder / name, images.mirrors, _checksums(images, name))
+            write_whole(folder / name, content.unpacked)
     return find(images, root)
 
 
@@ -199,10 +201,15 @@ def _examples(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], rows: NDArra
 
 def _files(folder: Path) -> dict[str, Path] | None:
     """The four files, each plain or packed; None unless all are there."""
+    there = _paths(folder)
+    return there if len(there) == len(TRAIN + TEST) else None
+
+
+def _paths(folder: Path) -> dict[str, Path]:
+    """Those of the four files that are there."""
     packed = {name: folder / f"{name}.gz" for name in TRAIN + TEST}
     plain = {name: folder / name for name in TRAIN + TEST}
-    there = {name: path for files in (packed, plain) for name, path in files.items() if path.exists()}  # plain wins
-    return there if len(there) == len(plain) else None
+    return {name: path for files in (packed, plain) for name, path in files.items() if path.exists()}  # plain wins
 
 
 def _read(images: ImageSet, name: str, path: Path) -> Content:
@@ -236,16 +243,6 @@ def _from_archive(images: ImageSet, archive: Path) -> Found:
         for name, content in files.items():
             write_whole(folder / name, content.unpacked)
     return found
-
-
-def _remove_damaged(images: ImageSet, folder: Path) -> None:
-    """Make room for a download: torchvision fetches no file whose name is there, whatever it holds."""
-    for name in TRAIN + TEST:
-        path = folder / name
-        try:
-            _read(images, name, path)
-        except DataError:
-            path.unlink(missing_ok=True)
 
 
 def _missing(images: ImageSet, home: Path) -> str:

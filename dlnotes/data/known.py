@@ -36,6 +36,7 @@ class ImageSet:
     copies: tuple[Copy, ...]  # every state of the files that is accepted
     archives: tuple[str, ...] = ()  # names of the archive that the four files are made from, if nobody offers them
     source: str = ""  # where that archive is from
+    mirrors: tuple[str, ...] = ()  # folders on the web that offer the four files, packed
 
 
 def known_copy(name: str, train: int, test: int, *sums: str) -> Copy:
@@ -60,6 +61,10 @@ FASHION_MNIST = ImageSet(
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
     ),
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    ),
 )
 
 MNIST = ImageSet(
@@ -78,6 +83,7 @@ MNIST = ImageSet(
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
+    mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/",),
 )
 
 NOT_MNIST = ImageSet(

@@ -3,8 +3,7 @@
 import gzip
 import hashlib
 import os
-import sys
-import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import torch
 from dlnotes.data import DataError, MissingDataError, catalogue, idx, images, places
 from dlnotes.data.idx import Checksum
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST, TEST, TRAIN, Copy, ImageSet
+from tests.loopback import server
 
 TRAINING, TESTING = 50, 30
 
@@ -218,58 +218,66 @@ def test_damage_to_any_of_the_four_files_is_refused(put, name):
 
 
 @pytest.fixture
-def torchvision(monkeypatch, put):
-    """A torchvision that "downloads" what the test puts into ``offers``; like the real one, only missing files."""
+def mirror(monkeypatch):
+    """A server that offers what the test leaves in ``offers``, and of which the set knows."""
     offers = dict(FILES)
-    calls = []
 
-    def FashionMNIST(root, download):
-        calls.append(root)
-        if not offers:
-            raise OSError("no route to host")
-        folder = put(root, files={})
-        put(root, files={name: content for name, content in offers.items() if not (folder / name).exists()})
+    def answer(request):
+        name = request.path.removeprefix("/").removesuffix(".gz")
+        if name in offers:
+            request.send(gzip.compress(offers[name]))
+        else:
+            request.send_error(404)
 
-    package, datasets = types.ModuleType("torchvision"), types.ModuleType("torchvision.datasets")
-    package.datasets, datasets.FashionMNIST = datasets, FashionMNIST
-    monkeypatch.setitem(sys.modules, "torchvision", package)
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", datasets)
-    return types.SimpleNamespace(offers=offers, calls=calls)
+    with server(answer) as running:
+        running.offers = offers
+        monkeypatch.setattr(images, "FASHION_MNIST", replace(SMALL, mirrors=(running.address,)))
+        yield running
 
 
-def test_nothing_is_downloaded_unless_asked_for(torchvision):
+def test_nothing_is_downloaded_unless_asked_for(mirror):
     with pytest.raises(MissingDataError):
         images.fashion_mnist(0)
-    assert not torchvision.calls
+    assert not mirror.asked
 
 
-def test_a_missing_set_is_downloaded_and_checked_once(torchvision):
+def test_a_missing_set_is_downloaded_and_checked_once(mirror, tmp_path):
     assert images.fashion_mnist(0, validation=5, download=True)
     assert images.fashion_mnist(0, validation=5, download=True)
-    assert len(torchvision.calls) == 1
+    assert [path for path, _ in mirror.asked] == [f"/{name}.gz" for name in TRAIN + TEST]
+    folder = tmp_path / "root" / "FashionMNIST" / "raw"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
 
 
-def test_a_download_goes_where_it_is_asked_to_go(torchvision, tmp_path):
+def test_a_download_goes_where_it_is_asked_to_go(mirror, tmp_path):
     assert images.fashion_mnist(0, validation=5, root=tmp_path / "elsewhere", download=True)
     assert not (tmp_path / "root").exists()
 
 
-def test_a_damaged_file_is_replaced_by_a_download(put, torchvision):
-    folder = put()
-    (folder / TRAIN[0]).write_bytes(FILES[TRAIN[0]][:999])
+@pytest.mark.parametrize("pack", [False, True])
+def test_only_the_damaged_file_is_replaced_by_a_download(put, mirror, pack):
+    folder = put(pack=pack)
+    damaged = folder / (f"{TRAIN[0]}.gz" if pack else TRAIN[0])
+    damaged.write_bytes(damaged.read_bytes()[:99])
     assert images.fashion_mnist(0, validation=5, download=True)
+    assert [path for path, _ in mirror.asked] == [f"/{TRAIN[0]}.gz"]
     assert (folder / TRAIN[0]).read_bytes() == FILES[TRAIN[0]]
 
 
-def test_a_download_that_brings_something_else_is_refused(torchvision):
-    torchvision.offers[TEST[0]] = b"<html>"
+def test_a_download_that_brings_something_else_is_refused_and_keeps_what_came_before_it(mirror, tmp_path):
+    mirror.offers[TEST[0]] = b"<html>"
     with pytest.raises(DataError, match="it is a web page"):
         images.fashion_mnist(0, validation=5, download=True)
+    folder = tmp_path / "root" / "FashionMNIST" / "raw"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(TRAIN)
+    mirror.offers[TEST[0]] = FILES[TEST[0]]
+    assert images.fashion_mnist(0, validation=5, download=True)
+    assert [path for path, _ in mirror.asked].count(f"/{TRAIN[0]}.gz") == 1
 
 
-def test_a_download_that_fails_is_a_data_error(torchvision):
-    torchvision.offers.clear()
-    with pytest.raises(DataError, match="Small could not be downloaded: no route to host"):
+def test_a_download_that_fails_is_a_data_error(mirror):
+    mirror.offers.clear()
+    with pytest.raises(DataError, match=f"{TRAIN[0]} could not be downloaded\n  {mirror.address}.*404 Not Found"):
         images.fashion_mnist(0, download=True)
 
 

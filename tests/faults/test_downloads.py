@@ -1,0 +1,171 @@
+"""Downloads from servers that behave badly: each ends, with the right file or with an error."""
+
+import gzip
+import random
+import threading
+import time
+
+import pytest
+
+from dlnotes.data import DataError, web
+from dlnotes.data.idx import Checksum, Content
+from dlnotes.files import write_whole
+from tests.loopback import server
+
+NAME = "train-images-idx3-ubyte"
+FILE = random.Random(0).randbytes(60_000)
+PACKED = gzip.compress(FILE)
+KNOWN = {Checksum(len(FILE), Content.of(FILE).sha256)}
+PATIENCE = 0.1
+
+
+# Each answers one request. The chance is that of the download: the same for all of its requests.
+
+
+def drops(request, chance):
+    request.send(PACKED, upto=chance.randrange(len(PACKED)))
+
+
+def drops_without_ranges(request, chance):
+    request.send(PACKED, ranges=False, upto=chance.randrange(len(PACKED)) if chance.random() < 0.5 else None)
+
+
+def announces_too_little(request, chance):
+    request.head(Content_Length=chance.randrange(len(PACKED)))
+    request.wfile.write(PACKED)
+
+
+def announces_too_much(request, chance):
+    request.head(Content_Length=len(PACKED) + chance.randrange(1, 10**12))
+    request.wfile.write(PACKED)
+
+
+def announces_nonsense(request, chance):
+    request.head(Content_Length=chance.choice(["many", "-5", "1e9", ""]))
+    request.wfile.write(PACKED)
+
+
+def sends_a_wrong_byte(request, chance):
+    place = chance.randrange(len(FILE))
+    request.send(gzip.compress(FILE[:place] + bytes([FILE[place] ^ 1 << chance.randrange(8)]) + FILE[place + 1 :]))
+
+
+def breaks_a_packed_byte(request, chance):
+    place = chance.randrange(10, len(PACKED))  # the first ten are a header with a date and a system in it
+    request.send(PACKED[:place] + bytes([PACKED[place] ^ 1 << chance.randrange(8)]) + PACKED[place + 1 :])
+
+
+def sends_a_page(request, chance):
+    page = b"<!DOCTYPE html><html>" + b"Moved. " * chance.randrange(10_000)
+    if request.start:  # as if it were the rest of the file
+        request.head(206, Content_Length=len(page), Content_Range=f"bytes {request.start}-{10**6}/{10**6}")
+        request.wfile.write(page)
+    elif chance.random() < 0.5:
+        request.send(PACKED, upto=chance.randrange(1, len(PACKED)))
+    else:
+        request.send(page)
+
+
+def sends_another_range(request, chance):
+    if not request.start:
+        request.send(PACKED, upto=chance.randrange(1, len(PACKED)))
+        return
+    start = max(0, request.start - chance.randrange(1, 1_000))
+    request.head(206, Content_Length=len(PACKED) - start, Content_Range=f"bytes {start}-{len(PACKED) - 1}/*")
+    request.wfile.write(PACKED[start:])
+
+
+def sends_for_ever(request, chance):
+    request.head()
+    while True:
+        request.wfile.write(PACKED)
+
+
+def unpacks_for_ever(request, chance):
+    request.send(gzip.compress(bytes(chance.randrange(10**6, 10**8)), 1))
+
+
+def stalls(request, chance):
+    if chance.random() < 0.5:
+        request.head(Content_Length=len(PACKED))
+        request.wfile.write(PACKED[: chance.randrange(len(PACKED))])
+    time.sleep(60)
+
+
+def drips(request, chance):
+    request.head(Content_Length=len(PACKED))
+    for place in range(len(PACKED)):
+        request.wfile.write(PACKED[place : place + 1])
+        time.sleep(PATIENCE / 5)
+
+
+def answers_an_error(request, chance):
+    request.send_error(chance.choice([403, 404, 410, 429, 500, 503]))
+
+
+def redirects(request, chance):
+    request.head(302, Location=chance.choice([request.path, "file:///etc/passwd", "http://127.0.0.1:1/", "//"]))
+
+
+def speaks_no_http(request, chance):
+    request.wfile.write(chance.randbytes(chance.randrange(1, 1_000)))
+
+
+BEHAVIOURS = {
+    name.__name__.replace("_", " "): name
+    for name in (
+        drops,
+        drops_without_ranges,
+        announces_too_little,
+        announces_too_much,
+        announces_nonsense,
+        sends_a_wrong_byte,
+        breaks_a_packed_byte,
+        sends_a_page,
+        sends_another_range,
+        sends_for_ever,
+        unpacks_for_ever,
+        stalls,
+        drips,
+        answers_an_error,
+        redirects,
+        speaks_no_http,
+    )
+}
+
+
+def outcome(address, path):
+    """What became of a download, within 10 seconds: the content, or the error."""
+    found = []
+
+    def attempt():
+        try:
+            content = web.fetch_file(path, [address], KNOWN)
+            write_whole(path, content.unpacked)
+            found.append(content)
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found, "the download hangs"
+    return found[0]
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_a_download_from_a_bad_server_ends_with_the_right_file_or_an_error(behaviour, faults, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(web, "SLOWEST", 10_000)
+    path = tmp_path / NAME
+    for chance in faults("downloads from a bad server, sixteen kinds", few=2, all=20):
+        mine = random.Random(f"{behaviour} {chance.random()}")
+        with server(lambda request, mine=mine: BEHAVIOURS[behaviour](request, mine)) as bad:
+            came = outcome(bad.address, path)
+        if isinstance(came, Content):
+            assert behaviour.startswith(("drops", "announces nonsense"))
+            assert path.read_bytes() == FILE
+            path.unlink()
+        else:
+            assert isinstance(came, DataError), repr(came)
+        assert not list(tmp_path.iterdir())

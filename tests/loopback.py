@@ -1,0 +1,55 @@
+"""A web server on loopback whose every answer is the test's own."""
+
+import http.server
+import threading
+from contextlib import contextmanager
+
+
+class Request(http.server.BaseHTTPRequestHandler):
+    """A request, with what a test needs to answer it well or badly."""
+
+    def do_GET(self):
+        self.server.asked.append((self.path, self.headers.get("Range")))
+        self.server.answer(self)
+
+    @property
+    def start(self) -> int:
+        """The first byte that is asked for."""
+        return int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+
+    def head(self, status=200, **headers):
+        """Send the status and the headers; ``Content_Length=3`` is ``Content-Length: 3``."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def send(self, content, *, ranges=True, upto=None):
+        """Answer as a sound server does, with the range that is asked for; or drop the line after ``upto`` bytes."""
+        start = self.start if ranges else 0
+        of_range = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        self.head(206 if start else 200, Content_Length=len(content) - start, **of_range)
+        self.wfile.write(content[start:][:upto])
+
+    def handle(self):
+        try:
+            super().handle()
+        except ConnectionError:  # the client has seen enough
+            self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def server(answer):
+    """The server while the block runs: ``address``, and ``asked``, a path and a range for each request."""
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Request)
+    running.answer, running.asked, running.daemon_threads, running.block_on_close = answer, [], True, False
+    running.address = f"http://127.0.0.1:{running.server_port}/"
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield running
+    finally:
+        running.shutdown()
+        running.server_close()
