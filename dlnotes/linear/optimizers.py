@@ -302,10 +302,11 @@ def adagrad_scaling(initial_accumulator_value: float = 0.0, eps: float = 1e-10) 
 
 
 def _divide_by_root_of_sum(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
-    return [
-        gradient / _sum_of_squares(slot).addcmul_(gradient, gradient).sqrt().add_(slot.settings["eps"])
-        for gradient, slot in zip(gradients, slots, strict=True)
-    ]
+    scaled = []
+    for gradient, slot in zip(gradients, slots, strict=True):
+        root = _sum_of_squares(slot).addcmul_(gradient, gradient).sqrt().add_(slot.settings["eps"])
+        scaled.append(torch.div(gradient, root, out=root))
+    return scaled
 
 
 def _sum_of_squares(slot: Slot) -> Tensor:
