@@ -10,7 +10,7 @@ PY   := .venv/bin/python
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup run test check bench lessons results clean
+.PHONY: help setup run test check faults seeds bench lessons results clean
 
 # A new target is one rule that depends on `setup`; its ## comment is its line in this list.
 help:
@@ -31,7 +31,15 @@ check: setup  ## format, lint and types, without running anything
 	$(PY) -m ruff check
 	$(PY) -m mypy
 
+faults: setup  ## kills, damage, bad servers, full disks: thousands of them, and the table in tests/faults
+	DLNOTES_FAULTS=all $(PY) -m pytest tests/faults -s
+
+seeds: setup  ## the tests that draw numbers, with a hundred seeds each
+	DLNOTES_TEST_SEED=all $(PY) -m pytest
+
 bench: setup  ## how fast the library is, beside what one would use instead; best on a machine that is idle
+	@$(PY) -c 'import sys; from importlib.util import find_spec as find; sys.exit(not (find("sklearn") and find("keras")))' \
+		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
 
 lessons: setup  ## every lesson at full strength; finished seeds are kept

@@ -1,8 +1,15 @@
-"""The clock of the benchmarks, with a clock that is turned by hand: nothing here depends on how fast the machine is."""
+"""The benchmarks, with a clock that is turned by hand: nothing here depends on how fast the machine is."""
+
+import json
+from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import clock
+from benchmarks.clock import Ratio
+from benchmarks.table import MARK, Row, kept, page
+from dlnotes.lesson.records import to_json
 
 
 @pytest.fixture
@@ -36,3 +43,58 @@ def test_each_round_begins_with_the_other_way(ways):
     clock.interleaved(ours, theirs, calls=10, rounds=3)
     ours_first, theirs_first = ["ours"] * 10 + ["theirs"] * 10, ["theirs"] * 10 + ["ours"] * 10
     assert calls == ["ours", "theirs", *ours_first, *theirs_first, *ours_first]
+
+
+# The table
+
+RATIO = Ratio(2.0, 1.5, 3.0, 100.0, 200.0)
+ROWS = [
+    Row("ours and theirs", RATIO, 1.9, {"products": 0.75, "Python": 0.25}),
+    Row("another", RATIO, 2.1),
+    Row("without a goal", RATIO),
+]
+
+
+def test_a_goal_is_met_by_the_median():
+    assert [row.met for row in ROWS] == [True, False, None]
+    assert str(ROWS[1]).endswith("goal 2.10: MISSED")
+
+
+def test_the_page_keeps_what_stands_above_the_mark_and_makes_the_rest_anew():
+    content = kept(ROWS, {"torch": "2.15"})
+    written = page(f"# A page\n\n{MARK}\nan old table", content)
+    assert written.startswith(f"# A page\n\n{MARK}\nMeasured with torch 2.15; medians of {clock.ROUNDS} rounds.\n\n|")
+    assert "old" not in written
+    assert written.splitlines()[-3:] == [
+        "| ours and theirs | 2.00 [1.50, 3.00] | 0.1, 0.2 | 1.90 | met | products 75, Python 25 |",
+        "| another | 2.00 [1.50, 3.00] | 0.1, 0.2 | 2.10 | **missed** |  |",
+        "| without a goal | 2.00 [1.50, 3.00] | 0.1, 0.2 |  |  |  |",
+    ]
+    assert page(written, content) == written
+
+
+def test_a_page_without_the_mark_is_refused():
+    with pytest.raises(ValueError, match="lacks the line"):
+        page("# A page", kept(ROWS, {}))
+
+
+def test_what_is_kept_is_plain():
+    content = kept(ROWS, {"torch": "2.15"})
+    assert json.loads(to_json(content)) == content
+
+
+def test_the_shares_of_a_call_add_up_and_know_a_product_from_a_copy():
+    matrix = torch.ones(300, 300)
+    products = clock.shares(lambda: matrix @ matrix)
+    copies = clock.shares(lambda: torch.empty_like(matrix).copy_(matrix))
+    for found in (products, copies):
+        assert list(found) == ["products", "memory", "operators", "Python"]
+        assert sum(found.values()) == pytest.approx(1)
+    assert products["products"] > copies["products"] == 0
+    assert copies["memory"] > products["memory"] == 0
+
+
+def test_the_committed_page_is_made_from_the_committed_results():
+    here = Path(clock.__file__).parent
+    text = (here / "README.md").read_text("utf-8")
+    assert page(text, json.loads((here / "results.json").read_text("utf-8"))) == text
