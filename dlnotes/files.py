@@ -40,8 +40,10 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk says it without saying where
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
     return path

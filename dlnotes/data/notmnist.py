@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import tarfile
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -36,6 +35,7 @@ BROKEN = frozenset(
 
 MEMBERS = 20_000  # the archive has 18,726 pictures in 11 folders
 MEMBER_BYTES = 16_384  # the largest picture has about 1,000
+ROOM = 65_536  # for a member and all the headers before it; tarfile reads 10,240 bytes ahead
 ARCHIVE_BYTES = 64 * 1024 * 1024
 
 
@@ -47,9 +47,13 @@ def from_archive(path: Path) -> dict[str, bytes]:
     """
     try:
         pictures = _pictures(path)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path} is damaged, or no archive: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # whatever the file makes the code of tarfile meet, it is the file that is wrong
+        raise DataError(f"{path} is damaged, or no archive: {str(error) or type(error).__name__}") from error
     train, test = split_names(pictures)
+    if not train:  # and then np.stack has nothing to stack
+        raise DataError(f"{path} holds too little: expected thousands of pictures, found {len(pictures)}")
     files = {}
     for names, (images, labels) in ((train, TRAIN), (test, TEST)):
         files[images] = idx.pack(np.stack([pictures[name] for name in names]))
@@ -77,29 +81,43 @@ def _place(name: str) -> str:
 
 
 class _Limited(io.RawIOBase):
-    """A stream that ends in a DataError where it is longer than the archive could be, whatever its headers say."""
+    """A stream that ends in a DataError where it, or one member, is longer than it could be, whatever headers say."""
 
     def __init__(self, file: gzip.GzipFile, path: Path) -> None:
-        self._file, self._path, self._left = file, path, ARCHIVE_BYTES
+        self._file, self._path, self._left, self._room = file, path, ARCHIVE_BYTES, ROOM
 
     def read(self, size: int = -1, /) -> bytes:
-        content = self._file.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        most = min(self._left, self._room) + 1
+        content = self._file.read(min(size, most) if size >= 0 else most)
         self._left -= len(content)
+        self._room -= len(content)
         if self._left < 0:
             raise DataError(f"{self._path} holds too much: expected at most {ARCHIVE_BYTES:,} bytes once unpacked")
+        if self._room < 0:
+            raise DataError(
+                f"{self._path} holds too much: expected at most {ROOM:,} bytes for a picture with its headers"
+            )
         return content
+
+    def next_member(self) -> None:
+        """Give the next member its room."""
+        self._room = ROOM
 
 
 def _pictures(path: Path) -> dict[str, NDArray[np.uint8]]:
     """Every readable picture, ``(28, 28)``, by its name from the folder of its letter on."""
     pictures = {}
     # tarfile's own "r|gz" takes half an archive for a whole one; gzip says that the other half is missing.
-    with gzip.open(path) as file, tarfile.open(fileobj=_Limited(file, path), mode="r|") as archive:
+    with (
+        gzip.open(path) as file,
+        tarfile.open(fileobj=(limited := _Limited(file, path)), mode="r|", errors="strict") as archive,
+    ):
         for place, member in enumerate(archive):
+            limited.next_member()
             if place >= MEMBERS or member.size > MEMBER_BYTES:
                 raise DataError(
                     f"{path} holds too much: expected at most {MEMBERS:,} members of {MEMBER_BYTES:,} bytes, "
-                    f"found {member.name!r} of {member.size:,} bytes at place {place:,}"
+                    f"found {member.name!r:.100} of {member.size:,} bytes at place {place:,}"
                 )
             name = "/".join(member.name.split("/")[-2:])
             if member.isfile() and name not in BROKEN:
@@ -118,8 +136,8 @@ def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> N
             if image.size == (28, 28) and image.mode == "L":
                 return np.array(image)
             found = f"{image.mode} pixels, {image.size[0]}x{image.size[1]}"
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} holds a damaged picture, {member.name!r}: {error}") from error
+    except Exception as error:  # whatever the picture makes the code of Pillow meet
+        raise DataError(f"{path} holds a damaged picture, {member.name!r:.100}: {error}") from error
     raise DataError(
-        f"{path} holds a picture of another kind, {member.name!r}: expected grey pixels, 28x28; found {found}"
+        f"{path} holds a picture of another kind, {member.name!r:.100}: expected grey pixels, 28x28; found {found}"
     )

@@ -61,16 +61,23 @@ def _guarded(run: Callable[[], int]) -> int:
     """Turn what can go wrong into one plain message on stderr and an exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worker processes are ended too
     try:
-        return run()
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()  # what cannot be printed is an error here, and not one that Python adds at its end
     except UsageError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted: the seeds that had ended are kept, and the same command goes on from there", 130)
     except BrokenPipeError:  # the reader of a pipe has gone, as in `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 141
     except Exception as error:
         if isinstance(error, OSError | _expected()):
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _forget_output()
             return _fail(" ".join([str(error), *getattr(error, "__notes__", [])]), 1)
         raise
 
@@ -81,6 +88,11 @@ def _expected() -> Any:
     from dlnotes.training import DivergedError
 
     return DataError | DivergedError
+
+
+def _forget_output() -> None:
+    """Let what could not be printed go, or Python would try it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:
