@@ -112,7 +112,7 @@ def test_a_file_that_does_not_fit_leaves_the_old_file_and_no_part(note):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=r"File too large: '.*note\.txt'"):
             write_whole(note, b"x" * 200_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

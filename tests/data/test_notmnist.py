@@ -113,6 +113,18 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(archive, monkeypatch):
         notmnist.from_archive(archive(pictures()))
 
 
+def test_headers_that_are_longer_than_any_picture_are_refused(archive):
+    name = "A/" + "long" * 20_000 + ".png"
+    with pytest.raises(DataError, match="holds too much: expected at most 65,536 bytes for a picture with its headers"):
+        notmnist.from_archive(archive(pictures() | {name: png(9)}))
+
+
+def test_a_picture_that_is_too_large_for_pillow_is_refused_and_named(archive, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 28 * 28 // 3)
+    with pytest.raises(DataError, match=r"damaged picture, 'notMNIST_small/A/font 0\.png': .*bomb"):
+        notmnist.from_archive(archive(pictures()))
+
+
 @pytest.mark.parametrize("damage", ["half", "page", "empty"])
 def test_a_damaged_archive_is_refused_and_named(archive, damage):
     path = archive(pictures())

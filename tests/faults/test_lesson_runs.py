@@ -1,0 +1,164 @@
+"""A lesson gives the same files whatever interrupts it, in whatever order Python hashes, and by however many ranks."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+from select import select
+
+import pytest
+
+from dlnotes.lesson import command_line
+from dlnotes.lesson.catalog import CHECKOUT, lessons
+
+# A fork of a process that has imported what takes long, and has one thread, begins at once. One such process serves all
+# tests, so that other files name the same modules. The first optimizer imports torch._dynamo.
+IMPORTED = ["pytest", "torch._dynamo", "dlnotes.deep", "dlnotes.lesson", "scipy.stats", "matplotlib.pyplot"]
+get_context("forkserver").set_forkserver_preload(IMPORTED)
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+SECONDS = re.compile(r'"seconds": [\d.]+')
+
+
+def run_lesson(folder: Path, pipe, words: tuple[str, ...]) -> None:
+    """What `python -m lessons run temperature` does, in a process that has imported PyTorch before."""
+    for stream in (1, 2):
+        os.dup2(pipe.fileno(), stream)
+    pipe.close()
+    # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["DLNOTES_CACHE"] = str(folder / "cache")
+    os.write(1, b"begun\n")
+    try:
+        code = command_line(["run", "temperature", "--out", str(folder / "out"), *words], tour=())
+    except SystemExit as ended:
+        code = ended.code
+    os._exit(code)  # without what Python does at its end, when signals are answered by Python and not by us
+
+
+def start(folder, *words):
+    """Start the lesson, or go on with it; come back when it begins, with the process and what it writes to."""
+    context = get_context("forkserver")
+    pipe, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=run_lesson, args=(folder, theirs, words))
+    process.start()
+    theirs.close()
+    assert select([pipe], [], [], 60)[0], "the lesson does not begin"
+    return process, pipe
+
+
+def end(process, pipe):
+    """The exit code and all that was written, when the last process that could write has ended."""
+    written = b""
+    while select([pipe], [], [], 60)[0]:
+        piece = os.read(pipe.fileno(), 65_536)
+        if not piece:
+            process.join(60)
+            return process.exitcode, written.decode()
+        written += piece
+    return pytest.fail("a process hangs")
+
+
+def files(folder):
+    """The contents of all files below a folder, by name, without the seconds in them."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): SECONDS.sub("", path.read_text("utf-8")) for path in found}
+
+
+def whole_files(folder):
+    return {name: content for name, content in files(folder).items() if not name.endswith(".part")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The files of a run that nobody disturbs, and the seconds that it takes with one job and with two."""
+    seconds, written = {}, []
+    for jobs in (1, 2):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        run, before = start(folder, "--jobs", str(jobs)), time.perf_counter()
+        assert end(*run)[0] == 0
+        seconds[jobs] = time.perf_counter() - before
+        written.append(files(folder))
+    assert written[0] == written[1]
+    return written[0], seconds
+
+
+def wait_for_a_moment(chance, folder, process, expected, seconds):
+    """Any moment of the run; or, every other time, the one at which it begins to write some file."""
+    missing = sorted(name for name in expected if not (folder / name).exists())
+    if not missing or chance.random() < 0.5:
+        time.sleep(chance.random() * seconds)
+        return
+    path = folder / chance.choice(missing)
+    parts = f".{path.name}.*"
+    stale = list(path.parent.glob(parts))
+    while process.is_alive() and not path.exists() and list(path.parent.glob(parts)) in ([], stale):
+        time.sleep(0.001)
+
+
+def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_same_files(tmp_path, faults, undisturbed):
+    expected, seconds = undisturbed
+    lives, folder = 0, tmp_path / "0"
+    for number, chance in enumerate(faults("signals to a lesson run", few=4, all=100)):
+        how, jobs, code = chance.choice(list(CODES)), 1 + number % 2, 0
+        while code == 0:
+            run = start(folder, "--jobs", str(jobs))
+            wait_for_a_moment(chance, folder, run[0], expected, seconds[jobs])
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(run[0].pid, how)
+            code, written = end(*run)
+            assert code in (0, CODES[how]), written
+            # Python reports a signal that comes while it runs a finalizer, forgets it, and the run reaches its end.
+            assert code == 0 or "Traceback" not in written, written
+            assert whole_files(folder).items() <= expected.items()
+            if code == 0:  # it ended before
+                assert files(folder) == expected
+                lives += 1
+                folder = tmp_path / str(lives)
+    assert end(*start(folder))[0] == 0
+    assert files(folder) == expected
+
+
+@pytest.fixture(scope="module")
+def thrice(tmp_path_factory):
+    """The files of lessons in their quick form: twice with hash seeds that differ, and by two ranks under torchrun."""
+    chosen = [] if os.environ.get("DLNOTES_FAULTS") == "all" else ["temperature"]  # none named is all of them
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    processes = []
+    for seed, words in (("1", []), ("2", []), ("0", torchrun)):
+        folder = tmp_path_factory.mktemp("thrice")
+        command = [sys.executable, *words, "-m", "lessons", "run", *chosen, "--quick", "--out", str(folder / "out")]
+        mine = {"DLNOTES_CACHE": str(folder / "cache"), "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **mine}, stdout=subprocess.DEVNULL)
+        processes.append((process, folder / "out"))
+    for process, _ in processes:
+        assert process.wait(timeout=1_800) == 0
+    return [files(folder) for _, folder in processes]
+
+
+def of_lesson(name, written):
+    found = {file: content for file, content in written.items() if file.startswith(f"{name}.quick.")}
+    assert len(found) == 2, f"not a figure and a file of results: {sorted(found)}"
+    return found
+
+
+def names():
+    """The lessons, a fast one first."""
+    return sorted((lesson.name for lesson in lessons()), key=lambda name: name != "temperature")
+
+
+def test_the_order_in_which_python_hashes_changes_no_file_of_a_lesson(faults, thrice):
+    once, again, _ = thrice
+    for _, name in zip(faults("lessons run with another hash seed", few=1, all=len(lessons())), names(), strict=False):
+        assert of_lesson(name, once) == of_lesson(name, again)
+
+
+def test_two_ranks_under_torchrun_write_the_files_that_one_process_writes(faults, thrice):
+    once, _, shared_out = thrice
+    for _, name in zip(faults("lessons shared out by torchrun", few=1, all=len(lessons())), names(), strict=False):
+        assert of_lesson(name, once) == of_lesson(name, shared_out)
