@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from dlnotes.evidence import MOST_SEEDS, Finding, verdict_of_row
-from dlnotes.files import write_whole
+from dlnotes.files import remove_stale_parts, write_whole
 from dlnotes.lesson import catalog, report
 from dlnotes.lesson.catalog import Lesson, UsageError
 from dlnotes.lesson.experiment import QUICK_SEEDS, Experiment, Trials, as_dict, experiment_of, override
@@ -217,6 +217,8 @@ def _writable(folder: Path) -> Path:
             raise PermissionError("it is read-only")
     except OSError as error:
         raise OSError(f"nothing can be written into {folder} ({error}): give another folder with --out") from error
+    if any(folder.glob(".*.part")):  # asked first, since it looks through all folders below, which may be a home's
+        remove_stale_parts(folder)
     return folder
 
 

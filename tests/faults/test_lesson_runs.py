@@ -101,6 +101,16 @@ def wait_for_a_moment(chance, folder, process, expected, seconds):
         time.sleep(0.001)
 
 
+def wait_for_the_dead(folder):
+    """A worker without a parent counts as alive, and its part as wanted, until the system notices that it has ended."""
+    for part in folder.rglob(".*.part"):
+        writer = int(part.stem.rpartition("-")[2])
+        with suppress(ProcessLookupError):
+            for _ in range(6_000):
+                os.kill(writer, 0)
+                time.sleep(0.01)
+
+
 def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_same_files(tmp_path, faults, undisturbed):
     expected, seconds = undisturbed
     lives, folder = 0, tmp_path / "0"
@@ -112,6 +122,7 @@ def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_sam
             with suppress(ProcessLookupError):  # it has ended
                 os.kill(run[0].pid, how)
             code, written = end(*run)
+            wait_for_the_dead(folder)
             assert code in (0, CODES[how]), written
             # Python reports a signal that comes while it runs a finalizer, forgets it, and the run reaches its end.
             assert code == 0 or "Traceback" not in written, written
@@ -126,7 +137,10 @@ def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_sam
 
 @pytest.fixture(scope="module")
 def thrice(tmp_path_factory):
-    """The files of lessons in their quick form: twice with hash seeds that differ, and by two ranks under torchrun."""
+    """The files of lessons in their quick form: twice with hash seeds that differ, and by two ranks under torchrun.
+
+    Beside the files of each, what was printed.
+    """
     chosen = [] if os.environ.get("DLNOTES_FAULTS") == "all" else ["temperature"]  # none named is all of them
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     processes = []
@@ -134,11 +148,12 @@ def thrice(tmp_path_factory):
         folder = tmp_path_factory.mktemp("thrice")
         command = [sys.executable, *words, "-m", "lessons", "run", *chosen, "--quick", "--out", str(folder / "out")]
         mine = {"DLNOTES_CACHE": str(folder / "cache"), "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **mine}, stdout=subprocess.DEVNULL)
-        processes.append((process, folder / "out"))
+        with open(folder / "printed", "w") as printed:
+            process = subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **mine}, stdout=printed)
+        processes.append((process, folder))
     for process, _ in processes:
         assert process.wait(timeout=1_800) == 0
-    return [files(folder) for _, folder in processes]
+    return [(files(folder / "out"), (folder / "printed").read_text("utf-8")) for _, folder in processes]
 
 
 def of_lesson(name, written):
@@ -153,12 +168,13 @@ def names():
 
 
 def test_the_order_in_which_python_hashes_changes_no_file_of_a_lesson(faults, thrice):
-    once, again, _ = thrice
+    (once, _), (again, _), _ = thrice
     for _, name in zip(faults("lessons run with another hash seed", few=1, all=len(lessons())), names(), strict=False):
         assert of_lesson(name, once) == of_lesson(name, again)
 
 
 def test_two_ranks_under_torchrun_write_the_files_that_one_process_writes(faults, thrice):
-    once, _, shared_out = thrice
+    (once, _), _, (shared_out, printed) = thrice
+    assert printed.count("\nresults  ") == len(once) / 2, "each lesson is reported once, by one of the ranks"
     for _, name in zip(faults("lessons shared out by torchrun", few=1, all=len(lessons())), names(), strict=False):
         assert of_lesson(name, once) == of_lesson(name, shared_out)

@@ -1,4 +1,4 @@
-"""The runner in processes of its own: interrupted, killed, shared out to ranks, and without PyTorch."""
+"""The runner in processes of its own: interrupted, killed, and without PyTorch."""
 
 import json
 import os
@@ -78,15 +78,6 @@ def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surrou
     # A worker that is ended while it writes leaves its part, and the next start removes it.
     assert len(finish(tmp_path, surroundings)["seeds"]) == 8
     assert not list(tmp_path.rglob("*.part"))
-
-
-def test_torchrun_shares_the_seeds_out_and_one_rank_reports(tmp_path):
-    environment = {**os.environ, "DLNOTES_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    command = [*torchrun, "-m", "lessons", "run", "temperature", "--quick", "--out", str(tmp_path / "out")]
-    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
-    assert ended.stdout.count("results ") == 1
-    assert len(json.loads((tmp_path / "out" / "temperature.quick.json").read_text(encoding="utf-8"))["seeds"]) == 3
 
 
 def test_the_list_and_the_help_need_the_standard_library_alone():

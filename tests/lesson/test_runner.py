@@ -2,7 +2,11 @@
 
 import argparse
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,6 +195,18 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(toy, t
     with pytest.raises(OSError, match="out"):
         toy()
     assert not records(toy)
+
+
+def test_what_a_killed_run_left_in_the_output_folder_is_removed_at_the_next_start(toy, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    out = toy("--seeds", "1")
+    left, living = (out / f".toy.json.{socket.gethostname()}-{process}.part" for process in (ended.pid, os.getpid()))
+    left.touch()
+    living.touch()
+    toy("--seeds", "1")
+    assert not left.exists()
+    assert living.exists()
 
 
 def test_tuning_keeps_all_scores_and_names_the_winner_of_each_arm(toy, capsys):
