@@ -51,4 +51,4 @@ results: setup  ## every lesson into results/, and the README's table from them
 
 clean:  ## remove caches, builds and output/ (.venv, data/ and results/ stay)
 	rm -rf build dist output *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
-	find dlnotes lessons tests -name __pycache__ -prune -exec rm -rf {} +
+	find benchmarks dlnotes lessons tests -name __pycache__ -prune -exec rm -rf {} +

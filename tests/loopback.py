@@ -1,8 +1,10 @@
 """A web server on loopback whose every answer is the test's own."""
 
 import http.server
+import os
 import threading
 from contextlib import contextmanager
+from unittest import mock
 
 
 class Request(http.server.BaseHTTPRequestHandler):
@@ -24,11 +26,11 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
-    def send(self, content, *, ranges=True, upto=None):
+    def send(self, content, *, ranges=True, upto=None, version="1"):
         """Answer as a sound server does, with the range that is asked for; or drop the line after ``upto`` bytes."""
-        start = self.start if ranges else 0
-        of_range = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
-        self.head(206 if start else 200, Content_Length=len(content) - start, **of_range)
+        start = self.start if ranges and self.headers.get("If-Range") in (None, f'"{version}"') else 0
+        more = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        self.head(206 if start else 200, Content_Length=len(content) - start, ETag=f'"{version}"', **more)
         self.wfile.write(content[start:][:upto])
 
     def handle(self):
@@ -49,7 +51,8 @@ def server(answer):
     running.address = f"http://127.0.0.1:{running.server_port}/"
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
-        yield running
+        with mock.patch.dict(os.environ, no_proxy="127.0.0.1"):
+            yield running
     finally:
         running.shutdown()
         running.server_close()

@@ -6,6 +6,7 @@ are fetched here (`dlnotes.data.web`) because its downloads have no limit of tim
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from dlnotes.data import idx, notmnist, places, web
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts, check_count
 from dlnotes.data.idx import Checksum, Content
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST, TEST, TRAIN, Copy, ImageSet
-from dlnotes.files import write_whole
+from dlnotes.files import remove_stale_parts, write_whole
 from dlnotes.randomness import stream
 
 __all__ = ["Found", "fashion_mnist", "fetch", "find", "mnist", "not_mnist"]
@@ -146,13 +147,15 @@ def fetch(images: ImageSet, root: Place = None) -> Found:
         if not images.mirrors:
             raise
     folder = places.root(root) / images.folder / "raw"
-    there = _paths(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):  # said before anything is fetched
+        raise PermissionError(errno.EACCES, "the set cannot be put there", str(folder))
+    remove_stale_parts(folder)
     for name in TRAIN + TEST:
-        try:
-            _read(images, name, there.get(name, folder / name))
-        except DataError:
-            content = web.fetch_file(folder / name, images.mirrors, _checksums(images, name))
-            write_whole(folder / name, content.unpacked)
+        plain, packed = folder / name, folder / f"{name}.gz"
+        if not _sound(images, name, plain if plain.exists() else packed):  # the one that `find` takes
+            content = _sound(images, name, packed) or web.fetch_file(name, images.mirrors, _checksums(images, name))
+            write_whole(plain, content.unpacked)
     return find(images, root)
 
 
@@ -201,19 +204,22 @@ def _examples(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], rows: NDArra
 
 def _files(folder: Path) -> dict[str, Path] | None:
     """The four files, each plain or packed; None unless all are there."""
-    there = _paths(folder)
-    return there if len(there) == len(TRAIN + TEST) else None
-
-
-def _paths(folder: Path) -> dict[str, Path]:
-    """Those of the four files that are there."""
     packed = {name: folder / f"{name}.gz" for name in TRAIN + TEST}
     plain = {name: folder / name for name in TRAIN + TEST}
-    return {name: path for files in (packed, plain) for name, path in files.items() if path.exists()}  # plain wins
+    there = {name: path for files in (packed, plain) for name, path in files.items() if path.exists()}  # plain wins
+    return there if len(there) == len(plain) else None
 
 
 def _read(images: ImageSet, name: str, path: Path) -> Content:
     return idx.read(path, _checksums(images, name))
+
+
+def _sound(images: ImageSet, name: str, path: Path) -> Content | None:
+    """What a file holds, if it is there and known."""
+    try:
+        return _read(images, name, path)
+    except DataError:
+        return None
 
 
 def _checksums(images: ImageSet, name: str) -> set[Checksum]:

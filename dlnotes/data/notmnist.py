@@ -47,7 +47,7 @@ def from_archive(path: Path) -> dict[str, bytes]:
     """
     try:
         pictures = _pictures(path)
-    except DataError:
+    except (DataError, ImportError, MemoryError):
         raise
     except Exception as error:  # whatever the file makes the code of tarfile meet, it is the file that is wrong
         raise DataError(f"{path} is damaged, or no archive: {str(error) or type(error).__name__}") from error
@@ -108,20 +108,19 @@ def _pictures(path: Path) -> dict[str, NDArray[np.uint8]]:
     """Every readable picture, ``(28, 28)``, by its name from the folder of its letter on."""
     pictures = {}
     # tarfile's own "r|gz" takes half an archive for a whole one; gzip says that the other half is missing.
-    with (
-        gzip.open(path) as file,
-        tarfile.open(fileobj=(limited := _Limited(file, path)), mode="r|", errors="strict") as archive,
-    ):
-        for place, member in enumerate(archive):
-            limited.next_member()
-            if place >= MEMBERS or member.size > MEMBER_BYTES:
-                raise DataError(
-                    f"{path} holds too much: expected at most {MEMBERS:,} members of {MEMBER_BYTES:,} bytes, "
-                    f"found {member.name!r:.100} of {member.size:,} bytes at place {place:,}"
-                )
-            name = "/".join(member.name.split("/")[-2:])
-            if member.isfile() and name not in BROKEN:
-                pictures[name] = _picture(archive, member, path)
+    with gzip.open(path) as file:
+        limited = _Limited(file, path)
+        with tarfile.open(fileobj=limited, mode="r|", errors="strict") as archive:
+            for place, member in enumerate(archive):
+                limited.next_member()
+                if place >= MEMBERS or member.size > MEMBER_BYTES:
+                    raise DataError(
+                        f"{path} holds too much: expected at most {MEMBERS:,} members of {MEMBER_BYTES:,} bytes, "
+                        f"found {member.name!r:.100} of {member.size:,} bytes at place {place:,}"
+                    )
+                name = "/".join(member.name.split("/")[-2:])
+                if member.isfile() and name not in BROKEN:
+                    pictures[name] = _picture(archive, member, path)
     return pictures
 
 
@@ -136,7 +135,7 @@ def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> N
             if image.size == (28, 28) and image.mode == "L":
                 return np.array(image)
             found = f"{image.mode} pixels, {image.size[0]}x{image.size[1]}"
-    except Exception as error:  # whatever the picture makes the code of Pillow meet
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} holds a damaged picture, {member.name!r:.100}: {error}") from error
     raise DataError(
         f"{path} holds a picture of another kind, {member.name!r:.100}: expected grey pixels, 28x28; found {found}"

@@ -61,10 +61,7 @@ def _guarded(run: Callable[[], int]) -> int:
     """Turn what can go wrong into one plain message on stderr and an exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worker processes are ended too
     try:
-        try:
-            return run()
-        finally:
-            sys.stdout.flush()  # what cannot be printed is an error here, and not one that Python adds at its end
+        return _printed(run)
     except UsageError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
@@ -74,10 +71,6 @@ def _guarded(run: Callable[[], int]) -> int:
         return 141
     except Exception as error:
         if isinstance(error, OSError | _expected()):
-            try:
-                sys.stdout.flush()
-            except OSError:
-                _forget_output()
             return _fail(" ".join([str(error), *getattr(error, "__notes__", [])]), 1)
         raise
 
@@ -90,12 +83,36 @@ def _expected() -> Any:
     return DataError | DivergedError
 
 
+def _printed(run: Callable[[], int]) -> int:
+    """The exit code of ``run``, once all that it printed has left this process.
+
+    Raises:
+        OSError: it could not be printed. Python would only say so at its end, in lines of its own.
+    """
+    try:
+        code = run()
+    except SystemExit as ended:  # argparse, when it has printed a help
+        if ended.code:
+            raise
+        code = 0
+    if sys.stdout is not None:  # a program without a terminal may have none
+        sys.stdout.flush()
+    return code
+
+
 def _forget_output() -> None:
     """Let what could not be printed go, or Python would try it again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _forget_output()
+        if message == str(error):  # it is what ended the run
+            message = f"not all of the output could be written: {message}"
     print(f"lessons: {message}", file=sys.stderr)
     return code
 
@@ -231,7 +248,10 @@ def _download(name: str) -> int:
 
     if name not in data.names():
         raise UsageError(f"unknown data set {name!r}; known: {', '.join(data.names())}")
-    print(data.download(name))
+    try:
+        print(data.download(name))
+    except KeyboardInterrupt:
+        return _fail("interrupted: files that had come whole are kept, and the same command goes on from there", 130)
     return 0
 
 

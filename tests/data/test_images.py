@@ -264,6 +264,22 @@ def test_only_the_damaged_file_is_replaced_by_a_download(put, mirror, pack):
     assert (folder / TRAIN[0]).read_bytes() == FILES[TRAIN[0]]
 
 
+def test_a_sound_packed_file_beside_a_damaged_one_is_used(put, mirror):
+    folder = put(pack=True)
+    (folder / TRAIN[0]).write_bytes(FILES[TRAIN[0]][:99])
+    assert images.fashion_mnist(0, validation=5, download=True)
+    assert not mirror.asked
+    assert (folder / TRAIN[0]).read_bytes() == FILES[TRAIN[0]]
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_fetched(put, mirror, monkeypatch):
+    folder = put(files={})
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    with pytest.raises(PermissionError, match=r"cannot be put there: .*FashionMNIST/raw"):
+        images.fashion_mnist(0, download=True)
+    assert not mirror.asked
+
+
 def test_a_download_that_brings_something_else_is_refused_and_keeps_what_came_before_it(mirror, tmp_path):
     mirror.offers[TEST[0]] = b"<html>"
     with pytest.raises(DataError, match="it is a web page"):

@@ -16,8 +16,9 @@ KNOWN = {Checksum(len(FILE), Content.of(FILE).sha256)}
 
 
 @pytest.fixture
-def fetch(tmp_path):
-    return lambda *addresses: web.fetch_file(tmp_path / NAME, addresses, KNOWN)
+def fetch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *addresses: web.fetch_file(NAME, addresses, KNOWN)
 
 
 def test_what_comes_is_the_unpacked_file_and_nothing_is_written(fetch, tmp_path):
@@ -46,6 +47,31 @@ def test_a_server_without_ranges_begins_again(fetch):
     with server(answer) as simple:
         assert fetch(simple.address) == Content.of(FILE)
     assert len(simple.asked) == 2
+
+
+def test_the_rest_of_another_file_is_not_put_behind_the_beginning_of_one(fetch):
+    other = gzip.compress(FILE[::-1])
+
+    def answer(request):
+        if request.start:
+            request.send(PACKED, version="2")
+        else:
+            request.send(other, upto=70_000, version="1")
+
+    with server(answer) as changing:
+        assert fetch(changing.address) == Content.of(FILE)
+    assert len(changing.asked) == 2
+
+
+def test_a_server_that_does_not_say_which_state_of_the_file_it_sends_begins_again(fetch):
+    def answer(request):
+        first = len(nameless.asked) == 1
+        request.head(Content_Length=len(PACKED), ETag='W/"weak"')
+        request.wfile.write(PACKED[: 70_000 if first else None])
+
+    with server(answer) as nameless:
+        assert fetch(nameless.address) == Content.of(FILE)
+    assert [asked for _, asked in nameless.asked] == [None, None]
 
 
 def test_a_server_that_says_no_length_is_believed_when_the_checksum_fits(fetch):

@@ -39,7 +39,7 @@ def faults():
     return inject
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if not ALL or not _TALLY:
         return
     lines = ["| fault | injected | withstood |", "|---|--:|--:|"]
@@ -47,7 +47,8 @@ def pytest_terminal_summary(terminalreporter, config):
     table = "\n".join(lines)
     terminalreporter.section("faults")
     terminalreporter.write_line(table)
-    if config.args == ["tests/faults"]:  # and not a part of them
+    parts = {"deselected", "skipped"} & terminalreporter.stats.keys()
+    if config.args == ["tests/faults"] and exitstatus == pytest.ExitCode.OK and not parts:  # all of them, to the end
         written, mark, _ = PAGE.read_text("utf-8").partition(MARK)
         assert mark, f"{PAGE} lacks the line {MARK.strip()}"
         write_whole(PAGE, f"{written}{mark}\n{table}\n")

@@ -12,8 +12,18 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGE = 4_096  # what a disk in memory deals out
+PAGE = os.sysconf("SC_PAGE_SIZE")  # what a disk in memory deals out
 LEFT = {"toy.quick.json": b"an earlier run's results", "toy.quick.svg": b"an earlier run's figure"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fonts(tmp_path_factory):
+    """Matplotlib's list of fonts, which it would make, and write, in the middle of a test."""
+    folder = tmp_path_factory.mktemp("matplotlib")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", str(folder))
+        subprocess.run([sys.executable, "-c", "import matplotlib.pyplot"], check=True)
+        yield
 
 
 @pytest.fixture
@@ -37,6 +47,7 @@ def ended(command, folder, **options):
 
 
 LESSON = [sys.executable, "toy.py", "--quick", "--out", "out"]
+HELP = [sys.executable, "-m", "lessons", "--help"]
 
 
 def with_mounts(mounts, command, then=":"):
@@ -115,9 +126,24 @@ def test_a_read_only_folder_is_one_line_and_harms_no_earlier_result(folder, may_
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("command", [LESSON, [sys.executable, "-m", "lessons", "--help"]], ids=["a lesson", "the help"])
+@pytest.mark.parametrize("command", [LESSON, HELP], ids=["a lesson", "the help"])
 def test_what_cannot_be_printed_is_one_line(folder, faults, command):
     for _ in faults("full disks", few=1, all=1):
         with open("/dev/full", "w") as full:
             code, error = ended(command, folder, stdout=full)
-        assert_one_line(code, error, "No space left on device")
+        assert_one_line(code, error, "not all of the output could be written", "No space left on device")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_for_the_output_hides_no_other_error(folder, faults):
+    for _ in faults("full disks", few=1, all=1):
+        with open("/dev/full", "w") as full:
+            code, error = ended([*LESSON, "--set", "points=0"], folder, stdout=full)
+        assert code == 2
+        assert error[-1].endswith("it cannot run with points=0: the curve is empty")
+
+
+def test_a_command_without_an_output_is_no_error(folder):
+    code, error = ended(["sh", "-c", '"$@" >&-', "sh", *HELP], folder)
+    assert code == 0
+    assert error[0].startswith("usage: ")  # argparse's other way out

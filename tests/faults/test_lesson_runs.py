@@ -151,8 +151,13 @@ def thrice(tmp_path_factory):
         with open(folder / "printed", "w") as printed:
             process = subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **mine}, stdout=printed)
         processes.append((process, folder))
-    for process, _ in processes:
-        assert process.wait(timeout=1_800) == 0
+    try:
+        for process, _ in processes:
+            assert process.wait(timeout=1_800) == 0
+    finally:
+        for process, _ in processes:
+            process.kill()
+            process.wait()
     return [(files(folder / "out"), (folder / "printed").read_text("utf-8")) for _, folder in processes]
 
 
