@@ -11,8 +11,8 @@ __all__ = ["Ratio", "interleaved", "shares"]
 
 ROUNDS = 11
 
-_PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::mv", "aten::dot"}
-_MOVES = {"aten::index_select", "aten::gather", "aten::copy_", "aten::fill_", "aten::zero_", "aten::cat", "aten::stack"}
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot"}
+_MOVES = {"index_select", "gather", "copy", "fill", "zero", "cat", "stack"}
 
 
 class Ratio(NamedTuple):
@@ -57,27 +57,34 @@ def ratio_of(taken: list[tuple[float, float]]) -> Ratio:
     return Ratio(statistics.median(ratios), ratios[0], ratios[-1], *medians)
 
 
-def shares(call: Callable[[], object]) -> dict[str, float]:
+def shares(call: Callable[[], object], *, calls: int) -> dict[str, float]:
     """Which share of a call's time goes into matrix products, memory, other operators of PyTorch, and Python.
 
-    From PyTorch's profiler, which costs about a microsecond an operator: the last two are a little too large.
+    From PyTorch's profiler. What it costs itself, which is the same for each event, is taken off.
     """
-    call()
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+
+    def microseconds() -> float:
         start = time.perf_counter()
-        call()
-        whole = (time.perf_counter() - start) * 1e6
-    times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
-    parts = dict.fromkeys(("products", "memory", "operators", "Python"), 0.0)
-    for name, taken in times.items():
-        parts[_part(name)] += taken
-    parts["Python"] += max(0.0, whole - sum(parts.values()))
+        for _ in range(calls):
+            call()
+        return (time.perf_counter() - start) * 1e6
+
+    alone = min(microseconds() for _ in range(3))
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        watched = microseconds()
+    events = profiled.key_averages()
+    cost = max(0.0, watched - alone) / sum(event.count for event in events)
+    parts = dict.fromkeys(("products", "memory", "operators"), 0.0)
+    for event in events:
+        if part := _part(event.key):
+            parts[part] += max(0.0, event.self_cpu_time_total - cost * event.count)
+    parts["Python"] = max(0.0, alone - sum(parts.values()))
     return {name: part / sum(parts.values()) for name, part in parts.items()}
 
 
-def _part(name: str) -> str:
-    if name in _PRODUCTS:
-        return "products"
-    if name in _MOVES:
-        return "memory"
-    return "Python" if name.startswith("Optimizer.") else "operators"  # an optimizer's step is marked as a whole
+def _part(event: str) -> str | None:
+    """Where the time of an event of the profiler belongs; None for an optimizer's step, which is marked as a whole."""
+    if event.startswith("Optimizer."):
+        return None
+    operator = event.removeprefix("aten::").rstrip("_")  # addmm_ is addmm in place
+    return "products" if operator in _PRODUCTS else "memory" if operator in _MOVES else "operators"

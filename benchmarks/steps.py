@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from benchmarks.clock import interleaved, shares
 from benchmarks.table import Row
+from benchmarks.training import torchs_model
 from dlnotes.deep import MLP, Dropout, backpropagate, descend
 from dlnotes.linear import SGD
 from dlnotes.randomness import stream
@@ -22,25 +23,26 @@ def rows() -> Iterator[Row]:
     """The comparisons; among them the products of a step, which no way of writing it can do without."""
     inputs = torch.randn(BATCH, WIDTHS[0], generator=stream(0, "inputs"))
     targets = torch.randint(WIDTHS[-1], (BATCH,), generator=stream(0, "targets"))
-    networks = [MLP(WIDTHS, generator=stream(0, "weights")) for _ in range(3)]
-    weights = [parameter.detach() for parameter in networks[0].parameters() if parameter.ndim == 2]
-    theirs = torch.optim.SGD(networks[0].parameters(), lr=RATE)
-    ours = SGD(networks[1].parameters(), lr=RATE)
+    usual = torchs_model(WIDTHS)
+    theirs = torch.optim.SGD(usual.parameters(), lr=RATE)
+    one, other = (MLP(WIDTHS, generator=stream(0, "weights")) for _ in range(2))
+    ours = SGD(one.parameters(), lr=RATE)
+    weights = [parameter.detach() for parameter in other.parameters() if parameter.ndim == 2]
 
     def autograd() -> float:
         theirs.zero_grad()
-        loss = functional.cross_entropy(networks[0](inputs), targets)
+        loss = functional.cross_entropy(usual(inputs), targets)
         loss.backward()
         theirs.step()
         return loss.item()
 
     def by_hand() -> float:
-        loss = backpropagate(networks[1], inputs, targets)
+        loss = backpropagate(one, inputs, targets)
         ours.step()
         return loss.item()
 
     def at_once() -> float:
-        return descend(networks[2], inputs, targets, lr=RATE).item()
+        return descend(other, inputs, targets, lr=RATE).item()
 
     def products() -> None:
         x = inputs
@@ -57,13 +59,20 @@ def rows() -> Iterator[Row]:
         ("its matrix products alone", products, None),
     ):
         ratio = interleaved(mine, autograd, calls=CALLS)
-        yield Row(f"a step of MLP 784-256-128-10, batch {BATCH}: {what} and autograd", ratio, goal, shares(mine))
+        yield Row(
+            f"a step of MLP 784-256-128-10, batch {BATCH}: {what} and autograd", ratio, goal, shares(mine, calls=CALLS)
+        )
     for shape in ((128, 256), (64, 1024)):
         activations = torch.randn(shape, generator=stream(0, "activations"), requires_grad=True)
         mine = partial(forward_and_backward, Dropout(0.5, generator=stream(0, "masks")), activations)
         peer = partial(forward_and_backward, nn.Dropout(0.5), activations)
         ratio = interleaved(mine, peer, calls=CALLS)
-        yield Row(f"Dropout and nn.Dropout of {shape[0]} × {shape[1]}, forward and backward", ratio, 1, shares(mine))
+        yield Row(
+            f"Dropout and nn.Dropout of {shape[0]} × {shape[1]}, forward and backward",
+            ratio,
+            1,
+            shares(mine, calls=CALLS),
+        )
 
 
 def forward_and_backward(dropout: nn.Module, activations: torch.Tensor) -> None:

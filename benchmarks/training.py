@@ -1,4 +1,4 @@
-"""An epoch of 6,400 examples in batches of 128: ours, the loop by hand, the usual loop, and other libraries."""
+"""Training: ours, the loop by hand, the usual loop, and other libraries; and the step of an optimizer by itself."""
 
 import os
 import warnings
@@ -21,32 +21,45 @@ from dlnotes.training import Loss, Minibatches, Trainer
 
 __all__ = ["rows"]
 
-EXAMPLES, BATCH, RATE, MOMENTUM = 6_400, 128, 0.01, 0.9
+EPOCHS, EXAMPLES, BATCH, RATE, MOMENTUM = 3, 6_400, 128, 0.01, 0.9
 MODELS = {"softmax regression 784-10": (784, 10), "MLP 784-256-128-10": (784, 256, 128, 10)}
+CALLS = 500  # of an optimizer's step
 
-Epoch = Callable[[], object]
+Run = Callable[[], object]
 Optimizer = Callable[..., torch.optim.Optimizer]
+
+sgd: Optimizer = partial(SGD, momentum=MOMENTUM)
+torchs_sgd: Optimizer = partial(torch.optim.SGD, momentum=MOMENTUM)
 
 
 def rows() -> Iterator[Row]:
     """The comparisons, for each of the two models."""
-    sgd, torchs_sgd = partial(SGD, momentum=MOMENTUM), partial(torch.optim.SGD, momentum=MOMENTUM)
     for name, widths in MODELS.items():
-        small = len(widths) == 2
-        ours = trainer(model(widths), sgd, cross_entropy)
-        pieces = trainer(torchs_model(widths), torchs_sgd, functional.cross_entropy)
-        with_sgd = trainer(model(widths), torchs_sgd, cross_entropy)
-        adagrad = trainer(model(widths), AdaGrad, cross_entropy)
-        with_adagrad = trainer(model(widths), torch.optim.Adagrad, cross_entropy)
-        for what, mine, theirs, goal in (
-            ("Trainer and the loop by hand, both of PyTorch's pieces", pieces, by_hand(widths), 1 / 1.05),
-            ("ours and the usual DataLoader loop", ours, data_loader(widths), 1.6 if small else 1.15),
-            ("SGD and torch.optim.SGD, momentum 0.9", ours, with_sgd, 1),
-            ("AdaGrad and torch.optim.Adagrad", adagrad, with_adagrad, 1),
-            ("ours and scikit-learn's MLPClassifier", ours, scikit_learn(widths), 0.85 if small else 1.3),
-            ("ours and Keras 3 on PyTorch", ours, keras(widths), 2),
-        ):
-            yield Row(f"{name}: {what}", interleaved(mine, theirs, calls=1), goal, shares(mine))
+        yield from trainings(f"training {name}", widths)
+        yield from optimizer_steps(f"a step of the optimizer, {name}", widths)
+
+
+def trainings(name: str, widths: Sequence[int]) -> Iterator[Row]:
+    """Our way to train beside others."""
+    small = len(widths) == 2
+    pieces = trainer(torchs_model(widths), torchs_sgd, functional.cross_entropy)
+    ours = trainer(model(widths), sgd, cross_entropy)
+    for what, mine, theirs, goal in (
+        ("Trainer and the loop by hand, both of PyTorch's pieces", pieces, by_hand(widths), 1 / 1.05),
+        ("ours and the usual DataLoader loop", ours, data_loader(widths), 1.6 if small else 1.15),
+        ("ours and scikit-learn's MLPClassifier", ours, scikit_learn(widths), 0.85 if small else 1.3),
+        ("ours and Keras 3 on PyTorch", ours, keras(widths), 2),
+    ):
+        yield Row(f"{name}: {what}", interleaved(mine, theirs, calls=1), goal, shares(mine, calls=1))
+
+
+def optimizer_steps(name: str, widths: Sequence[int]) -> Iterator[Row]:
+    """Our optimizers beside PyTorch's: those it takes by itself on a CPU, which are the goal, and its fused ones."""
+    for what, ours, theirs in (("SGD with momentum", sgd, torchs_sgd), ("AdaGrad", AdaGrad, torch.optim.Adagrad)):
+        for kind, peer, goal in (("PyTorch's", theirs, 1), ("PyTorch's fused", partial(theirs, fused=True), None)):
+            mine = step_of(ours, model(widths))
+            ratio = interleaved(mine, step_of(peer, model(widths)), calls=CALLS)
+            yield Row(f"{name}: {what} and {kind}", ratio, goal, shares(mine, calls=CALLS))
 
 
 def examples() -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,52 +79,56 @@ def torchs_model(widths: Sequence[int]) -> nn.Module:
     return nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1])
 
 
-def trainer(network: nn.Module, optimizer: Optimizer, loss: Loss) -> Epoch:
+def trainer(network: nn.Module, optimizer: Optimizer, loss: Loss) -> Run:
     """Ours: `Trainer` over `Minibatches`."""
     batches = Minibatches(examples(), BATCH, stream(0, "batches"))
     steps = Trainer(network, loss, optimizer(network.parameters(), lr=RATE), batches)
-    return lambda: sum(step.loss for step in islice(steps, EXAMPLES // BATCH))
+    return lambda: sum(step.loss for step in islice(steps, EPOCHS * EXAMPLES // BATCH))
 
 
-def by_hand(widths: Sequence[int]) -> Epoch:
+def by_hand(widths: Sequence[int]) -> Run:
     """The loop that one writes by hand when it has to be fast: one permutation a pass, rows taken by index."""
     network, (inputs, targets), chance = torchs_model(widths), examples(), stream(0, "batches")
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
+    optimizer = torchs_sgd(network.parameters(), lr=RATE)
 
-    def epoch() -> float:
-        total, order = 0.0, torch.randperm(EXAMPLES, generator=chance)
-        for start in range(0, EXAMPLES, BATCH):
-            chosen = order[start : start + BATCH]
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(network(inputs[chosen]), targets[chosen])
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
+    def run() -> float:
+        total = 0.0
+        for _ in range(EPOCHS):
+            order = torch.randperm(EXAMPLES, generator=chance)
+            for start in range(0, EXAMPLES, BATCH):
+                chosen = order[start : start + BATCH]
+                optimizer.zero_grad()
+                outputs = network(inputs.index_select(0, chosen))
+                loss = functional.cross_entropy(outputs, targets.index_select(0, chosen))
+                loss.backward()
+                optimizer.step()
+                total += loss.item()
         return total
 
-    return epoch
+    return run
 
 
-def data_loader(widths: Sequence[int]) -> Epoch:
+def data_loader(widths: Sequence[int]) -> Run:
     """The loop of most tutorials."""
     network, loader = torchs_model(widths), DataLoader(TensorDataset(*examples()), BATCH, shuffle=True)
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
+    optimizer = torchs_sgd(network.parameters(), lr=RATE)
 
-    def epoch() -> float:
+    def run() -> float:
         total = 0.0
-        for inputs, targets in loader:
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(network(inputs), targets)
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
+        for _ in range(EPOCHS):
+            for inputs, targets in loader:
+                optimizer.zero_grad()
+                loss = functional.cross_entropy(network(inputs), targets)
+                loss.backward()
+                optimizer.step()
+                total += loss.item()
         return total
 
-    return epoch
+    return run
 
 
-def scikit_learn(widths: Sequence[int]) -> Epoch:
-    """An epoch of scikit-learn: a call of ``fit`` that goes on from the last and ends after a pass."""
+def scikit_learn(widths: Sequence[int]) -> Run:
+    """scikit-learn: a call of ``fit`` that goes on from the last one, without its penalty and its own early end."""
     from sklearn.neural_network import MLPClassifier
     from threadpoolctl import threadpool_limits
 
@@ -125,19 +142,20 @@ def scikit_learn(widths: Sequence[int]) -> Epoch:
         momentum=MOMENTUM,
         nesterovs_momentum=False,
         warm_start=True,
-        max_iter=1,
+        max_iter=EPOCHS,
+        n_iter_no_change=EPOCHS + 1,
     )
 
-    def epoch() -> object:
+    def run() -> object:
         with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that one pass is not enough
+            warnings.simplefilter("ignore")  # that so few passes are not enough
             return network.fit(inputs, targets)
 
-    return epoch
+    return run
 
 
-def keras(widths: Sequence[int]) -> Epoch:
-    """An epoch of Keras with PyTorch below it."""
+def keras(widths: Sequence[int]) -> Run:
+    """Keras with PyTorch below it."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
 
@@ -147,4 +165,11 @@ def keras(widths: Sequence[int]) -> Epoch:
     network.compile(
         keras.optimizers.SGD(RATE, momentum=MOMENTUM), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
-    return lambda: network.fit(inputs, targets, batch_size=BATCH, verbose=0)
+    return lambda: network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+
+
+def step_of(optimizer: Optimizer, network: nn.Module) -> Run:
+    """One step of an optimizer along gradients that stay the same."""
+    for parameter in network.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=stream(0, "gradients"))
+    return optimizer(network.parameters(), lr=1e-6).step
