@@ -39,6 +39,12 @@ def pytest_collection_modifyitems(config, items):
     items[:] = seeded
 
 
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request):
+    """Where the test runs: on the CPU, and on a GPU too where there is one."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def one_thread_and_no_hidden_draws(request):
     torch.set_num_threads(1)

@@ -5,6 +5,8 @@ import importlib
 import inspect
 import pkgutil
 import types
+from functools import partial
+from itertools import islice
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ from torch import nn
 
 import dlnotes
 from dlnotes import deep, linear
-from dlnotes.randomness import stream
+from dlnotes.randomness import stream, streams
+from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 
 FOUNDATION = (
     "dlnotes.data",
@@ -110,7 +113,6 @@ MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
     "MLP": lambda: deep.MLP([7, 6, 5], generator=stream(2, "weights")),
 }
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
 
 
 def started(module: nn.Module) -> nn.Module:
@@ -130,7 +132,6 @@ def test_every_name_of_the_chapters_is_in_the_table():
     assert named == set(TENSOR_FUNCTIONS) | WITH_TESTS_OF_THEIR_OWN
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
 def test_dtype_and_device_are_kept(name, dtype, device):
@@ -191,3 +192,25 @@ def test_a_module_can_be_reset_to_its_first_weights(name):
     with_chance = inspect.signature(used.reset_parameters).parameters
     used.reset_parameters(*([stream(2, "weights")] if with_chance else []))
     assert all(torch.equal(one, other) for one, other in zip(fresh.parameters(), used.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [partial(linear.SGD, momentum=0.9, weight_decay=0.01, max_norm=1.0), linear.AdaGrad]
+)
+def test_training_on_any_device_is_training_on_the_cpu(optimizer, device):
+    def trained(device):
+        chance = streams(3, "inputs", "weights", "masks", "batches")
+        inputs = torch.randn(40, 7, generator=chance["inputs"], dtype=torch.float64)
+        examples = inputs.to(device), inputs[:, :5].argmax(1).to(device)
+        model = deep.MLP(
+            [7, 9, 5], generator=chance["weights"], dropout=0.3, masks=chance["masks"], dtype=torch.float64
+        ).to(device)
+        batches = Minibatches(examples, 8, chance["batches"])
+        trainer = Trainer(model, linear.cross_entropy, optimizer(model.parameters(), lr=0.1), batches)
+        losses = [step.loss for step in islice(trainer, 50)]
+        model.eval()
+        by_hand = [deep.descend(model, *examples, lr=0.1).item() for _ in range(10)]
+        assert all(parameter.device.type == device for parameter in model.parameters())
+        return [*losses, *by_hand, evaluate(model, examples, linear.cross_entropy), accuracy(model, examples)]
+
+    assert trained(device) == pytest.approx(trained("cpu"), rel=1e-9)

@@ -133,10 +133,6 @@ def step_by_hand(twin, batch, *, lr, sweep):
     ]
 
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
 def test_a_sweep_runs_where_its_models_are(device):
     models = [LogisticClassifier(6, 3, dtype=torch.float64).to(device) for _ in range(2)]
     examples = [tensor.to(device) for tensor in problem()]

@@ -503,16 +503,26 @@ class Noise(nn.Module):
         return inputs + 0.1 * torch.randn(inputs.shape, generator=self.generator)
 
 
-def ready(seed, optimizer=OPTIMIZERS["momentum"], scheduler=None, noise=False, between=(), batch_size=5, endless=True):
+def ready(
+    seed,
+    optimizer=OPTIMIZERS["momentum"],
+    scheduler=None,
+    noise=False,
+    between=(),
+    batch_size=5,
+    endless=True,
+    device="cpu",
+):
     """A new trainer on problem 0: everything else, first weights included, is drawn from ``seed``."""
     chance = streams(seed, "weights", "batches", "noise")
-    model = network(chance["weights"], *([Noise(chance["noise"])] if noise else []), *between)
+    model = network(chance["weights"], *([Noise(chance["noise"])] if noise else []), *between).to(device)
     fitted = optimizer(model.parameters())
+    examples = [tensor.to(device) for tensor in problem(0)]
     return Trainer(
         model,
         F.mse_loss,
         fitted,
-        Minibatches(problem(0), batch_size, chance["batches"]) if endless else [problem(0)] * 9,
+        Minibatches(examples, batch_size, chance["batches"]) if endless else [examples] * 9,
         scheduler=scheduler and scheduler(fitted),
         generators={"noise": chance["noise"]} if noise else None,
     )
@@ -556,10 +566,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(seed, setting, tmp_path
 
 
 @pytest.mark.global_generator
-def test_dropout_from_the_global_generator_goes_on_to_the_same_bits_too(tmp_path):
+def test_dropout_from_the_global_generator_goes_on_to_the_same_bits_too(device, tmp_path):
     def make(seed):
         torch.manual_seed(seed)
-        return ready(seed, between=[nn.Dropout(0.5)])
+        return ready(seed, between=[nn.Dropout(0.5)], device=device)
 
     whole, resumed = run_with_a_stop(make, 0, 11, tmp_path / "run.pt")
     assert same(whole.state_dict(), resumed.state_dict())
