@@ -1,6 +1,6 @@
-"""A step of back-propagation written by hand, and a layer of dropout, beside PyTorch's."""
+"""A step of back-propagation written by hand, the loss, and a layer of dropout, beside PyTorch's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -11,7 +11,7 @@ from benchmarks.clock import interleaved, shares
 from benchmarks.table import Row
 from benchmarks.training import torchs_model
 from dlnotes.deep import MLP, Dropout, backpropagate, descend
-from dlnotes.linear import SGD
+from dlnotes.linear import SGD, cross_entropy
 from dlnotes.randomness import stream
 
 __all__ = ["rows"]
@@ -62,6 +62,12 @@ def rows() -> Iterator[Row]:
         yield Row(
             f"a step of MLP 784-256-128-10, batch {BATCH}: {what} and autograd", ratio, goal, shares(mine, calls=CALLS)
         )
+    scores = torch.randn(128, 10, generator=stream(0, "scores"), requires_grad=True)
+    labels = torch.randint(10, (128,), generator=stream(0, "labels"))
+    mine = partial(forward_and_backward, partial(cross_entropy, targets=labels), scores)
+    peer = partial(forward_and_backward, partial(functional.cross_entropy, target=labels), scores)
+    ratio = interleaved(mine, peer, calls=CALLS)
+    yield Row("cross_entropy and PyTorch's of 128 × 10, forward and backward", ratio, None, shares(mine, calls=CALLS))
     for shape in ((128, 256), (64, 1024)):
         activations = torch.randn(shape, generator=stream(0, "activations"), requires_grad=True)
         mine = partial(forward_and_backward, Dropout(0.5, generator=stream(0, "masks")), activations)
@@ -75,6 +81,6 @@ def rows() -> Iterator[Row]:
         )
 
 
-def forward_and_backward(dropout: nn.Module, activations: torch.Tensor) -> None:
-    """What a step does with a layer of dropout."""
-    dropout(activations).sum().backward()
+def forward_and_backward(layer: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> None:
+    """What a step does with a layer."""
+    layer(inputs).sum().backward()
