@@ -70,6 +70,7 @@ class _Transfer:
                 if self._receive_in_time():
                     return bytes(self.content)
             except HTTPError as error:
+                error.close()  # it is an answer too, and holds a connection
                 raise DataError(f"the server answered {error.code} {error.reason}") from error
             except (OSError, HTTPException, ValueError) as error:
                 if self.received == before:  # not a line that dropped, but one that gives nothing

@@ -13,8 +13,9 @@ __all__ = ["checksum_of_code", "checksum_of_judge", "sources_of"]
 
 # What a lesson makes of its numbers after they were measured: a new figure or margin needs no new run.
 _AFTERWARDS = frozenset({"findings", "figure"})
-# The part of the library that judges and shows, for the same reason.
-_NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence")
+# The part of the library that judges and shows, for the same reason; and the one that downloads: whatever its code, it
+# gives files with known checksums.
+_NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence", "dlnotes.data.web")
 
 
 def checksum_of_code(script: Path, library: Path) -> str:
@@ -44,7 +45,8 @@ def checksum_of_judge(script: Path, library: Path) -> str:
 def sources_of(script: Path, library: Path) -> list[Path]:
     """The files of the library that a script imports, directly or by way of another, sorted.
 
-    What judges and shows the numbers is left out, and so is the package's own ``__init__``, which imports nothing.
+    What judges and shows the numbers, or downloads, is left out, and so is the package's own ``__init__``, which
+    imports nothing.
     """
     found: set[Path] = set()
     waiting = [script]

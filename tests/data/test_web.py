@@ -1,7 +1,9 @@
 """Fetching a file from a server on loopback: where the line drops, mirrors, and what is said of each that fails."""
 
+import gc
 import gzip
 import random
+import warnings
 
 import pytest
 
@@ -151,3 +153,14 @@ def test_more_than_the_file_can_have_is_not_received(fetch):
     for answer, words in ((announced, "the server announces 300,000"), (unannounced, "the server sends more")):
         with server(answer) as endless, pytest.raises(DataError, match=f"expected at most 203,024 bytes, .*{words}"):
             fetch(endless.address)
+
+
+@pytest.mark.parametrize("elsewhere", ["", "file:///etc/passwd"])
+def test_an_answer_that_is_an_error_leaves_no_connection_open(fetch, elsewhere):
+    with server(lambda request: request.head(302, Location=elsewhere or request.path)) as redirecting:
+        with warnings.catch_warnings(record=True) as left:
+            warnings.simplefilter("always", ResourceWarning)
+            with pytest.raises(DataError, match="302"):
+                fetch(redirecting.address)
+            gc.collect()
+        assert not [str(one.message) for one in left]

@@ -75,7 +75,7 @@ def test_a_text_that_looks_like_a_comment_counts(house):
     assert changed(house, house[0], '"# not a comment"', '"# no comment"')
 
 
-def test_a_real_lesson_depends_on_its_chapter_and_not_on_what_judges_and_shows():
+def test_a_real_lesson_depends_on_its_chapter_and_not_on_what_judges_shows_or_downloads():
     names = {path.relative_to(PACKAGE).as_posix() for path in sources_of(lesson_named("momentum").path, PACKAGE)}
     assert {"linear/optimizers.py", "training.py", "data/letters.py", "randomness.py"} <= names
-    assert not {name for name in names if name.startswith("lesson/")} | ({"evidence.py"} & names)
+    assert not {name for name in names if name.startswith("lesson/")} | ({"evidence.py", "data/web.py"} & names)
