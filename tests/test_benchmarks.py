@@ -83,15 +83,23 @@ def test_what_is_kept_is_plain():
     assert json.loads(to_json(content)) == content
 
 
-def test_the_shares_of_a_call_add_up_and_know_a_product_from_a_copy():
-    matrix, into = torch.ones(1_000, 1_000), torch.zeros(1_000, 1_000)  # beside which the profiler costs nothing
-    products = clock.shares(lambda: into.addmm_(matrix, matrix), calls=3)
-    copies = clock.shares(lambda: into.copy_(matrix), calls=3)
-    for found in (products, copies):
-        assert list(found) == ["products", "memory", "operators", "Python"]
-        assert sum(found.values()) == pytest.approx(1)
-    assert products["products"] > copies["products"] == 0
-    assert copies["memory"] > products["memory"] == 0
+def test_the_shares_know_a_product_from_a_copy_and_take_off_what_the_profiler_costs():
+    events = [("aten::addmm_", 10, 700.0), ("aten::copy_", 10, 300.0), ("aten::relu", 20, 240.0)]
+    whole = [("Optimizer.step#SGD.step", 10, 9_000.0)]  # marked as a whole, its operators besides
+    found = clock.shares_of(events + whole, alone=1_250.0, watched=1_750.0)  # 10 µs an event
+    assert found == pytest.approx({"products": 0.48, "memory": 0.16, "operators": 0.032, "Python": 0.328})
+
+
+def test_an_operator_that_took_less_than_the_profiler_counts_nothing():
+    found = clock.shares_of([("aten::mm", 1, 90.0), ("aten::relu", 1, 5.0)], alone=100.0, watched=120.0)
+    assert found == pytest.approx({"products": 0.8, "memory": 0.0, "operators": 0.0, "Python": 0.2})
+
+
+def test_the_shares_of_a_call_add_up():
+    matrix = torch.ones(100, 100)
+    found = clock.shares(lambda: matrix @ matrix, calls=3)
+    assert list(found) == ["products", "memory", "operators", "Python"]
+    assert sum(found.values()) == pytest.approx(1)
 
 
 def test_the_committed_page_is_made_from_the_committed_results():
