@@ -59,6 +59,10 @@ def test_of_eight_seeds_that_all_agree_one_sign_pattern_of_256_is_as_large():
         ([-1, 2, 3, 4, 5, 6, 7, 8], 2),
         ([1, -2, 3, 4, 5, 6, 7, 8], 3),
         ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, -0.1], 9),  # ties that rounding might part
+        ([0.1, 0.2, -0.3], 5),  # their sum is 0 but for rounding: the five patterns of sum 0 or more tie with it
+        ([-0.1, -0.2, 0.3], 5),
+        ([1e9 / 3, 2e9 / 3, -1e9], 5),
+        ([0.1, 0.2, -0.3, 1e-3], 8),  # twice the three above 0, and two with a sum of 0.001, which is no rounding
         ([0, 0, 0], 8),
         ([0], 2),
         ([2], 1),
