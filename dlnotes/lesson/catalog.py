@@ -4,7 +4,6 @@ Standard library alone, so that ``python -m lessons`` can answer before PyTorch 
 """
 
 import ast
-import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,6 @@ __all__ = [
     "Lesson",
     "Note",
     "UsageError",
-    "in_notebook",
     "lesson_at",
     "lesson_named",
     "lessons",
@@ -29,6 +27,8 @@ __all__ = [
 ]
 
 CHAPTERS = ("linear", "deep", "conv", "text")
+
+_RUNS_A_LESSON = "\n    lesson.main("
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parent
@@ -84,7 +84,8 @@ def notes() -> tuple[Note, ...]:
 @cache
 def lessons() -> tuple[Lesson, ...]:
     """The lessons of the checkout, by chapter and by their first row."""
-    found = [lesson_at(path) for path in (CHECKOUT / "lessons").glob("*/*.py") if not path.name.startswith("_")]
+    scripts = [path for path in (CHECKOUT / "lessons").glob("*/*.py") if _RUNS_A_LESSON in path.read_text("utf-8")]
+    found = [lesson_at(path) for path in scripts]  # the rest are modules that lessons import
     return tuple(sorted(found, key=lambda one: (CHAPTERS.index(one.chapter), one.rows, one.name)))
 
 
@@ -143,11 +144,6 @@ def select(wanted: list[str]) -> list[Lesson]:
             )
         chosen += [one for one in matching if one not in chosen]
     return chosen
-
-
-def in_notebook() -> bool:
-    """Whether this runs in a notebook, whose arguments are its own and whose output is no terminal."""
-    return "ipykernel" in sys.modules
 
 
 def results_folder() -> Path:

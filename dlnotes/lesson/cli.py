@@ -6,9 +6,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from dlnotes.lesson import catalog, report
+from dlnotes.lesson import catalog, report, session
 from dlnotes.lesson.catalog import UsageError
 
 __all__ = ["command_line", "lesson_main"]
@@ -37,17 +38,22 @@ def lesson_main(name: str) -> None:
 
     From a terminal it takes the options of ``python -m lessons run`` and ends the process with an exit code where
     something failed. In a notebook or on a page of the site it takes none, and leaves the figure open to be shown.
+
+    What runs is the lesson's file. In a notebook whose cells are not those of the file the cells run; what they measure
+    is neither kept nor looked up, and has another name than the lesson's results.
     """
-    module = sys.modules["__main__"]
-    as_page = "sphinx_gallery" in sys.modules or catalog.in_notebook()
-    path = Path(getattr(module, "__file__", None) or catalog.lesson_named(name).path).resolve()
+    main = sys.modules["__main__"]
+    as_page = "sphinx_gallery" in sys.modules or session.in_notebook()
+    typed = session.is_interactive(main)
+    path = catalog.lesson_named(name).path if typed else Path(main.__file__ or "").resolve()
+    cells = main if typed and not session.runs_the_script(path) else None
 
     def run() -> int:
         if path.stem != name:
             raise UsageError(f"the lesson in {path.name} calls itself {name!r}: the name must be the file's")
         lesson = catalog.lesson_at(path)
-        options = _script_parser(lesson).parse_args([] if catalog.in_notebook() else sys.argv[1:])
-        return _run([lesson], options, modules={name: module}, as_page=as_page)
+        options = _script_parser(lesson).parse_args([] if session.in_notebook() else sys.argv[1:])
+        return _run([lesson], options, cells=cells, as_page=as_page)
 
     if as_page:
         run()
@@ -60,6 +66,7 @@ def lesson_main(name: str) -> None:
 def _guarded(run: Callable[[], int]) -> int:
     """Turn what can go wrong into one plain message on stderr and an exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worker processes are ended too
+    session.print_anywhere()
     try:
         return _printed(run)
     except UsageError as error:
@@ -214,19 +221,19 @@ def _run(
     chosen: Sequence[catalog.Lesson],
     options: argparse.Namespace,
     *,
-    modules: dict[str, Any] | None = None,
+    cells: ModuleType | None = None,
     as_page: bool = False,
 ) -> int:
     from dlnotes.lesson import runner
 
-    runner.run(chosen, _checked(options), modules=modules or {}, as_page=as_page)
+    runner.run(chosen, _checked(options), cells=cells, as_page=as_page)
     return 0
 
 
 def _tour(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
     from dlnotes.lesson import runner
 
-    figures = runner.run(chosen, _checked(options), modules={})
+    figures = runner.run(chosen, _checked(options))
     print("The figures:")
     for figure in figures:
         print(f"  {report.where(figure)}")

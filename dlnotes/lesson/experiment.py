@@ -1,11 +1,13 @@
 """A lesson as Python objects: its parts, its settings, and the numbers that its trials measured."""
 
-import importlib.util
+import importlib
 import math
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.abc import ExecutionLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import dlnotes
 from dlnotes.evidence import Finding
-from dlnotes.lesson.catalog import PACKAGE, Lesson, UsageError
+from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError, lessons
 from dlnotes.lesson.records import nan_for_null
-from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
+from dlnotes.lesson.sources import Sources, checksum_of_code, checksum_of_judge, sources_of
 
 __all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from", "trials_from"]
 
@@ -62,12 +65,18 @@ class Trials(Mapping[str, NDArray[np.float64]]):
 class Experiment:
     """The parts of a lesson that the runner calls, taken from its module by their names.
 
-    ``code`` and ``judge`` are the checksums of what measures and of what judges, as they were when it was imported.
+    ``code`` and ``judge`` are the checksums of what measures and of what judges, as they were when it was imported, and
+    ``packages`` the installed packages that it uses beside those that every result names. Where not all of the code is
+    known, ``doubt`` says why: then no record is read or written. Where it is not the lesson of its name that runs,
+    ``variant`` says so: then no result has the lesson's name.
     """
 
     lesson: Lesson
     code: str
     judge: str
+    packages: tuple[str, ...]
+    doubt: str
+    variant: str
     config: Any
     quick: Any
     seeds: range
@@ -79,14 +88,25 @@ class Experiment:
     data: Sequence[str] | None  # the data sets that the settings were chosen for; None: any
 
 
-def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experiment:
-    """Import a lesson's file (or take the module that it already is) and pick out its parts.
+def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment:
+    """Import a lesson's file and pick out its parts.
+
+    Args:
+        lesson: the lesson.
+        cells: the module in which a notebook ran cells that are not the file's: its parts are taken as they are.
 
     Raises:
-        UsageError: a part is missing.
+        UsageError: a part is missing; or a file was changed after this process had loaded it.
     """
-    code, judge = checksum_of_code(lesson.path, PACKAGE), checksum_of_judge(lesson.path, PACKAGE)
-    module = module or _import(lesson.path)
+    text = lesson.path.read_text(encoding="utf-8")
+    code, judge = (make(lesson.path, PACKAGE, text) for make in (checksum_of_code, checksum_of_judge))
+    sources = sources_of(lesson.path, PACKAGE, text)
+    if cells is None:
+        module, doubt = _import(lesson.path, text), sources.doubt
+        doubt = doubt or _check_loaded(sources)
+    else:
+        module, code, judge = cells, "", ""
+        doubt = f"what this session has run is not {lesson.path.name} as it stands"
     needed = "Config", "QUICK", "SEEDS", "trial", "findings", "figure"
     missing = [name for name in needed if not hasattr(module, name)]
     if missing:
@@ -95,6 +115,9 @@ def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experimen
         lesson,
         code,
         judge,
+        tuple(sorted(sources.packages)),
+        doubt,
+        doubt or _other_than_the_lesson_of_its_name(lesson, code, judge),
         module.Config(),
         module.QUICK,
         module.SEEDS,
@@ -107,6 +130,67 @@ def experiment_of(lesson: Lesson, module: ModuleType | None = None) -> Experimen
     )
 
 
+class _Text(ExecutionLoader):
+    """Makes a module of a text that was read before, so that what runs is what the checksum is of."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.text = path, text
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self.path)
+
+    def get_source(self, fullname: str) -> str:
+        return self.text
+
+
+def _import(path: Path, text: str) -> ModuleType:
+    """The lesson as a module. What lies beside it can be imported, as where its file is run as a script."""
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    name = f"lessons.{path.parent.name}.{path.stem}"
+    loader = _Text(path, text)
+    specification = spec_from_loader(name, loader)
+    assert specification is not None
+    module = module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses look their own module up
+    loader.exec_module(module)
+    return module
+
+
+def _check_loaded(sources: Sources) -> str:
+    """Load the library's part now, and say why what is loaded might not be what was read; nothing where it is.
+
+    Raises:
+        UsageError: a file was changed after it was loaded, or may have been.
+    """
+    for name, path in sources.files.items():
+        if name.split(".")[0] == PACKAGE.name:
+            importlib.import_module(name)
+        loaded = sys.modules.get(name)
+        if loaded is not None and Path(loaded.__file__ or "").resolve() != path.resolve():
+            raise UsageError(f"two modules are called {name}: {path} and {loaded.__file__}; rename one")
+        stat = path.stat()
+        if max(stat.st_mtime, stat.st_ctime) > dlnotes._loaded_at:
+            raise UsageError(
+                f"{path} was changed after this process had begun, and nobody can say which state of it runs: start "
+                "again (in a notebook, restart the kernel)"
+            )
+    unseen = sorted(sources.unknown & sys.modules.keys())
+    return f"it imports {', '.join(unseen)}, of which no file is found" if unseen else ""
+
+
+def _other_than_the_lesson_of_its_name(lesson: Lesson, code: str, judge: str) -> str:
+    """Why this is not the checkout's lesson of that name; empty where it is, or where there is none."""
+    for known in lessons():
+        other = known.name == lesson.name and known.path != lesson.path
+        if other and (code, judge) != (
+            checksum_of_code(known.path, PACKAGE),
+            checksum_of_judge(known.path, PACKAGE),
+        ):
+            return f"{lesson.path} is not {known.path.relative_to(CHECKOUT)}"
+    return ""
+
+
 def trials_from(results: Mapping[str, Any], experiment: Experiment) -> Trials:
     """The trials that a results file keeps, to be judged or drawn again."""
     config = config_from(experiment.config, results["config"])
@@ -115,17 +199,6 @@ def trials_from(results: Mapping[str, Any], experiment: Experiment) -> Trials:
         for seed, numbers in results["seeds"].items()
     }
     return Trials(config, measured)
-
-
-def _import(path: Path) -> ModuleType:
-    name = f"lessons.{path.parent.name}.{path.stem}"
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
-        raise UsageError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # dataclasses look their own module up
-    specification.loader.exec_module(module)
-    return module
 
 
 def measure(function: Callable[[Any, int], Measured], config: Any, seed: int) -> Measured:
@@ -194,7 +267,10 @@ def override(config: Any, settings: Sequence[str]) -> Any:
             given[name] = _parse(text, types[name])
         except ValueError:
             raise UsageError(f"the setting {name} must be {_words(types[name])}, not {text!r}") from None
-    return replace(config, **given)
+    try:
+        return replace(config, **given)
+    except (ValueError, TypeError) as error:  # the lesson's own check of its settings
+        raise UsageError(f"it cannot run with {' '.join(settings)}: {error}") from error
 
 
 def _parse(text: str, kind: Any) -> Any:

@@ -49,8 +49,10 @@ def describe(results: Mapping[str, Any]) -> str:
         lines += [f"{mark} {finding['row']} {said}: {finding['statement']}", f"    {effect_in_words(finding)}"]
     statements = {note.row: note.statement for note in notes()}
     lines += ["", "The notes say:"]
-    for row, verdict in results["verdicts"].items():
-        lines.append(f"{_MARKS[verdict]} {row} {verdict.upper()}: {statements.get(row, '')}")
+    for row in sorted({finding["row"] for finding in results["findings"]}):
+        verdict = results["verdicts"].get(row)
+        words = f"{_MARKS[verdict]} {row} {verdict.upper()}" if verdict else f"  {row} without a verdict of this lesson"
+        lines.append(f"{words}: {statements[row]}")
     lines += ["", "[ ] 98 % interval · margin: the smallest effect that matters · limit: where a statement should fail"]
     return "\n".join(lines)
 
@@ -128,15 +130,17 @@ def summary(folders: Iterable[Path]) -> str:
     """The lessons with their rows, the time that they took and their last verdicts, for ``python -m lessons``.
 
     Args:
-        folders: where results are looked for; the first that has a lesson's counts.
+        folders: where results are looked for; those of the first count that has current ones, or else any.
     """
     rows = [("lesson", "chapter", "time", "rows and last verdict")]
     stale = False
     folders = list(folders)
     for lesson in lessons():
-        results = next((found for folder in folders if (found := read_results(folder / f"{lesson.name}.json"))), None)
+        found = [one for folder in folders if (one := read_results(folder / f"{lesson.name}.json"))]
+        current = [one for one in found if is_current(lesson, one)]
+        results = next(iter(current or found), None)
         verdicts = results["verdicts"] if results else {}
-        old = bool(results) and not is_current(lesson, results or {})
+        old = bool(found) and not current
         stale |= old
         words = ", ".join(f"{row} {verdicts.get(row, '')}".strip() for row in lesson.rows)
         seconds = f"{results['seconds']:.0f} s" if results else "–"

@@ -3,8 +3,9 @@
 import argparse
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +30,7 @@ def run(
     chosen: Sequence[Lesson],
     options: argparse.Namespace,
     *,
-    modules: Mapping[str, ModuleType],
+    cells: ModuleType | None = None,
     as_page: bool = False,
 ) -> list[Path]:
     """Run lessons one after another, and return the figures that were written.
@@ -37,7 +38,7 @@ def run(
     Args:
         chosen: the lessons.
         options: what the command line gave.
-        modules: lessons that are imported already, by name (a script that is running).
+        cells: where a notebook has run cells that are not those of its lesson, the module that they ran in.
         as_page: leave the figures open, for the page or the notebook that this runs in.
     """
     if options.seeds is not None and len(options.seeds) > MOST_SEEDS:
@@ -46,20 +47,27 @@ def run(
         raise UsageError("--fresh is for one process: ranks cannot tell old records from each other's new ones")
     out = _writable(options.out or catalog.output_folder())
     with workers(options.jobs) as pool:
-        plans = [_plan(lesson, options, modules, alone=len(chosen) == 1) for lesson in chosen]
-        try:
+        plans = [_plan(lesson, options, cells, alone=len(chosen) == 1) for lesson in chosen]
+        with _settings_blamed(options):
             return [figure for plan in plans if plan for figure in _run_one(*plan, options, out, pool, as_page)]
-        except ValueError as error:
-            if options.set:  # what the lesson itself declares fits
-                raise UsageError(f"it cannot run with {' '.join(options.set)}: {error}") from error
-            raise
+
+
+@contextmanager
+def _settings_blamed(options: argparse.Namespace) -> Iterator[None]:
+    """Where settings were given, say that it is they that do not fit: what the lesson itself declares does."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ZeroDivisionError) as error:
+        if options.set:
+            raise UsageError(f"it cannot run with {' '.join(options.set)}: {error}") from error
+        raise
 
 
 def _plan(
-    lesson: Lesson, options: argparse.Namespace, modules: Mapping[str, ModuleType], *, alone: bool
+    lesson: Lesson, options: argparse.Namespace, cells: ModuleType | None = None, *, alone: bool
 ) -> tuple[Experiment, Any, Sequence[int]] | None:
     """The lesson, its settings and its seeds; None where it lacks an option that is given to many lessons at once."""
-    experiment = experiment_of(lesson, modules.get(lesson.name))
+    experiment = experiment_of(lesson, cells)
     config = experiment.quick if options.quick else experiment.config
     for option in ("data", "device"):
         value = getattr(options, option)
@@ -99,12 +107,12 @@ def _run_one(
     as_page: bool,
 ) -> list[Path]:
     lesson, rank = experiment.lesson, Rank()
-    records = records_of(experiment, config, "trial")
-    run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
-    measured = {seed: record for seed in seeds if (record := records.read(seed))}
-    # Among several ranks, whoever wrote the last record reports: all that see the set complete agree on who that is.
-    if len(measured) < len(seeds) or max(seeds, key=records.written) not in rank.share(seeds):
-        return []
+    with records_of(experiment, config, "trial") as records:
+        run_seeds(experiment, config, rank.share(seeds), records=records, pool=pool, fresh=options.fresh)
+        measured = {seed: record for seed in seeds if (record := records.read(seed))}
+        # Among several ranks, whoever wrote the last record reports: all that see them complete agree on who that is.
+        if len(measured) < len(seeds) or max(seeds, key=records.written) not in rank.share(seeds):
+            return []
 
     trials = Trials(config, {seed: record.measured for seed, record in measured.items()})
     findings = list(experiment.findings(trials))
@@ -121,10 +129,16 @@ def _run_one(
     print(_heading(lesson, config, seeds, results["seconds"]))
     print(report.table_of_measured(trials), end="\n\n")
     print(report.describe(results) if results["findings"] else f"{len(seeds)} seeds: too few for a verdict")
-    if not declared:
+    if experiment.variant:
+        print(f"\nexploratory: {experiment.variant}; the verdict of {lesson.name} stays as it was")
+    elif not declared:
         print("\nexploratory: other seeds, settings or data than the lesson declares; its own verdict stays as it was")
+    if experiment.doubt:
+        print("all seeds were measured here, and no record of them is kept")
     if not lesson.rows:
-        print(f"\nno statement of the notes names this lesson yet: lesson = {lesson.name!r} in dlnotes/notes.toml")
+        print(
+            f"\nno row of dlnotes/notes.toml names this lesson, so that none has its verdict: lesson = {lesson.name!r}"
+        )
     print(f"\nfigure   {report.where(drawn)}\nresults  {report.where(kept)}\n", flush=True)
     _show_or_close(figure, show=options.show, as_page=as_page)
     return [drawn]
@@ -146,7 +160,7 @@ def _results(
         "data": _data_used(config),
         "environment": environment(getattr(config, "device", "cpu")),
         "seconds": round(math.fsum(record.seconds for record in measured.values()), 1),
-        "verdicts": _verdicts(findings),
+        "verdicts": _verdicts(lesson, findings),
         "findings": [finding.as_dict() for finding in findings],
         "seeds": {str(seed): record.measured for seed, record in measured.items()},
     }
@@ -159,17 +173,23 @@ def _data_used(config: Any) -> dict[str, str] | None:
     return {"name": name, "checksum": data.fingerprint(name)} if name else None
 
 
-def _verdicts(findings: Sequence[Finding]) -> dict[str, str]:
-    rows = dict.fromkeys(finding.row for finding in findings)
-    return {row: verdict_of_row(one for one in findings if one.row == row) for row in sorted(rows)}
+def _verdicts(lesson: Lesson, findings: Sequence[Finding]) -> dict[str, str]:
+    """The verdicts on the rows that the notes' table gives the lesson; findings on other rows are shown alone."""
+    return {row: verdict_of_row(one for one in findings if one.row == row) for row in lesson.rows if findings}
 
 
 def _check_rows(lesson: Lesson, findings: Sequence[Finding]) -> None:
-    """A lesson judges the rows that the notes' table gives it, each of them."""
-    judged = {finding.row for finding in findings}
-    if lesson.rows and judged != set(lesson.rows):
+    """A lesson judges each row that the notes' table gives it, and may have findings on other rows of the notes."""
+    found = {finding.row for finding in findings}
+    rows = [note.row for note in catalog.notes()]
+    if unknown := sorted(found - set(rows)):
         raise UsageError(
-            f"the lesson {lesson.name} judges the rows {sorted(judged)}, and notes.toml gives it {list(lesson.rows)}"
+            f"the lesson {lesson.name} has findings on {', '.join(unknown)}, which the notes do not have; their rows "
+            f"go from {rows[0]} to {rows[-1]}"
+        )
+    if missing := sorted(set(lesson.rows) - {finding.row for finding in findings if finding.kind == "claim"}):
+        raise UsageError(
+            f"notes.toml gives the lesson {lesson.name} the row {', '.join(missing)}: it has no claim on it"
         )
 
 
@@ -182,7 +202,7 @@ def _stem(config: Any, experiment: Experiment, *, quick: bool, declared_seeds: b
         config = replace(config, data=declared)
     if quick:
         parts.append("quick")
-    elif config != experiment.config or not declared_seeds:
+    elif config != experiment.config or not declared_seeds or experiment.variant:
         parts.append("exploratory")
     return ".".join(parts)
 
@@ -235,17 +255,19 @@ def tune(chosen: Sequence[Lesson], options: argparse.Namespace) -> None:
     out = _writable((options.out or catalog.output_folder()) / "tuning")
     with workers(options.jobs) as pool:
         for lesson in chosen:
-            planned = _plan(lesson, options, {}, alone=len(chosen) == 1)
+            planned = _plan(lesson, options, alone=len(chosen) == 1)
             if planned is None:
                 continue
             experiment, config, _ = planned
             if experiment.tune is None:
                 raise UsageError(f"the lesson {lesson.name} has nothing to tune")
-            records = records_of(experiment, config, "tune")
             seeds = experiment.tuning_seeds if options.seeds is None else options.seeds
             if set(seeds) & set(experiment.seeds):
                 raise UsageError(f"settings are chosen on seeds that the verdict of {lesson.name} does not see")
-            run = run_seeds(experiment, config, seeds, records=records, function="tune", pool=pool, fresh=options.fresh)
+            with _settings_blamed(options), records_of(experiment, config, "tune") as records:
+                run = run_seeds(
+                    experiment, config, seeds, records=records, function="tune", pool=pool, fresh=options.fresh
+                )
             scores = Trials(config, {seed: record.measured for seed, record in run.items()})
             winners = _winners(scores)
             content = {

@@ -10,16 +10,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
 
 from dlnotes.files import remove_stale_parts
-from dlnotes.lesson.catalog import UsageError, in_notebook, lesson_at, records_folder
+from dlnotes.lesson.catalog import UsageError, lesson_at, records_folder
 from dlnotes.lesson.experiment import Experiment, as_dict, config_from, experiment_of, measure
 from dlnotes.lesson.records import Record, Records
+from dlnotes.lesson.session import in_notebook
 
 __all__ = ["Rank", "environment", "records_of", "run_seeds", "workers"]
 
@@ -42,18 +44,22 @@ def environment(device: str) -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "matplotlib")},
+        **{name: version(name) for name in ("torch", "numpy", "scipy", "matplotlib", "pillow")},
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "threads": 1,
     }
 
 
-def records_of(experiment: Experiment, config: Any, function: str) -> Records:
+@contextmanager
+def records_of(experiment: Experiment, config: Any, function: str) -> Iterator[Records]:
     """The records that hold for this code, config, data and environment.
+
+    Where not all of the code is known, they are empty, and are thrown away at the end.
 
     Raises:
         DataError: the data set that the config names is missing or damaged.
+        UsageError: the code is not known, and several ranks would have to trust each other's records.
     """
     from dlnotes import data
 
@@ -61,11 +67,24 @@ def records_of(experiment: Experiment, config: Any, function: str) -> Records:
     key = {
         "function": function,
         "code": experiment.code,
+        "packages": _versions(experiment.packages),
         "config": as_dict(config),
         "data": data.fingerprint(used) if used else None,
         "environment": environment(getattr(config, "device", "cpu")),
     }
-    return Records(records_folder(), experiment.lesson.name, key)
+    if not experiment.doubt:
+        yield Records(records_folder(), experiment.lesson.name, key)
+        return
+    if Rank().count > 1:
+        raise UsageError(f"ranks cannot share out the seeds of {experiment.lesson.name}: {experiment.doubt}")
+    with TemporaryDirectory(prefix="dlnotes-") as folder:
+        yield Records(Path(folder), experiment.lesson.name, key)
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """The version of each installed package, by the name that it is imported by."""
+    homes = packages_distributions() if packages else {}
+    return {name: " ".join(f"{home} {version(home)}" for home in sorted(set(homes.get(name, [])))) for name in packages}
 
 
 def run_seeds(

@@ -1,6 +1,7 @@
 """The tables that are made from results."""
 
 import json
+import shutil
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_the_list_shows_the_results_of_the_first_folder_that_has_them(results):
     mine = report.summary([results(verdicts={"1.02": "inconclusive"}), catalog.results_folder()])
     assert "1.02 inconclusive" in mine
     assert "1.17 refuted" in mine
+
+
+def test_results_that_are_current_stand_before_those_that_are_not(results, tmp_path):
+    new = shutil.copytree(results(verdicts={"1.02": "supported"}), tmp_path / "new")
+    old = results(code="0" * 64, verdicts={"1.02": "refuted"})
+    assert "1.02 supported" in report.summary([old, new])
+    assert "measured before" not in report.summary([old, new])
+    assert "1.02 refuted" in report.summary([old, old])
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 0}'])

@@ -1,18 +1,22 @@
 """The runner, tried on a toy lesson: what it writes, what it keeps, and what it says when something is wrong."""
 
 import argparse
+import io
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from dlnotes.lesson import catalog, runner
+from dlnotes.lesson import catalog, runner, seeds
 from dlnotes.lesson.catalog import UsageError
 from dlnotes.lesson.cli import _checked, _script_parser, command_line
 
@@ -26,10 +30,10 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: str, doing=runner.run) -> Path:
-        lesson = catalog.lesson_at(script)
+    def run(*words: str, doing=runner.run, rows=("1.18",)) -> Path:
+        lesson = replace(catalog.lesson_at(script), rows=rows)
         options: argparse.Namespace = _script_parser(lesson).parse_args([*words, "--out", str(tmp_path / "out")])
-        doing([lesson], _checked(options), **({"modules": {}} if doing is runner.run else {}))
+        doing([lesson], _checked(options))
         return tmp_path / "out"
 
     run.script = script
@@ -46,16 +50,41 @@ def records(toy) -> list[Path]:
 
 def test_a_declared_run_writes_results_and_figure_and_judges(toy, capsys):
     kept = results(toy())
-    assert kept["verdicts"] == {"1.99": "supported"}
+    assert kept["verdicts"] == {"1.18": "supported"}
     assert list(kept["seeds"]) == [str(seed) for seed in range(8)]
     assert kept["findings"][0]["seeds"] == [kept["seeds"][str(seed)]["gain"] for seed in range(8)]
     assert kept["config"]["sizes"] == [1, 2]
     assert kept["data"]["name"] == "letters"
     assert kept["environment"]["torch"] == torch.__version__.split("+")[0]
     printed = capsys.readouterr().out
-    assert "1.99 SUPPORTED" in printed
+    assert "1.18 SUPPORTED" in printed
     assert "exploratory" not in printed
     assert (toy.script.parent / "out" / "toy.svg").read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_a_lesson_that_no_row_names_shows_its_findings_and_has_no_verdict(toy, capsys):
+    kept = results(toy(rows=()))
+    assert kept["verdicts"] == {}
+    assert [finding["verdict"] for finding in kept["findings"]] == ["supported"]
+    printed = capsys.readouterr().out
+    assert "claim supported: the gain is larger than one half" in printed
+    assert "1.18 without a verdict of this lesson" in printed
+    assert "no row of dlnotes/notes.toml names this lesson" in printed
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1.99", "the lesson toy has findings on 1.99, which the notes do not have; their rows go from 1.01 to 4.26"),
+        ("1.17", "notes.toml gives the lesson toy the row 1.18: it has no claim on it"),
+    ],
+)
+def test_a_finding_on_a_row_that_is_not_there_and_a_row_without_a_claim_are_errors(toy, row, said):
+    toy.script.write_text(toy.script.read_text(encoding="utf-8").replace('"1.18"', f'"{row}"'), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        toy("--seeds", "2")
+    assert str(caught.value) == said
+    assert not (toy.script.parent / "out" / "toy.exploratory.json").exists()
 
 
 def test_what_is_not_finite_is_null_in_files_and_nan_in_trials(toy):
@@ -170,6 +199,7 @@ def test_settings_reach_the_trial_with_their_types(toy):
         (("--seeds", ""), "--seeds expects"),
         (("--seeds", "21"), "at most 20 seeds can be judged by an exact test, not 21"),
         (("--set", "data=mnits"), "no data set 'mnits'"),
+        (("--set", "points=-1"), "it cannot run with points=-1: points must be 0 or more, not -1"),
         (("--jobs", "0"), "expects a number of 1 or more, not '0'"),
         (("--data", "mnits"), "no data set 'mnits'; known: letters, fashion_mnist, mnist, not_mnist"),
         (("--device", "abacus"), "the device 'abacus' cannot be used here"),
@@ -207,6 +237,79 @@ def test_what_a_killed_run_left_in_the_output_folder_is_removed_at_the_next_star
     toy("--seeds", "1")
     assert not left.exists()
     assert living.exists()
+
+
+def test_a_copy_of_a_lesson_that_differs_from_it_never_has_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
+    copy = Path(shutil.copy(catalog.lesson_named("temperature").path, tmp_path))
+    options = _script_parser(catalog.lesson_at(copy)).parse_args(["--out", str(tmp_path / "out")])
+    runner.run([catalog.lesson_at(copy)], _checked(options))
+    declared = results(tmp_path / "out", "temperature")
+    assert "exploratory" not in capsys.readouterr().out
+    copy.write_text(copy.read_text(encoding="utf-8").replace("close: float = 0.99", "close: float = 0.9"))
+    runner.run([catalog.lesson_at(copy)], _checked(options))
+    assert "is not lessons/linear/temperature.py; the verdict of temperature stays as it was" in capsys.readouterr().out
+    assert results(tmp_path / "out", "temperature.exploratory")["config"]["close"] == 0.9
+    assert results(tmp_path / "out", "temperature") == declared
+
+
+def test_of_two_modules_of_one_name_none_is_taken_for_the_other(toy, tmp_path, monkeypatch):
+    (tmp_path / "student.py").write_text("right = 1\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "student", SimpleNamespace(__file__="elsewhere/student.py", right=2))
+    source = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(source.replace("import torch\n", "import torch\nfrom student import right\n", 1), "utf-8")
+    with pytest.raises(UsageError, match="two modules are called student"):
+        toy()
+    assert not records(toy)
+
+
+def test_where_not_all_code_can_be_known_no_record_is_read_or_written(toy, capsys):
+    toy("--seeds", "2")
+    before = records(toy)
+    source = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(source.replace("return {", 'exec("config.shift")\n    return {', 1), "utf-8")
+    for _ in range(2):
+        toy("--seeds", "2")
+        printed = capsys.readouterr()
+        assert "2 of 2 seeds to measure" in printed.err
+    assert "exploratory: toy.py uses exec" in printed.out
+    assert "all seeds were measured here, and no record of them is kept" in printed.out
+    assert records(toy) == before
+    assert not list(toy.script.parent.glob("out/toy.json"))
+    toy(doing=runner.tune)
+    assert records(toy) == before
+    assert not (toy.script.parent / "out" / "tuning" / "toy.letters.json").exists()
+
+
+def test_ranks_do_not_share_records_of_code_that_is_not_known(toy, monkeypatch):
+    toy.script.write_text(toy.script.read_text(encoding="utf-8") + "    import runpy\n", "utf-8")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="ranks cannot share out the seeds of toy: .*imports runpy"):
+        toy()
+
+
+def test_the_versions_of_packages_that_a_lesson_imports_belong_to_its_records(toy, monkeypatch):
+    source = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(source.replace("import torch\n", "import hypothesis\nimport torch\n", 1), "utf-8")
+    toy("--seeds", "1")
+    key = results(records(toy)[0].parent, records(toy)[0].stem)["key"]
+    assert key["packages"] == {"hypothesis": f"hypothesis {version('hypothesis')}"}
+    monkeypatch.setattr(seeds, "version", lambda name: "0" if name == "hypothesis" else version(name))
+    toy("--seeds", "1")
+    assert len(records(toy)) == 2
+
+
+def test_output_that_a_terminal_cannot_show_ends_no_run(toy, monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    out = toy.script.parent / "out"
+    assert command_line(["run", "temperature", "--quick", "--out", str(out)], tour=()) == 0
+    shown.seek(0)
+    printed = shown.read()
+    assert "Scores, probabilities and temperature - 3 seeds" in printed
+    assert "x10: entropy gained" in printed
+    assert "\\xf710" not in printed
 
 
 def test_tuning_keeps_all_scores_and_names_the_winner_of_each_arm(toy, capsys):

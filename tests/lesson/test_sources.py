@@ -1,11 +1,12 @@
 """What counts as the code of a lesson."""
 
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 
 from dlnotes.lesson.catalog import PACKAGE, lesson_named
-from dlnotes.lesson.sources import checksum_of_code, sources_of
+from dlnotes.lesson.sources import bare, checksum_of_code, sources_of
 
 LESSON = '''"""A lesson.
 
@@ -49,7 +50,10 @@ def changed(house, path: Path, old: str, new: str) -> bool:
 
 def test_files_imported_by_way_of_another_count(house):
     script, library = house
-    assert sources_of(script, library) == [library / "softly" / "__init__.py", library / "softly" / "deep.py"]
+    assert sources_of(script, library).files == {
+        "dlnotes.softly": library / "softly" / "__init__.py",
+        "dlnotes.softly.deep": library / "softly" / "deep.py",
+    }
     assert changed(house, library / "softly" / "deep.py", "return text", "return text.upper()")
 
 
@@ -76,6 +80,102 @@ def test_a_text_that_looks_like_a_comment_counts(house):
 
 
 def test_a_real_lesson_depends_on_its_chapter_and_not_on_what_judges_shows_or_downloads():
-    names = {path.relative_to(PACKAGE).as_posix() for path in sources_of(lesson_named("momentum").path, PACKAGE)}
+    sources = sources_of(lesson_named("momentum").path, PACKAGE)
+    names = {path.relative_to(PACKAGE).as_posix() for path in sources.files.values()}
     assert {"linear/optimizers.py", "training.py", "data/letters.py", "randomness.py"} <= names
     assert not {name for name in names if name.startswith("lesson/")} | ({"evidence.py", "data/web.py"} & names)
+    assert not sources.packages | sources.unknown
+    assert not sources.doubt
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# What else a lesson imports
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def lesson_that(script: Path, *lines: str) -> Path:
+    script.write_text("\n".join(['"""A lesson."""', *lines]))
+    return script
+
+
+def test_the_packages_that_a_module_lies_in_count_since_python_runs_them_too(house):
+    script, library = house
+    lesson_that(script, "from dlnotes.softly.deep import loud")
+    assert changed(house, library / "softly" / "__init__.py", "import loud", "import loud as soft")
+
+
+@pytest.mark.parametrize(
+    "line", ["import student", "from student import loud", "def f():\n    from student.inner import loud"]
+)
+def test_a_module_beside_the_lesson_and_what_it_imports_counts(house, line):
+    script, _ = house
+    inner = script.parent / "student" / "inner.py"
+    inner.parent.mkdir()
+    inner.write_text("from . import more\n\ndef loud(text):\n    return text\n")
+    (inner.parent / "__init__.py").write_text("from student.inner import loud\n")
+    (inner.parent / "more.py").write_text("x = 1\n")
+    lesson_that(script, line)
+    assert sorted(sources_of(*house).files) == ["student", "student.inner", "student.more"]
+    assert changed(house, inner, "return text", "return text.upper()")
+    assert changed(house, inner.parent / "more.py", "x = 1", "x = 2")
+    assert changed(house, inner.parent / "__init__.py", "import loud", "import loud as soft")
+    assert not changed(house, inner, "def loud", "# a comment\ndef loud")
+
+
+def test_a_module_found_elsewhere_counts_and_an_installed_one_by_its_version(house, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "student_of_the_house.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(elsewhere)
+    sources = sources_of(lesson_that(house[0], "import student_of_the_house, hypothesis, torch, os"), house[1])
+    assert sources.files == {"student_of_the_house": elsewhere / "student_of_the_house.py"}
+    assert sources.packages == {"hypothesis"}
+    assert not sources.unknown
+    assert not sources.doubt
+
+
+def test_what_is_found_nowhere_is_said(house):
+    assert sources_of(lesson_that(house[0], "import no_such_module"), house[1]).unknown == {"no_such_module"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'exec("x = 1")',
+        'x = eval("1")',
+        'student = __import__("student")',
+        "import importlib",
+        "from importlib import import_module as bring",
+        "import runpy",
+    ],
+)
+def test_what_can_run_code_unseen_leaves_a_doubt(house, line):
+    assert "lesson.py" in sources_of(lesson_that(house[0], line), house[1]).doubt
+    (house[0].parent / "student.py").write_text(line)
+    assert "student.py" in sources_of(lesson_that(house[0], "import student"), house[1]).doubt
+
+
+def test_a_module_that_is_no_python_source_leaves_a_doubt(house):
+    (house[0].parent / f"student{EXTENSION_SUFFIXES[0]}").touch()
+    assert "no Python source" in sources_of(lesson_that(house[0], "import student"), house[1]).doubt
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# What is left of a text
+# ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ('"""Doc."""\nx = 1  # c\n\n\ny = 2   \n', "x = 1\ny = 2"),
+        ('def f(): "κ"; return 2  # c', "def f(): ; return 2"),
+        ('x = """a  # no comment\n\n b  \n"""  # c\n', 'x = """a  # no comment\n\n b  \n"""'),
+        ('x = f"""{1}  \n\n """\n', 'x = f"""{1}  \n\n """'),
+        ('class A:\n    """Doc.\n\n    More.\n    """\n\n    x = 1\n', "class A:\n    x = 1"),
+        ("x = '\u2028'  # c\ny = 1  # d\n", "x = '\u2028'\ny = 1"),
+        ('def findings(t):\n    "Doc."\n    return 1\n\n\nx = 1\n', "x = 1"),
+    ],
+)
+def test_comments_docstrings_and_blank_lines_go_and_all_else_stays_to_the_letter(source, left):
+    assert bare(source, frozenset({"findings"})) == left
