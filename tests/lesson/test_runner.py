@@ -285,7 +285,7 @@ def test_ranks_do_not_share_records_of_code_that_is_not_known(toy, monkeypatch):
     toy.script.write_text(toy.script.read_text(encoding="utf-8") + "    import runpy\n", "utf-8")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="ranks cannot share out the seeds of toy: .*imports runpy"):
+    with pytest.raises(UsageError, match=r"ranks cannot share out the seeds of toy: .*imports runpy"):
         toy()
 
 
