@@ -12,6 +12,7 @@ from benchmarks.clock import ROUNDS
 from dlnotes.files import write_whole
 from dlnotes.lesson.records import to_json
 from dlnotes.lesson.seeds import environment
+from dlnotes.lesson.session import print_anywhere
 
 HERE = Path(__file__).parent
 PARTS: dict[str, ModuleType] = {"training": training, "steps": steps, "starting": starting}
@@ -32,6 +33,7 @@ def main() -> None:
     if unknown := set(chosen) - PARTS.keys():
         parser.error(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
 
+    print_anywhere()
     torch.set_num_threads(1)
     print(f"the time of theirs over ours: median [smallest, largest] of {ROUNDS} rounds; torch {torch.__version__}")
     rows = list(printed(chosen or list(PARTS)))
