@@ -23,7 +23,7 @@ _SHOWS_FIGURES = re.compile(r"get_ipython\(\)\.run_line_magic\('matplotlib', '\w
 
 def in_notebook() -> bool:
     """Whether this runs in a notebook, whose arguments are its own and whose output is no terminal."""
-    return "ipykernel" in sys.modules
+    return hasattr(_shell(), "kernel")  # ipykernel may be imported by programs that run notebooks, and are none
 
 
 def print_anywhere() -> None:
