@@ -11,6 +11,7 @@ from functools import cache
 from multiprocessing import current_process, get_context, resource_tracker
 from pathlib import Path
 from select import select
+from traceback import walk_stack
 
 import pytest
 
@@ -38,7 +39,8 @@ def run_lesson(folder: Path, pipe, words: tuple[str, ...]) -> None:
     tracker.ensure_running()
     current_process()._config["semprefix"] = f"/mp-{os.getpid()}"  # to know whose semaphores are left
     # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until the command line answers it
     os.environ["DLNOTES_CACHE"] = str(folder / "cache")
     os.write(1, b"begun\n")
     try:
@@ -46,6 +48,13 @@ def run_lesson(folder: Path, pipe, words: tuple[str, ...]) -> None:
     except SystemExit as ended:
         code = ended.code
     os._exit(code)  # without what Python does at its end, when signals are answered by Python and not by us
+
+
+def interrupt(number, frame):
+    """Ctrl-C as Python answers it, by an exception; or by an end where the command line does not catch it."""
+    if not any(inner.f_code.co_name == "_guarded" for inner, _ in walk_stack(frame)):
+        os._exit(130)
+    signal.default_int_handler(number, frame)
 
 
 def start(folder, *words):
