@@ -6,6 +6,8 @@ import hypothesis
 import pytest
 import torch
 
+pytest_plugins = ["tests.leftovers"]  # nothing that a test starts outlives it
+
 # The same examples in every run; HYPOTHESIS_PROFILE=deep draws more, "mutants" stops at the first that fails.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.register_profile("deep", derandomize=True, deadline=None, max_examples=5_000)

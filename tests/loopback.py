@@ -2,8 +2,9 @@
 
 import http.server
 import os
+import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from unittest import mock
 
 
@@ -33,6 +34,11 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.head(206 if start else 200, Content_Length=len(content) - start, ETag=f'"{version}"', **more)
         self.wfile.write(content[start:][:upto])
 
+    def pause(self, seconds):
+        """Sleep, or end the answer when the server ends."""
+        if self.server.ends.wait(seconds):
+            raise ConnectionAbortedError
+
     def handle(self):
         try:
             super().handle()
@@ -43,16 +49,38 @@ class Request(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A thread for each request, and an end that ends them all."""
+
+    daemon_threads = False  # threads that are no daemons are waited for
+
+    def __init__(self, answer):
+        super().__init__(("127.0.0.1", 0), Request)
+        self.answer, self.asked, self.connections, self.ends = answer, [], [], threading.Event()
+        self.address = f"http://127.0.0.1:{self.server_port}/"
+
+    def process_request(self, request, client_address):
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
+    def server_close(self):
+        self.ends.set()
+        for connection in self.connections:
+            with suppress(OSError):  # it has ended
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+
 @contextmanager
 def server(answer):
     """The server while the block runs: ``address``, and ``asked``, a path and a range for each request."""
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Request)
-    running.answer, running.asked, running.daemon_threads, running.block_on_close = answer, [], True, False
-    running.address = f"http://127.0.0.1:{running.server_port}/"
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    running = Server(answer)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
     try:
         with mock.patch.dict(os.environ, no_proxy="127.0.0.1"):
             yield running
     finally:
         running.shutdown()
+        thread.join()
         running.server_close()

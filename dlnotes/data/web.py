@@ -5,13 +5,27 @@ has no time limit and no size limit, hangs on some of these and fills the disk o
 """
 
 import re
+import socket
 import threading
+import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
+from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
 
 from tqdm import tqdm
 
@@ -24,6 +38,7 @@ __all__ = ["fetch_file"]
 PATIENCE = 20.0  # seconds, in each of which a server has to send
 SLOWEST = 1_000  # bytes; what it takes to find and to reach it counts as well
 CONNECTIONS = 10  # so often a line that drops is taken up again where it broke
+PARTING = 2.0  # seconds for the thread of a transfer to end; only one that asks the name server needs longer
 
 
 def fetch_file(name: str, mirrors: Sequence[str], known: Collection[Checksum]) -> Content:
@@ -60,7 +75,6 @@ class _Transfer:
     content: bytearray = field(default_factory=bytearray)
     received: int = 0  # bytes, those of a beginning that was thrown away included
     version: str | None = None  # what the server calls this state of the file
-    given_up: bool = False
 
     def finish(self) -> bytes:
         """All of it, over as many connections as it takes."""
@@ -78,36 +92,41 @@ class _Transfer:
         raise DataError(f"the line dropped {CONNECTIONS} times, the last time after {len(self.content):,} bytes")
 
     def _receive_in_time(self) -> bool:
-        """`_receive` in a thread, which is left to itself where too little comes.
+        """`_receive` in a thread, whose line is cut where too little comes.
 
         The clock cannot be left to the socket: it begins anew with each byte, and does not cover the name server.
         """
         answers: list[bool | Exception] = []
+        line = _Line()
 
         def receive() -> None:
             try:
-                answers.append(self._receive())
+                answers.append(self._receive(line))
             except Exception as error:
                 answers.append(error)
+            finally:
+                line.release()
 
-        thread = threading.Thread(target=receive, daemon=True)
+        thread = threading.Thread(target=receive, name=f"download of {self.address}", daemon=True)
         thread.start()
-        while not answers:
-            before = self.received
-            thread.join(PATIENCE)
-            if not answers and self.received - before < SLOWEST * PATIENCE:
-                self.given_up = True
-                raise DataError(f"the server sends less than {SLOWEST:,} bytes a second")
+        try:
+            while not answers:
+                before = self.received
+                thread.join(PATIENCE)
+                if not answers and self.received - before < SLOWEST * PATIENCE:
+                    raise DataError(f"the server sends less than {SLOWEST:,} bytes a second")
+        finally:  # Ctrl-C ends the wait as well, and in a notebook the process goes on
+            line.cut_until_it_ends(thread)
         if isinstance(answers[0], Exception):
             raise answers[0]
         return answers[0]
 
-    def _receive(self) -> bool:
+    def _receive(self, line: "_Line") -> bool:
         """Go on from where ``content`` ends, and say whether it is whole now; False where the line dropped."""
         headers = {"User-Agent": "dlnotes"}
         if self.content and self.version:  # and not the rest of another file
             headers |= {"Range": f"bytes={len(self.content)}-", "If-Range": self.version}
-        with urlopen(Request(self.address, headers=headers), timeout=PATIENCE) as response:
+        with _opener(line).open(Request(self.address, headers=headers), timeout=PATIENCE) as response:
             if response.status != 206:
                 self.content.clear()
             elif not re.match(rf"bytes {len(self.content)}-", response.headers.get("Content-Range", ""), re.IGNORECASE):
@@ -121,10 +140,111 @@ class _Transfer:
             name = self.address.rpartition("/")[2]
             bar = tqdm(total=whole, initial=len(self.content), desc=name, unit="B", unit_scale=True, disable=None)
             with bar:
-                while not self.given_up and (chunk := response.read1(1 << 16)):
+                while chunk := response.read1(1 << 16):
                     self.content += chunk
                     self.received += len(chunk)
                     bar.update(len(chunk))
                     if len(self.content) > self.limit:
                         raise DataError(f"expected at most {self.limit:,} bytes, the server sends more")
         return whole is None or len(self.content) == whole
+
+
+class _Line:
+    """The connection of a transfer, which a redirect replaces by another, and which another thread can cut."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: socket.socket | None = None
+        self._cut = False
+
+    def connect(self, address: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:
+        """What `socket.create_connection` does, and holds the socket from before it is connected.
+
+        Raises:
+            OSError: no address can be reached, or the line was cut.
+        """
+        refusal = OSError(f"{address[0]} has no address")
+        for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            try:
+                connection = socket.socket(family, kind, protocol)
+            except OSError as error:  # the name has an address of a family that this system does not speak
+                refusal = error
+                continue
+            try:
+                self._hold(connection)
+                connection.settimeout(timeout)
+                connection.connect(place)
+                self._hold(connection)  # a cut in the moment before it connects has no effect
+                return connection
+            except OSError as error:
+                connection.close()
+                refusal = error
+        raise refusal
+
+    def _hold(self, connection: socket.socket) -> None:
+        """Keep a second handle of the connection: TLS takes the first one over, and a response takes it from there."""
+        with self._lock:
+            if self._cut:
+                raise ConnectionAbortedError("given up")
+            if self._held is not None:
+                self._held.close()
+            self._held = connection.dup()
+
+    def release(self) -> None:
+        """Close the second handle: a connection ends when both are closed."""
+        with self._lock:
+            if self._held is not None:
+                self._held.close()
+                self._held = None
+
+    def cut_until_it_ends(self, thread: threading.Thread) -> None:
+        """End what the thread waits for or reads, and let nothing new be connected. It gets `PARTING` to end."""
+        until = time.monotonic() + PARTING
+        while thread.is_alive() and time.monotonic() < until:
+            with self._lock:
+                self._cut = True
+                if self._held is not None:
+                    with suppress(OSError):  # it is not connected yet, or no longer
+                        self._held.shutdown(socket.SHUT_RDWR)
+            thread.join(0.02)
+
+
+def _opener(line: _Line) -> OpenerDirector:
+    """What `urlopen` uses, proxies of the environment included, for HTTP and HTTPS alone and over this line."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(),
+        UnknownHandler(),
+        HTTPDefaultErrorHandler(),
+        _Redirects(),
+        HTTPErrorProcessor(),
+        _Web(line),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Web(HTTPHandler, HTTPSHandler):
+    """HTTP and HTTPS over a `_Line`."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__()
+        self._line: Final = line
+
+    def do_open(self, http_class: Any, req: Request, **settings: Any) -> HTTPResponse:
+        def connection(*address: Any, **more: Any) -> Any:
+            made = http_class(*address, **more)
+            made._create_connection = self._line.connect  # there is no public way to a socket that connects
+            return made
+
+        return super().do_open(connection, req, **settings)
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Redirects without the page that comes with them, which urllib reads to its end: it may have none."""
+
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: HTTPMessage) -> Any:
+        fp.close()
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302

@@ -3,7 +3,12 @@
 import gc
 import gzip
 import random
+import socket
+import sys
+import threading
+import time
 import warnings
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -164,3 +169,157 @@ def test_an_answer_that_is_an_error_leaves_no_connection_open(fetch, elsewhere):
                 fetch(redirecting.address)
             gc.collect()
         assert not [str(one.message) for one in left]
+
+
+def test_the_page_of_a_redirect_is_not_read(fetch):
+    """It may be endless, and urllib keeps it all in memory."""
+    sent = []
+
+    def answer(request):
+        if request.path.startswith("/sound/"):
+            request.send(PACKED)
+            return
+        request.head(302, Location=f"/sound/{NAME}.gz")
+        for _ in range(1_000):
+            request.wfile.write(bytes(1 << 16))
+            sent.append(1 << 16)
+
+    with server(answer) as redirecting:
+        assert fetch(redirecting.address) == Content.of(FILE)
+    assert sum(sent) < 20_000_000, "more than the system itself takes in"
+
+
+@pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1/", "data:,text"])
+def test_a_redirect_leads_to_the_web_or_nowhere(fetch, elsewhere):
+    with (
+        server(lambda request: request.head(302, Location=elsewhere)) as redirecting,
+        pytest.raises(DataError, match=r"302|unknown url type"),
+    ):
+        fetch(redirecting.address)
+
+
+def test_a_proxy_of_the_environment_is_used(fetch, monkeypatch):
+    with server(lambda request: request.send(PACKED)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        assert fetch("http://no-such-host.invalid/") == Content.of(FILE)
+    assert proxy.asked == [(f"http://no-such-host.invalid/{NAME}.gz", None)]
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Giving up
+# ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    """So little of it that a test does not last, and sockets that wait for ever: a thread ends if its line is cut."""
+    monkeypatch.setattr(web, "PATIENCE", 0.2)
+    monkeypatch.setattr(web, "PARTING", 30.0)
+    monkeypatch.setattr(socket.socket, "settimeout", lambda *_: None)
+
+
+def downloading():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("download of ")]
+
+
+@contextmanager
+def a_full_house():
+    """The address of a server that accepts no connection, and has no room for one more that waits."""
+    with closing(socket.socket()) as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for guest in waiting:
+            guest.setblocking(False)
+            guest.connect_ex(busy.getsockname())
+        time.sleep(0.05)
+        yield f"http://127.0.0.1:{busy.getsockname()[1]}/"
+        for guest in waiting:
+            guest.close()
+
+
+def goes_on_for_ever(request):
+    while True:
+        request.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def redirects_when_it_is_too_late(request):
+    if request.path.endswith("/late"):
+        request.send(PACKED)
+    else:
+        request.server.ends.wait(1)
+        request.head(302, Location="/late")
+
+
+def sends_a_byte_now_and_then(request):
+    request.head()
+    while True:
+        request.wfile.write(b"x")
+        request.pause(0.05)
+
+
+def says_nothing(request):
+    request.pause(60)
+
+
+@pytest.mark.parametrize(
+    "answer", [goes_on_for_ever, redirects_when_it_is_too_late, sends_a_byte_now_and_then, says_nothing]
+)
+def test_giving_up_ends_the_thread_that_reads(fetch, patience, answer):
+    with server(answer) as bad:
+        with pytest.raises(DataError, match="less than 1,000 bytes a second"):
+            fetch(bad.address)
+        assert not downloading()
+    assert len(bad.asked) == 1
+
+
+def test_giving_up_ends_the_thread_that_connects(fetch, patience):
+    if sys.platform != "linux":
+        pytest.skip("elsewhere nothing but the clock of the socket ends it")
+    with a_full_house() as address, pytest.raises(DataError, match="less than 1,000 bytes a second"):
+        fetch(address)
+    assert not downloading()
+
+
+def test_giving_up_ends_the_thread_that_agrees_on_a_cipher(fetch, patience):
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # the system accepts for it
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(DataError, match="less than 1,000 bytes a second"):
+            fetch(address)
+    assert not downloading()
+
+
+def test_a_name_that_is_found_too_late_is_not_connected_to(fetch, monkeypatch):
+    monkeypatch.setattr(web, "PATIENCE", 0.1)
+    monkeypatch.setattr(web, "PARTING", 0.1)
+    found = threading.Event()
+    with server(lambda request: request.send(PACKED)) as late:
+
+        def look_up(*_, **__):
+            found.wait(60)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", late.server_port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        with pytest.raises(DataError, match="less than 1,000 bytes a second"):
+            fetch("http://slow-to-find.invalid/")
+        (thread,) = downloading()  # nothing but the name server can end this
+        found.set()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert not late.connections
+
+
+def test_ctrl_c_ends_the_download(fetch, patience, monkeypatch):
+    def interrupted(thread, seconds=None, join=threading.Thread.join):
+        if thread in downloading() and not pressed:
+            join(thread, 0.1)
+            pressed.append(True)
+            raise KeyboardInterrupt
+        join(thread, seconds)
+
+    pressed = []
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with server(says_nothing) as silent:
+        with pytest.raises(KeyboardInterrupt):
+            fetch(silent.address)
+        assert not downloading()

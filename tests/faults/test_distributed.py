@@ -1,13 +1,9 @@
-"""Two processes that share the work through DistributedDataParallel train the model that one process trains.
-
-This file is also the program of each process: ``python tests/faults/test_distributed.py RANK FOLDER SEED``.
-"""
+"""Two processes that share the work through DistributedDataParallel train the model that one process trains."""
 
 import os
-import subprocess
 import sys
 from itertools import islice
-from pathlib import Path
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -21,6 +17,11 @@ from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer
 
 RANKS, STEPS = 2, 20
+
+# A fork of a process that has imported what takes long, and has one thread, begins at once. One such process serves all
+# tests, so that other files name the same modules. The first optimizer imports torch._dynamo.
+IMPORTED = ["pytest", "torch._dynamo", "dlnotes.deep", "dlnotes.lesson", "scipy.stats", "matplotlib.pyplot"]
+get_context("forkserver").set_forkserver_preload(IMPORTED)
 
 
 def layer(inputs, outputs, generator):
@@ -48,6 +49,7 @@ def train(seed, rank=None):
 
 def run_rank(rank, folder, seed):
     torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
     torch.save(train(seed, rank), f"{folder}/{rank}.pt")
     dist.barrier()
@@ -58,21 +60,22 @@ def run_rank(rank, folder, seed):
     not (dist.is_available() and dist.is_gloo_available()), reason="this build of PyTorch has no gloo, which joins CPUs"
 )
 def test_two_processes_on_half_batches_train_as_one_process_on_whole_batches(tmp_path, faults):
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0"}
+    process = get_context("forkserver").Process
     for chance in faults("trainings on two ranks, against one process", few=1, all=10):
         seed = chance.randrange(1_000)
         folder = tmp_path / str(seed)
         folder.mkdir()
-        command = [sys.executable, "-P", __file__]
-        ranks = [
-            subprocess.Popen([*command, str(rank), str(folder), str(seed)], env=environment) for rank in range(RANKS)
-        ]
+        ranks = [process(target=run_rank, args=(rank, folder, seed)) for rank in range(RANKS)]
+        for rank in ranks:
+            rank.start()
         try:
-            assert [rank.wait(timeout=60) for rank in ranks] == [0, 0]
+            for rank in ranks:
+                rank.join(60)
+            assert [rank.exitcode for rank in ranks] == [0, 0]
         finally:
             for rank in ranks:
                 rank.kill()
-                rank.wait()
+                rank.join()
 
         alone = train(seed)
         one, other = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS))
@@ -82,7 +85,3 @@ def test_two_processes_on_half_batches_train_as_one_process_on_whole_batches(tmp
         # The control: the halves differ from each other, and the weights moved by far more than what is tolerated.
         assert (one["losses"] - other["losses"]).abs().max() > 1e-2
         assert (alone["after"] - alone["before"]).abs().max() > 0.1
-
-
-if __name__ == "__main__":
-    run_rank(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""Downloads from servers that behave badly: each ends, with the right file or with an error."""
+"""Downloads from servers that behave badly: each ends, with the right file or an error, and leaves nothing running."""
 
 import gzip
 import random
@@ -10,6 +10,7 @@ import pytest
 from dlnotes.data import DataError, web
 from dlnotes.data.idx import Checksum, Content
 from dlnotes.files import write_whole
+from tests.leftovers import threads_left
 from tests.loopback import server
 
 NAME = "train-images-idx3-ubyte"
@@ -89,21 +90,21 @@ def stalls(request, chance):
     if chance.random() < 0.5:
         request.head(Content_Length=len(PACKED))
         request.wfile.write(PACKED[: chance.randrange(len(PACKED))])
-    time.sleep(60)
+    request.pause(60)
 
 
 def drips(request, chance):
     request.head(Content_Length=len(PACKED))
     for place in range(len(PACKED)):
         request.wfile.write(PACKED[place : place + 1])
-        time.sleep(PATIENCE / 5)
+        request.pause(PATIENCE / 5)
 
 
 def drips_its_headers(request, chance):
     request.wfile.write(b"HTTP/1.1 200 OK\r\n")
     for number in range(10_000):
         request.wfile.write(b"X-%d: more\r\n" % number)
-        time.sleep(PATIENCE / 5)
+        request.pause(PATIENCE / 5)
 
 
 def says_go_on_for_ever(request, chance):
@@ -115,14 +116,14 @@ def drips_the_length_of_a_chunk(request, chance):
     request.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;")
     while True:
         request.wfile.write(b"x")
-        time.sleep(PATIENCE / 5)
+        request.pause(PATIENCE / 5)
 
 
 def never_ends_its_trailers(request, chance):
     request.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
     while True:
         request.wfile.write(b"X: more\r\n")
-        time.sleep(PATIENCE / 5)
+        request.pause(PATIENCE / 5)
 
 
 def answers_an_error(request, chance):
@@ -187,7 +188,7 @@ def outcome(address, path):
 def test_a_download_from_a_bad_server_ends_with_the_right_file_or_an_error(behaviour, faults, tmp_path, monkeypatch):
     monkeypatch.setattr(web, "PATIENCE", PATIENCE)
     monkeypatch.setattr(web, "SLOWEST", 10_000)
-    path, right = tmp_path / NAME, 0
+    path, right, before = tmp_path / NAME, 0, threading.enumerate()
     for chance in faults("downloads from bad servers, twenty kinds", few=2, all=20):
         mine = random.Random(f"{behaviour} {chance.random()}")
         with server(lambda request, mine=mine: BEHAVIOURS[behaviour](request, mine)) as bad:
@@ -200,4 +201,8 @@ def test_a_download_from_a_bad_server_ends_with_the_right_file_or_an_error(behav
         else:
             assert isinstance(came, DataError), repr(came)
         assert not list(tmp_path.iterdir())
+        assert not threads_left(before)
+    idle, spent = 0.1, time.process_time()
+    time.sleep(idle)
+    assert time.process_time() - spent < idle / 2, "something goes on in this process"
     assert right or not behaviour.startswith("drops"), "a line that drops is no reason to give up"

@@ -69,6 +69,8 @@ def test_a_killed_training_run_goes_on_to_the_same_bits(tmp_path, faults, undist
     folder, kept, went_on = tmp_path / "run 0", 0, 0
     for number, chance in enumerate(faults(kind, few=few, all=all), 1):
         process = start(folder, method)
+        while number == 1 and not steps_kept(folder) and process.is_alive():
+            time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.3) * seconds)
         process.kill()
         while end(process):  # before it could be killed: the next one is
