@@ -382,7 +382,8 @@ def SGD(
     """Stochastic gradient descent: clip, add L2, sum up with momentum, go against it.
 
     Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.SGD``, but for the 1e-6 that
-    PyTorch adds to the norm when it clips.
+    PyTorch adds to the norm when it clips, and for gradients whose squares the dtype does not hold, which PyTorch clips
+    to 0.
 
     Args:
         parameters: tensors, or dictionaries for groups with settings of their own.
