@@ -1,19 +1,24 @@
 """What every public name owes its user. A new name joins by a line in a table, or fails here until it has one."""
 
+import contextlib
 import copy
 import importlib
 import inspect
+import itertools
 import pkgutil
 import types
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
+import matplotlib
 import pytest
 import torch
 from torch import nn
 
 import dlnotes
-from dlnotes import deep, linear
+from dlnotes import data, deep, linear
+from dlnotes.data import fonts
 from dlnotes.randomness import stream, streams
 from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 
@@ -124,7 +129,9 @@ def started(module: nn.Module) -> nn.Module:
 
 
 def example(dtype=torch.float64, device="cpu"):
-    return (4 * torch.randn(6, 7, generator=stream(1, "inputs"), dtype=torch.float64)).to(dtype).to(device)
+    return (
+        (4 * torch.randn(6, 7, generator=stream(1, "inputs"), dtype=torch.float64, device="cpu")).to(dtype).to(device)
+    )
 
 
 def test_every_name_of_the_chapters_is_in_the_table():
@@ -172,6 +179,71 @@ def test_gradients_arrive_and_are_finite(name):
     assert inputs.grad is not None
     assert inputs.grad.isfinite().all()
     assert inputs.grad.any()
+
+
+# What draws or makes tensors, and gives the same whatever PyTorch's default dtype and device are.
+WITHOUT_DEFAULTS = {
+    "letters": lambda: tuple(itertools.chain(*data.letters(0, train=20, validation=10, test=10))),
+    "load": lambda: tuple(data.load("letters", 1, train=20, validation=10, test=10).test),
+    "masters": lambda: (fonts.draw_masters(Path(matplotlib.get_data_path(), "fonts", "ttf")).pictures,),
+    "split_faces": lambda: tuple(
+        torch.tensor([len(face) for face in part], device="cpu") for part in data.split_faces(3)
+    ),
+    "stream": lambda: (torch.rand(3, generator=stream(0, "x"), dtype=torch.float32, device="cpu"),),
+    "split": lambda: linear.split((example(), example()), (3, 2), generator=stream(0, "split"))[1],
+    "standardize": lambda: linear.standardize(example(), example(torch.float32)),
+    "standardize finely": lambda: linear.standardize(1e7 + example(torch.float32).round() / 4),
+    "softmax": lambda: (linear.softmax(example(torch.float16)), linear.log_softmax(example(), 0.5)),
+    "cross_entropy": lambda: (linear.cross_entropy(example(), example().softmax(1)),),
+    "one_hot": lambda: (linear.one_hot(example().long().abs(), 100, dtype=torch.float16),),
+    "Dropout": lambda: (deep.Dropout(0.3, generator=stream(0, "masks"))(example(torch.float32)),),
+    "scaled_normal_": lambda: (linear.scaled_normal_(example(), generator=stream(0, "weights")),),
+    "scaled_uniform_": lambda: (linear.scaled_uniform_(example(torch.float32), generator=stream(0, "weights")),),
+    "l2_penalty": lambda: (deep.l2_penalty([example(torch.float32)], 0.1),),
+    "effective_degrees_of_freedom": lambda: deep.effective_degrees_of_freedom(example(), 0.1),
+    "discordant": lambda: linear.discordant(example(), example().flip(0), example().argmax(1)),
+    "SGD": lambda: stepped(partial(linear.SGD, momentum=0.9, weight_decay=0.1, max_norm=1.0)),
+    "AdaGrad": lambda: stepped(linear.AdaGrad),
+    "schedules": lambda: linear.step_decay(linear.SGD([nn.Parameter(example())], lr=0.8), 0.5, 2).get_last_lr(),
+    "layers": lambda: learned_by_hand(),
+}
+
+
+def stepped(kind):
+    """A few steps of an optimizer, with a gradient that is clipped extremely."""
+    (w,) = parameters = [nn.Parameter(example(torch.float32))]
+    optimizer = kind(parameters, lr=0.1)
+    for size in (1.0, 1e-30, 1e30):
+        w.grad = size * example(torch.float32)
+        optimizer.step()
+    return (w.detach(),)
+
+
+def learned_by_hand():
+    layers = [deep.affine(example(), example()[:, 0].clone()), deep.relu()]
+    activations = deep.forward(layers, example())
+    slope, (gradients, _) = deep.backward(layers, activations, activations[-1])
+    layers[0].descend(activations[-1], activations[0], *layers[0].parameters, lr=0.1)
+    return (slope, *gradients, *layers[0].parameters)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("name", WITHOUT_DEFAULTS)
+def test_other_defaults_of_dtype_and_device_change_nothing(name):
+    expected = WITHOUT_DEFAULTS[name]()
+    for place in (default_dtype(torch.float64), default_dtype(torch.float16), torch.device("meta")):
+        with place:
+            found = WITHOUT_DEFAULTS[name]()
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", MODULES)

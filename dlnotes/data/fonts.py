@@ -121,7 +121,7 @@ def _ink(font: "FT2Font", letter: str, size: float) -> Tensor:
     font.set_size(size, 72)  # 72 points to the inch: a point is a pixel
     font.set_text(letter, 0.0, flags=LoadFlags.NO_HINTING)
     font.draw_glyphs_to_bitmap(antialiased=True)
-    image = torch.tensor(font.get_image())
+    image = torch.tensor(font.get_image(), device="cpu")
     rows, columns = image.any(1).nonzero().flatten().tolist(), image.any(0).nonzero().flatten().tolist()
     if not rows:
         return image[:0, :0]
@@ -129,7 +129,7 @@ def _ink(font: "FT2Font", letter: str, size: float) -> Tensor:
 
 
 def _centred(ink: Tensor) -> Tensor:
-    picture = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
+    picture = torch.zeros(SIDE, SIDE, dtype=torch.uint8, device="cpu")
     height, width = ink.shape
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     picture[top : top + height, left : left + width] = ink

@@ -166,8 +166,8 @@ def _parts(
     pixels, labels = _arrays(found, TRAIN)
     test_pixels, test_labels = _arrays(found, TEST)
     train, validation, test = _counts(images, (train, validation, test), (len(labels), len(test_labels)))
-    order = torch.randperm(len(labels), generator=stream(seed, f"{images.name}/train")).numpy()
-    test_order = torch.randperm(len(test_labels), generator=stream(seed, f"{images.name}/test")).numpy()
+    order = torch.randperm(len(labels), generator=stream(seed, f"{images.name}/train"), device="cpu").numpy()
+    test_order = torch.randperm(len(test_labels), generator=stream(seed, f"{images.name}/test"), device="cpu").numpy()
     return Parts(
         _examples(pixels, labels, order[:train]),
         _examples(pixels, labels, order[::-1][:validation]),

@@ -15,7 +15,7 @@ independent draws, and fewer of them tell two methods apart.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -31,6 +31,7 @@ SIDE = 28  # pixels
 
 # Letters are drawn this many at a time and the last ones thrown away, so that the first n are the same for every count.
 _CHUNK = 500
+_PLACE: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever PyTorch's defaults are
 _NODES = 4  # a field of 4 x 4 displacements bends a letter without tearing it
 
 # How many faces, or families, go to the test and to the validation letters. The rest is for training.
@@ -146,7 +147,7 @@ def split_faces(seed: int, *, unseen: Literal["face", "family"] = "face") -> Fac
     # In either case a face belongs to a group, and groups are what is dealt out.
     groups = dict(zip(known.faces, known.faces if unseen == "face" else known.families, strict=True))
     distinct = sorted(set(groups.values()))
-    order = torch.randperm(len(distinct), generator=stream(seed, f"letters/{unseen}"))
+    order = torch.randperm(len(distinct), generator=stream(seed, f"letters/{unseen}"), device="cpu")
     test, validation = _HELD_OUT[unseen]
     dealt = [distinct[place] for place in order.tolist()]
 
@@ -160,7 +161,8 @@ def _draw(count: int, faces: tuple[str, ...], chance: Generator, distortion: Dis
     known = masters()
     rows = [known.faces.index(face) for face in faces]
     pictures = known.pictures[rows].float() / 255
-    inputs, targets = torch.empty(count, 1, SIDE, SIDE), torch.empty(count, dtype=torch.int64)
+    inputs = torch.empty(count, 1, SIDE, SIDE, **_PLACE)
+    targets = torch.empty(count, dtype=torch.int64, device="cpu")
     for start in range(0, count, _CHUNK):
         wanted = min(_CHUNK, count - start)
         drawn, classes = _chunk(pictures, chance, distortion)
@@ -171,10 +173,10 @@ def _draw(count: int, faces: tuple[str, ...], chance: Generator, distortion: Dis
 
 def _chunk(pictures: Tensor, chance: Generator, distortion: Distortion) -> tuple[Tensor, Tensor]:
     """The next letters, ``(500, 1, 28, 28)``, and their classes; pictures are ``(faces, 10, 56, 56)``."""
-    classes = torch.rand(_CHUNK // len(LETTERS), len(LETTERS), generator=chance).argsort(1).flatten()
-    faces = torch.randint(len(pictures), (_CHUNK,), generator=chance)
+    classes = torch.rand(_CHUNK // len(LETTERS), len(LETTERS), generator=chance, **_PLACE).argsort(1).flatten()
+    faces = torch.randint(len(pictures), (_CHUNK,), generator=chance, device="cpu")
     grid = _grid(chance, distortion)
-    noise = torch.randn(_CHUNK, 1, SIDE, SIDE, generator=chance)
+    noise = torch.randn(_CHUNK, 1, SIDE, SIDE, generator=chance, **_PLACE)
     letters = F.grid_sample(pictures[faces, classes].unsqueeze(1), grid, mode="bilinear", align_corners=False)
     return letters.add_(noise, alpha=distortion.noise).clamp_(0, 1), classes
 
@@ -183,7 +185,7 @@ def _grid(chance: Generator, distortion: Distortion) -> Tensor:
     """Where each pixel of each letter looks in its master, ``(500, 28, 28, 2)`` in [-1, 1]: x, y = M·(u - t) + bend."""
 
     def amounts(largest: float, *shape: int) -> Tensor:
-        return (2 * torch.rand(_CHUNK, *shape, generator=chance) - 1) * largest
+        return (2 * torch.rand(_CHUNK, *shape, generator=chance, **_PLACE) - 1) * largest
 
     # Lengths that are given as fractions of the side are doubled: from -1 to 1 it measures 2.
     turn = amounts(math.radians(distortion.rotation))

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dlnotes.arguments import check_number, check_tensor
 from dlnotes.deep.networks import MLP
 from dlnotes.linear import cross_entropy, softmax
 
@@ -42,21 +43,24 @@ def _no_gradients(gradient: Tensor, x: Tensor) -> tuple[Tensor, ...]:
     return ()
 
 
-def _no_step(gradient: Tensor, x: Tensor, *, lr: float) -> None:
+def _no_step(gradient: Tensor, x: Tensor, *parameters: Tensor, lr: float) -> None:
     pass
 
 
 class Layer(NamedTuple):
     """A layer of a network: how it computes, how gradients pass back through it, and what it learns.
 
-    To write your own, give its functions; without ``gradients`` and ``descend`` its parameters are never learned.
+    To write your own, give its functions; without ``gradients`` and ``descend`` its parameters are never learned. Take
+    functions of a module, which keep no parameters of their own: then the layer can be pickled, and a copy learns by
+    itself.
 
     Attributes:
         forward: takes the inputs x and the parameters, and returns the outputs y.
         backward: takes ∂ℓ/∂y, x, y and the parameters, and returns ∂ℓ/∂x.
         parameters: what the layer learns; an activation function learns nothing.
         gradients: takes ∂ℓ/∂y and x, and returns the gradient of each parameter.
-        descend: takes ∂ℓ/∂y, x and the learning rate ``lr``, and makes the step w ← w - α ∂ℓ/∂w in place.
+        descend: takes ∂ℓ/∂y, x, the parameters and the learning rate ``lr``, and makes the step w ← w - α ∂ℓ/∂w in
+            place.
 
     Source: David E. Rumelhart, Geoffrey E. Hinton and Ronald J. Williams, "Learning representations by back-propagating
     errors", 1986.
@@ -82,6 +86,7 @@ def affine(weight: Tensor, bias: Tensor) -> Layer:
 
     Raises:
         ValueError: a weight that is no matrix, or a bias that does not have a number for each of its rows.
+        TypeError: a weight or bias that is no tensor.
 
     Example:
         >>> layer = affine(torch.tensor([[2.0, 3.0]]), torch.tensor([1.0]))
@@ -92,23 +97,31 @@ def affine(weight: Tensor, bias: Tensor) -> Layer:
         >>> layer.backward(gradient, x, None, *layer.parameters), layer.gradients(gradient, x)
         (tensor([[2., 3.]]), (tensor([[ 1., -1.]]), tensor([1.])))
     """
+    check_tensor("weight", weight)
+    check_tensor("bias", bias)
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise ValueError(
             "weight must have the shape (outputs, inputs) and bias (outputs), "
             f"not {tuple(weight.shape)} and {tuple(bias.shape)}"
         )
+    return Layer(_affine, _affine_backward, (weight, bias), _affine_gradients, _affine_descend)
 
-    def descend(gradient: Tensor, x: Tensor, *, lr: float) -> None:
-        weight.addmm_(gradient.T, x, alpha=-lr)
-        bias.sub_(gradient.sum(0), alpha=lr)
 
-    return Layer(
-        forward=lambda x, weight, bias: torch.addmm(bias, x, weight.T),
-        backward=lambda gradient, x, y, weight, bias: gradient @ weight,
-        parameters=(weight, bias),
-        gradients=lambda gradient, x: (gradient.T @ x, gradient.sum(0)),
-        descend=descend,
-    )
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, x, weight.T)
+
+
+def _affine_backward(gradient: Tensor, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return gradient @ weight
+
+
+def _affine_gradients(gradient: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    return gradient.T @ x, gradient.sum(0)
+
+
+def _affine_descend(gradient: Tensor, x: Tensor, weight: Tensor, bias: Tensor, *, lr: float) -> None:
+    weight.addmm_(gradient.T, x, alpha=-lr)
+    bias.sub_(gradient.sum(0), alpha=lr)
 
 
 def relu() -> Layer:
@@ -120,7 +133,11 @@ def relu() -> Layer:
         >>> y, relu().backward(torch.ones(3), x, y)
         (tensor([0., 0., 2.]), tensor([0., 0., 1.]))
     """
-    return Layer(torch.relu, lambda gradient, x, y: gradient * y.sign())  # y is never negative: its sign is the slope
+    return Layer(torch.relu, _relu_backward)
+
+
+def _relu_backward(gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return gradient * y.sign()  # y is never negative: its sign is the slope
 
 
 def sigmoid() -> Layer:
@@ -132,7 +149,11 @@ def sigmoid() -> Layer:
         >>> y, sigmoid().backward(torch.ones(1), x, y)
         (tensor([0.5000]), tensor([0.2500]))
     """
-    return Layer(torch.sigmoid, lambda gradient, x, y: gradient * y * (1 - y))
+    return Layer(torch.sigmoid, _sigmoid_backward)
+
+
+def _sigmoid_backward(gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return gradient * y * (1 - y)
 
 
 def tanh() -> Layer:
@@ -144,7 +165,11 @@ def tanh() -> Layer:
         >>> y, tanh().backward(torch.ones(1), x, y)
         (tensor([0.]), tensor([1.]))
     """
-    return Layer(torch.tanh, lambda gradient, x, y: gradient * (1 - y * y))
+    return Layer(torch.tanh, _tanh_backward)
+
+
+def _tanh_backward(gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return gradient * (1 - y * y)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -302,6 +327,7 @@ def descend(network: MLP, inputs: Tensor, targets: Tensor, *, lr: float) -> Tens
 
     Raises:
         ValueError: a negative or infinite learning rate; otherwise as `backpropagate`.
+        TypeError: a learning rate that is no number; otherwise as `backpropagate`.
 
     Example:
         >>> network = MLP([2, 3, 2], generator=torch.Generator().manual_seed(0))
@@ -310,11 +336,12 @@ def descend(network: MLP, inputs: Tensor, targets: Tensor, *, lr: float) -> Tens
         >>> losses[-1] < losses[0]
         True
     """
+    check_number("lr", lr)
     if not 0 <= lr < math.inf:
         raise ValueError(f"the learning rate must be 0 or larger and finite, not {lr}")
     loss, walk = _pass(network, inputs, targets)
     for layer, gradient, x in walk:
-        layer.descend(gradient, x, lr=lr)
+        layer.descend(gradient, x, *layer.parameters, lr=lr)
     return loss
 
 

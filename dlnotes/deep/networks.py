@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
+from dlnotes.arguments import check_tensor
 from dlnotes.deep.dropout import Dropout
 from dlnotes.linear.initializers import initialize, scaled_normal_
 
@@ -35,7 +36,8 @@ class MLP(nn.Module):
         inputs (N, *) with ``widths[0]`` numbers an example; returns (N, ``widths[-1]``).
 
     Raises:
-        TypeError: a dropout probability that is no number; when called, inputs that are not of the weights' dtype.
+        TypeError: a dropout probability that is no number; when called, inputs that are no tensor of the weights'
+            dtype.
         ValueError: fewer than two widths, or one that is not a positive ``int``; a dropout probability outside 0 to 1,
             or one without masks; when called, examples of another size.
 
@@ -86,6 +88,7 @@ class MLP(nn.Module):
 
     def flatten(self, inputs: Tensor) -> Tensor:
         """The inputs as the first layer takes them, (N, ``widths[0]``)."""
+        check_tensor("inputs", inputs)
         flat = inputs.flatten(1) if inputs.ndim > 1 else inputs
         if flat.ndim < 2 or flat.shape[1] != self.widths[0]:
             raise ValueError(

@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import Generator, Tensor, nn
 
+from dlnotes.arguments import check_tensor
 from dlnotes.linear.losses import cross_entropy
 from dlnotes.linear.optimizers import SGD
 from dlnotes.training import Minibatches, Trainer
@@ -32,7 +33,7 @@ class LogisticClassifier(nn.Module):
 
     Raises:
         ValueError: features or classes below 1; when called, examples that do not have d numbers each.
-        TypeError: when called, inputs of another dtype than the weights.
+        TypeError: when called, inputs that are no tensor, or of another dtype than the weights.
 
     Example:
         >>> classifier = LogisticClassifier(784, 10)
@@ -58,6 +59,7 @@ class LogisticClassifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The scores of each class, (N, K)."""
+        check_tensor("inputs", inputs)
         flat = inputs.flatten(1) if inputs.ndim > 1 else inputs
         if flat.ndim < 2 or flat.shape[1] != self.features:
             raise ValueError(

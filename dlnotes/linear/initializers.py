@@ -8,12 +8,16 @@ where n is the fan-in, the number of inputs of a unit, and γ a gain: √2 keeps
 ReLU layers, 1 that through linear ones. Each fills a tensor and returns it; `initialize` does so for a whole network.
 """
 
+import itertools
 import math
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
+
+from dlnotes.arguments import check_number, check_tensor
+from dlnotes.linear.weights import parts_of
 
 __all__ = ["initialize", "scaled_normal_", "scaled_uniform_", "zeros_"]
 
@@ -23,8 +27,13 @@ Module = TypeVar("Module", bound=nn.Module)
 def initialize(module: Module, initializer: Callable[[Tensor], object]) -> Module:
     """Fill each weight of a network by an initializer, and set each bias to 0.
 
-    A weight is a parameter of two dimensions or more, a bias a vector with "bias" in its name. Other vectors than
-    biases, such as the scales of a normalisation, are left as they are.
+    A weight is a parameter of two dimensions or more, a bias one with "bias" in its name. Others, such as the scales of
+    a normalisation (of any shape), are left as they are. The row of an embedding that stands for padding becomes 0.
+
+    The initializer gets each weight with the outputs first, as (outputs, inputs, ...), so that its fan-in is the number
+    of inputs of an output. A transposed convolution keeps its weight as (inputs, outputs, ...), and not all of it meets
+    in one output: only the inputs of the output's group, and every s-th place of the kernel at a stride of s. Each such
+    piece is drawn by itself, so that each output away from the edges has the variance that was asked for.
 
     Args:
         module: any network; changed in place.
@@ -39,12 +48,32 @@ def initialize(module: Module, initializer: Callable[[Tensor], object]) -> Modul
         >>> round(layer.weight.std().item(), 2), layer.bias.abs().sum().item()
         (0.14, 0.0)
     """
-    for name, parameter in module.named_parameters():
-        if parameter.ndim >= 2:
-            initializer(parameter)
-        elif "bias" in name.rpartition(".")[2]:
+    for role, owner, parameter in parts_of(module):
+        if role == "bias":
             zeros_(parameter)
+        elif role == "weight" and isinstance(owner, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            for piece in _pieces(owner, parameter.detach()):
+                filled = piece.clone(memory_format=torch.contiguous_format)
+                initializer(filled)
+                piece.copy_(filled)
+        elif role == "weight":
+            initializer(parameter)
+            if isinstance(owner, nn.Embedding | nn.EmbeddingBag) and owner.padding_idx is not None:
+                zeros_(parameter.detach()[owner.padding_idx])
     return module
+
+
+def _pieces(layer: nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d, weight: Tensor) -> Iterator[Tensor]:
+    """Views of the weight of a transposed convolution, (outputs, inputs, ...), each of what meets in one output."""
+    # An input at place i reaches the outputs s · i + d · j: of the kernel's places j every s / gcd(s, d)-th meets.
+    steps = [
+        stride // math.gcd(stride, dilation) for stride, dilation in zip(layer.stride, layer.dilation, strict=True)
+    ]
+    starts = [range(min(step, size)) for step, size in zip(steps, layer.kernel_size, strict=True)]
+    for group in weight.chunk(layer.groups):
+        for first in itertools.product(*starts):
+            places: list[Any] = [slice(start, None, step) for start, step in zip(first, steps, strict=True)]
+            yield group.transpose(0, 1)[..., *places]
 
 
 @torch.no_grad()
@@ -59,6 +88,7 @@ def zeros_(tensor: Tensor) -> Tensor:
         tensor([[0., 0., 0.],
                 [0., 0., 0.]])
     """
+    check_tensor("tensor", tensor)
     return tensor.zero_()
 
 
@@ -75,7 +105,7 @@ def scaled_normal_(tensor: Tensor, *, generator: Generator, gain: float = 1.0) -
         tensor (outputs, inputs, ...): the fan-in n is the number of entries that belong to one output.
 
     Raises:
-        TypeError: a tensor that is not floating point.
+        TypeError: what is no tensor, or one that is not floating point; a gain that is no number.
         ValueError: a tensor of fewer than two dimensions, which has no fan-in; a gain that is negative or not finite.
 
     Example:
@@ -103,7 +133,7 @@ def scaled_uniform_(tensor: Tensor, *, generator: Generator, gain: float = 1.0) 
         tensor (outputs, inputs, ...): the fan-in n is the number of entries that belong to one output.
 
     Raises:
-        TypeError: a tensor that is not floating point.
+        TypeError: what is no tensor, or one that is not floating point; a gain that is no number.
         ValueError: a tensor of fewer than two dimensions, which has no fan-in; a gain that is negative or not finite.
 
     Example:
@@ -120,6 +150,8 @@ def scaled_uniform_(tensor: Tensor, *, generator: Generator, gain: float = 1.0) 
 
 
 def _deviation(tensor: Tensor, gain: float) -> float:
+    check_tensor("tensor", tensor)
+    check_number("gain", gain)
     if not tensor.is_floating_point():
         raise TypeError(f"a weight must be floating point, not {tensor.dtype}")
     if tensor.ndim < 2:

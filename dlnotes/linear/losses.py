@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from dlnotes.arguments import check_tensor
 from dlnotes.linear.softmax import log_softmax
 
 __all__ = ["cross_entropy", "one_hot"]
@@ -20,7 +21,7 @@ def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype | None = None) -
         labels (*); returns (*, K).
 
     Raises:
-        TypeError: the labels are not integers.
+        TypeError: the labels are no tensor of integers.
         ValueError: there are no classes, or a label lies outside 0 to K - 1.
 
     Example:
@@ -28,6 +29,7 @@ def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype | None = None) -
         tensor([[0., 0., 1.],
                 [1., 0., 0.]])
     """
+    check_tensor("labels", labels)
     _check_labels(labels, classes)
     zeros = torch.zeros(*labels.shape, classes, dtype=dtype, device=labels.device)
     return zeros.scatter_(-1, labels.long().unsqueeze(-1), 1)
@@ -39,8 +41,10 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         loss = (1/N) Σₙ D(S(yₙ), Lₙ)        D(S, L) = - Σᵢ Lᵢ log Sᵢ
 
     It measures how far S is from L, but is no distance: it is not symmetric, and D(L, L) is the entropy of L, which is
-    zero only for certain labels. Its gradient with respect to the scores is (S - L) / N. Scores that are all
-    equal give ln K: the value to see at the first step of training.
+    zero only for certain labels. Its gradient with respect to the scores is (S - L) / N, and with respect to labels
+    that want one -log S / N. A label of 0 counts nothing in the loss, whatever the score; where S is 0 too, its
+    gradient would be infinite, and is 0, as that of ``torch.xlogy``. Scores that are all equal give ln K: the value to
+    see at the first step of training.
 
     Args:
         logits: scores. Not probabilities: the softmax is taken here, by its stable logarithm.
@@ -50,7 +54,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         logits (N, K); targets (N) of integers, or (N, K) of the scores' dtype; returns a scalar.
 
     Raises:
-        TypeError: the scores are not floating point, or the targets neither integers nor of the scores' dtype.
+        TypeError: the scores are no tensor of floating-point numbers, or the targets none of integers or of the
+            scores' dtype.
         ValueError: the shapes do not fit, there is no example, or a class number lies outside 0 to K - 1.
 
     Example:
@@ -61,6 +66,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     Source: Thomas M. Cover and Joy A. Thomas, "Elements of Information Theory", 2006.
     """
+    check_tensor("logits", logits)
+    check_tensor("targets", targets)
     if logits.ndim != 2 or not logits.numel():
         raise ValueError(f"logits must have the shape (N, K) with N and K of 1 or more, not {tuple(logits.shape)}")
     count, classes = logits.shape
@@ -75,8 +82,10 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         )
     if targets.dtype != logits.dtype:
         raise TypeError(f"targets given as probabilities must be {logits.dtype} as the logits, not {targets.dtype}")
-    # A label of exactly 0 counts nothing, also where the class has no probability at all (0 · -inf is nan).
-    return -(targets * log_probabilities).where(targets != 0, 0).sum(1).mean()
+    # A label of exactly 0 counts nothing, also where the class has no probability at all (0 · -inf is nan). Where it
+    # has some, the product is 0 by itself, and the gradient of the label goes through it.
+    counted = (targets != 0) | log_probabilities.isfinite()
+    return -(targets * log_probabilities.where(counted, 0)).sum(1).mean()
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:

@@ -15,11 +15,15 @@ Each link is its settings and one small function over lists of tensors. The sett
 ``state_dict`` and all schedulers of ``torch.optim.lr_scheduler`` work as with any optimizer of PyTorch.
 """
 
+import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from dlnotes.arguments import check_number
 
 __all__ = [
     "SGD",
@@ -70,7 +74,8 @@ class GradientDescent(torch.optim.Optimizer):
 
     Raises:
         ValueError: a setting out of its range, or two links with a setting of the same name.
-        TypeError: something else than a link in the chain, such as ``momentum`` where ``momentum(0.9)`` was meant.
+        TypeError: a setting that is no number; something else than a link in the chain, such as ``momentum`` where
+            ``momentum(0.9)`` was meant.
         RuntimeError: when stepping, a sparse gradient in a chain that has links (they need every entry).
 
     Example:
@@ -155,7 +160,9 @@ class GradientDescent(torch.optim.Optimizer):
 def clip_by_global_norm(max_norm: float) -> Link:
     """Shrink the gradients where their norm is too large: g ← g · c / max(‖g‖, c).
 
-    The norm is over all parameters together, so that the direction does not change.
+    The norm is over all parameters together, so that the direction does not change. It is right for gradients of any
+    size, also where their squares overflow or vanish. Gradients with inf or nan have no direction: as with PyTorch's
+    ``clip_grad_norm_``, nan turns all of them to nan, and inf turns to nan and the rest to 0.
 
     Args:
         max_norm: c, the largest norm to let through, larger than 0; in the units of the gradient. ``inf`` clips
@@ -179,10 +186,44 @@ def _clip(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
         return gradients
     limit = slots[0].settings["max_norm"]
     home = gradients[0].device
-    norms = [gradient.norm(dtype=torch.promote_types(gradient.dtype, torch.float32)) for gradient in gradients]
-    norm = torch.stack([norm.to(home) for norm in norms]).norm()  # half precision would overflow at 65,504
+    norms = [gradient.norm(dtype=_at_least_single(gradient)) for gradient in gradients]
+    norm = torch.stack([norm.to(home) for norm in norms]).norm()
+    size = norm.item()
+    if not (size > _TINY and limit / size > _TINY):
+        return _clip_extreme(gradients, limit)
     factor = limit / norm.clamp(min=limit)
-    return [gradient * factor.to(gradient) for gradient in gradients]
+    return [_times(gradient, factor) for gradient in gradients]
+
+
+def _times(gradient: Tensor, factor: Tensor) -> Tensor:
+    if gradient.dtype.itemsize >= 4:
+        return gradient * factor.to(gradient)
+    # In half precision the factor by itself could be rounded to nearly, or entirely, 0.
+    return gradient.float().mul_(factor.to(gradient.device, torch.float32)).to(gradient.dtype)
+
+
+_TINY = 1e-15  # its square is far from the smallest numbers of single precision
+
+
+def _clip_extreme(gradients: list[Tensor], limit: float) -> list[Tensor]:
+    """Clip where squares overflow or vanish: in double precision, and in units of the largest entry."""
+    home = gradients[0].device
+    sizes = [gradient.abs().amax().to(home, torch.float64) for gradient in gradients if gradient.numel()]
+    largest = torch.stack(sizes).max().item() if sizes else 0.0
+    if largest == 0:
+        return gradients
+    if not math.isfinite(largest):
+        return [gradient * (0.0 if largest > 0 else math.nan) for gradient in gradients]
+    norms = [gradient.double().div(largest).norm().to(home) for gradient in gradients]
+    norm = torch.stack(norms).norm().item()
+    if limit / largest >= norm:
+        return gradients
+    return [gradient.double().div(largest).mul(limit / norm).to(gradient.dtype) for gradient in gradients]
+
+
+def _at_least_single(tensor: Tensor) -> torch.dtype:
+    """The dtype in which sums of half precision do not overflow (at 65,504)."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def l2(weight_decay: float) -> Link:
@@ -279,7 +320,8 @@ def _velocity(slot: Slot) -> Tensor:
 def adagrad_scaling(initial_accumulator_value: float = 0.0, eps: float = 1e-10) -> Link:
     """Divide each gradient by the root of the sum of its squares so far: G ← G + g², g ← g / (√G + ε).
 
-    Each coordinate gets a learning rate of its own, which never grows: α / (√G + ε).
+    Each coordinate gets a learning rate of its own, which never grows: α / (√G + ε). Where all gradients so far were 0
+    nothing moves, also without ε, or where the dtype rounds ε to 0 (PyTorch's Adagrad gives nan, 0 / 0).
 
     Args:
         initial_accumulator_value: what G starts at, 0 or larger.
@@ -305,8 +347,17 @@ def _divide_by_root_of_sum(gradients: list[Tensor], slots: list[Slot]) -> list[T
     scaled = []
     for gradient, slot in zip(gradients, slots, strict=True):
         root = _sum_of_squares(slot).addcmul_(gradient, gradient).sqrt().add_(slot.settings["eps"])
+        if slot.settings["eps"] < (smallest := _smallest_root(root.dtype)):
+            root.clamp_(min=smallest)
         scaled.append(torch.div(gradient, root, out=root))
     return scaled
+
+
+@functools.cache
+def _smallest_root(dtype: torch.dtype) -> float:
+    """√G of the smallest G above 0. A gradient whose square vanished is smaller: it goes no further than the rate."""
+    limits = torch.finfo(dtype)
+    return math.sqrt(limits.tiny * limits.eps)
 
 
 def _sum_of_squares(slot: Slot) -> Tensor:
@@ -331,7 +382,8 @@ def SGD(
     """Stochastic gradient descent: clip, add L2, sum up with momentum, go against it.
 
     Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.SGD``, but for the 1e-6 that
-    PyTorch adds to the norm when it clips.
+    PyTorch adds to the norm when it clips, and for gradients whose squares the dtype does not hold, which PyTorch clips
+    to 0.
 
     Args:
         parameters: tensors, or dictionaries for groups with settings of their own.
@@ -342,6 +394,7 @@ def SGD(
 
     Raises:
         ValueError: a setting out of its range.
+        TypeError: a setting that is no number.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([1.0]))
@@ -372,7 +425,8 @@ def AdaGrad(
 
     Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.Adagrad``, but for the 1e-6
     that PyTorch adds to the norm when it clips. It decays its rates by itself, and cannot stop: on a long run the steps
-    may become too short to arrive. It keeps no past direction: where the gradient is zero, nothing moves.
+    may become too short to arrive. It keeps no past direction: where the gradient is zero, nothing moves (with an
+    ``eps`` of 0, or one that the dtype rounds to 0, PyTorch's gives nan there).
 
     Args:
         parameters: tensors, or dictionaries for groups with settings of their own.
@@ -384,6 +438,7 @@ def AdaGrad(
 
     Raises:
         ValueError: a setting out of its range.
+        TypeError: a setting that is no number.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([0.0, 0.0]))
@@ -416,6 +471,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def _check(name: str, value: float) -> None:
+    check_number(name, value)
     expected, holds = _RANGES[name]
     if not holds(value):
         raise ValueError(f"{name} must be {expected}, not {value}")

@@ -1,7 +1,9 @@
 """Learning rates that fall with the number of steps, as schedulers of PyTorch.
 
 Each returns a scheduler of ``torch.optim.lr_scheduler``: it works with any optimizer, with `Trainer`, and with
-PyTorch's own ways to combine schedulers. With t the steps made so far:
+PyTorch's own ways to combine schedulers. It starts from α₀, the rates that the optimizer has when it is made, also
+where another schedule went before. (PyTorch's own start from what the first one started from. That is also what
+``SequentialLR`` gives those that it chains, ours too, so that one can follow a warm-up.) With t the steps made so far:
 
     inverse_time_decay   αₜ = α₀ / (1 + r · t / s)
     exponential_decay    αₜ = α₀ · r^(t / s)
@@ -10,10 +12,14 @@ PyTorch's own ways to combine schedulers. With t the steps made so far:
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from dlnotes.arguments import check_number
 
 __all__ = ["cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 
@@ -24,13 +30,14 @@ def exponential_decay(
     """Multiply the learning rate by the same factor again and again: αₜ = α₀ · r^(t / s).
 
     Args:
-        optimizer: its learning rates are α₀.
+        optimizer: the learning rates that it has now are α₀.
         decay_rate: r, the factor, larger than 0 and at most 1.
         decay_steps: s, the steps after which the factor was applied once, larger than 0.
-        staircase: let the rate fall in jumps, every s steps, by rounding t / s down.
+        staircase: let the rate fall in jumps, every s steps, by rounding t / s down; s is then a whole number.
 
     Raises:
-        ValueError: a decay rate outside (0, 1], or steps that are not positive.
+        ValueError: a decay rate outside (0, 1], or steps that are not positive, or a staircase of fractions of them.
+        TypeError: a setting that is no number.
 
     Example:
         >>> import torch
@@ -42,10 +49,11 @@ def exponential_decay(
         >>> scheduler.get_last_lr()
         [0.2]
     """
+    check_number("decay_rate", decay_rate)
     if not 0 < decay_rate <= 1:
         raise ValueError(f"decay_rate must be larger than 0 and at most 1, not {decay_rate}")
-    _check_steps(decay_steps)
-    return LambdaLR(optimizer, partial(_exponential, decay_rate, decay_steps, staircase))
+    _check_steps(decay_steps, staircase)
+    return _FromNow(optimizer, partial(_exponential, decay_rate, decay_steps, staircase))
 
 
 def inverse_time_decay(
@@ -57,13 +65,14 @@ def inverse_time_decay(
     stochastic approximation needs to converge.
 
     Args:
-        optimizer: its learning rates are α₀.
+        optimizer: the learning rates that it has now are α₀.
         decay_rate: r, 0 or larger; 1 halves the rate after s steps.
         decay_steps: s, in steps, larger than 0.
-        staircase: let the rate fall in jumps, every s steps, by rounding t / s down.
+        staircase: let the rate fall in jumps, every s steps, by rounding t / s down; s is then a whole number.
 
     Raises:
-        ValueError: a negative decay rate, or steps that are not positive.
+        ValueError: a negative decay rate, or steps that are not positive, or a staircase of fractions of them.
+        TypeError: a setting that is no number.
 
     Example:
         >>> import torch
@@ -77,10 +86,11 @@ def inverse_time_decay(
 
     Source: Herbert Robbins and Sutton Monro, "A stochastic approximation method", 1951.
     """
+    check_number("decay_rate", decay_rate)
     if not 0 <= decay_rate < float("inf"):
         raise ValueError(f"decay_rate must be 0 or larger and finite, not {decay_rate}")
-    _check_steps(decay_steps)
-    return LambdaLR(optimizer, partial(_inverse_time, decay_rate, decay_steps, staircase))
+    _check_steps(decay_steps, staircase)
+    return _FromNow(optimizer, partial(_inverse_time, decay_rate, decay_steps, staircase))
 
 
 def step_decay(optimizer: Optimizer, decay_rate: float, decay_steps: float) -> LambdaLR:
@@ -89,12 +99,13 @@ def step_decay(optimizer: Optimizer, decay_rate: float, decay_steps: float) -> L
     The same as `exponential_decay` with a staircase.
 
     Args:
-        optimizer: its learning rates are α₀.
+        optimizer: the learning rates that it has now are α₀.
         decay_rate: r, the factor, larger than 0 and at most 1.
-        decay_steps: s, the steps from one fall to the next, larger than 0.
+        decay_steps: s, the steps from one fall to the next, a whole number larger than 0.
 
     Raises:
-        ValueError: a decay rate outside (0, 1], or steps that are not positive.
+        ValueError: a decay rate outside (0, 1], or steps that are not positive, or not whole.
+        TypeError: a setting that is no number.
 
     Example:
         >>> import torch
@@ -119,12 +130,13 @@ def cosine_decay(optimizer: Optimizer, decay_steps: float, *, final: float = 0.0
     From step s on it stays at f · α₀.
 
     Args:
-        optimizer: its learning rates are α₀.
+        optimizer: the learning rates that it has now are α₀.
         decay_steps: s, the steps of the whole fall, larger than 0.
         final: f, what is left of the rate at the end, as a share from 0 to 1.
 
     Raises:
         ValueError: steps that are not positive, or a final share outside [0, 1].
+        TypeError: a setting that is no number.
 
     Example:
         >>> import torch
@@ -138,10 +150,29 @@ def cosine_decay(optimizer: Optimizer, decay_steps: float, *, final: float = 0.0
 
     Source: Ilya Loshchilov and Frank Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017.
     """
-    _check_steps(decay_steps)
+    _check_steps(decay_steps, staircase=False)
+    check_number("final", final)
     if not 0 <= final <= 1:
         raise ValueError(f"final must be a share from 0 to 1, not {final}")
-    return LambdaLR(optimizer, partial(_cosine, decay_steps, final))
+    return _FromNow(optimizer, partial(_cosine, decay_steps, final))
+
+
+class _FromNow(LambdaLR):
+    """PyTorch's scheduler, but for the rates that it starts from."""
+
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
+        # PyTorch starts from "initial_lr", which the first schedule of an optimizer leaves in its groups. It is left
+        # there, since others that were made before may still be chained.
+        left = [group.pop("initial_lr", None) for group in optimizer.param_groups]
+        super().__init__(optimizer, factor)
+        for group, rate in zip(optimizer.param_groups, left, strict=True):
+            if rate is not None:
+                group["initial_lr"] = rate
+
+    def get_lr(self) -> list[float | Tensor]:
+        if self.last_epoch == 0:  # made just now; or its turn has come among those that PyTorch chains
+            self.base_lrs = [group["initial_lr"] for group in self.optimizer.param_groups]
+        return super().get_lr()
 
 
 # Functions of a module, so that a scheduler can be pickled and copied.
@@ -159,6 +190,11 @@ def _cosine(decay_steps: float, final: float, step: int) -> float:
     return final + (1 - final) * (1 + math.cos(math.pi * min(step / decay_steps, 1))) / 2
 
 
-def _check_steps(decay_steps: float) -> None:
+def _check_steps(decay_steps: float, staircase: bool) -> None:
+    check_number("decay_steps", decay_steps)
     if not 0 < decay_steps < float("inf"):
         raise ValueError(f"decay_steps must be larger than 0 and finite, not {decay_steps}")
+    if staircase and decay_steps != int(decay_steps):
+        raise ValueError(
+            f"decay_steps must be a whole number of steps where the rate falls in jumps, not {decay_steps}"
+        )

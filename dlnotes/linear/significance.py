@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from dlnotes.arguments import check_number, check_tensor
+
 __all__ = ["Flips", "discordant", "largest_disagreement", "mcnemar_test", "rule_of_thirty"]
 
 
@@ -55,7 +57,7 @@ def discordant(before: Tensor, after: Tensor, targets: Tensor) -> Flips:
 
     Raises:
         ValueError: shapes that do not fit each other, or scores that are nan: they name no class.
-        TypeError: class numbers that are not integers.
+        TypeError: class numbers that are not integers; what is no tensor.
 
     Example:
         Only the first example becomes right, and the last two become wrong:
@@ -65,6 +67,8 @@ def discordant(before: Tensor, after: Tensor, targets: Tensor) -> Flips:
         >>> flips, flips.net, flips.total
         (Flips(gained=1, lost=2), -1, 3)
     """
+    for name, given in (("before", before), ("after", after), ("targets", targets)):
+        check_tensor(name, given)
     if targets.ndim != 1:
         raise ValueError(f"targets must be class numbers of shape (N,), not {tuple(targets.shape)}")
     _check_integers("targets", targets)
@@ -159,7 +163,7 @@ def largest_disagreement(net: int = 30, alpha: float = 0.05) -> int:
 
     Raises:
         ValueError: net below 1, or alpha outside (0, 1).
-        TypeError: net is no integer.
+        TypeError: net is no integer, or alpha no number.
 
     Example:
         A net gain of 6 is significant if no example was lost (p = 2 / 2⁶), and not if one was (p = 2 · 9 / 2⁸):
@@ -174,6 +178,7 @@ def largest_disagreement(net: int = 30, alpha: float = 0.05) -> int:
         (True, 218)
     """
     net = _count("net", net, least=1)
+    check_number("alpha", alpha)
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
 

@@ -95,6 +95,18 @@ def test_the_seed_gives_the_order(put):
         )
 
 
+def test_the_defaults_of_dtype_and_device_change_nothing(put):
+    put()
+    expected = images.fashion_mnist(4, validation=9)
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            found = images.fashion_mnist(4, validation=9)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_more_of_one_part_changes_no_other_and_only_adds_to_its_own(put):
     put()
     small = images.fashion_mnist(1, train=10, validation=5, test=7)

@@ -1,13 +1,16 @@
 """Back-propagation by hand: equal to autograd, to central differences, and to numbers worked on paper."""
 
+import copy
+import pickle
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from dlnotes.deep import MLP, affine, backpropagate, backward, descend, forward, layers_of, relu, sigmoid, tanh
+from dlnotes.deep import MLP, Layer, affine, backpropagate, backward, descend, forward, layers_of, relu, sigmoid, tanh
 from dlnotes.linear import SGD
 from dlnotes.randomness import stream
 
@@ -131,6 +134,49 @@ def test_twelve_steps_by_hand_are_twelve_steps_of_autograd_and_torchs_sgd():
     assert not torch.equal(models[0].layers[0].weight, network(5, 4, 6, 3).layers[0].weight)
 
 
+def flat(layers):
+    return [one for layer in layers for one in layer.parameters]
+
+
+def copied(layers):
+    return copy.deepcopy(layers)
+
+
+def pickled(layers):
+    return pickle.loads(pickle.dumps(layers))
+
+
+@pytest.mark.parametrize("duplicate", [copied, pickled])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_copy_of_layers_learns_by_itself_and_as_the_original_would(name, duplicate):
+    layers = chain(ACTIVATIONS[name][0])
+    twin, before = duplicate(layers), [one.clone() for one in flat(layers)]
+    activations = forward(twin, draw(7, 5))
+    assert torch.equal(activations[-1], forward(layers, draw(7, 5))[-1])
+    gradient = draw(7, 3, purpose="loss")
+    _, gradients = backward(twin, activations, gradient)
+    twin[-1].descend(gradient, activations[-2], *twin[-1].parameters, lr=0.1)
+    assert all(torch.equal(one, was) for one, was in zip(flat(layers), before, strict=True))
+    for found, was, slope in zip(twin[-1].parameters, layers[-1].parameters, gradients[-1], strict=True):
+        torch.testing.assert_close(found, was - 0.1 * slope)
+
+
+def test_layers_of_your_own_without_a_step_pass_gradients_and_learn_nothing():
+    shift = Layer(shifted, passed, (torch.ones(3),))
+    twin = copied(shift)
+    assert shift.gradients(torch.ones(2, 3), torch.ones(2, 3)) == ()
+    assert twin.descend(torch.ones(2, 3), torch.ones(2, 3), *twin.parameters, lr=0.1) is None
+    assert torch.equal(forward([twin], torch.zeros(2, 3))[-1], torch.ones(2, 3))
+
+
+def shifted(x, offset):
+    return x + offset
+
+
+def passed(gradient, x, y, offset):
+    return gradient
+
+
 def test_images_are_flattened_as_the_network_does():
     model = network(4, 3, 2)
     images, targets = draw(6, 1, 2, 2), torch.zeros(6, dtype=torch.long)
@@ -202,6 +248,25 @@ def test_targets_out_of_range_are_refused(targets):
 def test_a_rate_that_goes_uphill_is_refused(lr):
     with pytest.raises(ValueError, match="learning rate must be 0 or larger"):
         descend(network(5, 4, 3), *batch(), lr=lr)
+
+
+@pytest.mark.parametrize("lr", ["0.1", None, True])
+def test_a_rate_that_is_no_number_is_refused(lr):
+    with pytest.raises(TypeError, match=f"^lr must be a number, not {type(lr).__name__}"):
+        descend(network(5, 4, 3), *batch(), lr=lr)
+
+
+def test_arrays_of_numpy_are_refused():
+    inputs, targets = batch()
+    for step in (backpropagate, lambda *given: descend(*given, lr=0.1)):
+        with pytest.raises(TypeError, match=r"^inputs must be a tensor, not a NumPy array"):
+            step(network(5, 4, 3), inputs.numpy(), targets)
+        with pytest.raises(TypeError, match=r"^targets must be a tensor, not a NumPy array"):
+            step(network(5, 4, 3), inputs, targets.numpy())
+    with pytest.raises(TypeError, match=r"^weight must be a tensor, not a NumPy array"):
+        affine(np.ones((2, 2)), torch.ones(2))
+    with pytest.raises(TypeError, match=r"^bias must be a tensor, not list"):
+        affine(torch.ones(1, 2), [1.0])
 
 
 def test_nothing_is_left_for_autograd():

@@ -4,8 +4,10 @@ import copy
 import math
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
+from torch.autograd import gradcheck, gradgradcheck
 
 from dlnotes.deep import MLP, Dropout
 from dlnotes.linear import SGD, cross_entropy
@@ -47,6 +49,36 @@ def test_gradients_pass_where_activations_pass():
     y = dropout(0.75)(x)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scaled", SCALED)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_dropped_is_zero_whatever_it_was_and_so_is_its_gradient(value, scaled, dtype):
+    dropped = dropout(scaled=scaled)(torch.ones(100)) == 0
+    x = torch.full((100,), value, dtype=dtype, requires_grad=True)
+    y = dropout(scaled=scaled)(x)
+    y.backward(torch.full((100,), value, dtype=dtype))
+    for found in (y.detach(), x.grad):
+        assert not found[dropped].any()
+        torch.testing.assert_close(found[~dropped], x.detach()[~dropped], equal_nan=True)
+    for mode in (True, False):
+        assert not dropout(1, scaled="evaluation").train(mode)(x).any()
+
+
+def test_the_gradient_has_a_gradient():
+    x = torch.randn(20, generator=stream(0, "x"), dtype=torch.float64).requires_grad_()
+    assert gradcheck(lambda x: dropout(0.3)(x) * x, x)
+    ones = torch.ones(20, dtype=torch.float64, requires_grad=True)
+    assert gradgradcheck(lambda x: dropout(0.3)(x) * x, x, ones)
+
+
+@pytest.mark.parametrize("p", [0.15, 1 / 3, 0.87])
+def test_masks_and_scale_are_those_of_a_product_bit_for_bit(p):
+    x = torch.randn(100_000, generator=stream(0, "x"))
+    mask = (torch.rand(100_000, generator=stream(0, "masks")) < 1 - p).float()
+    assert torch.equal(dropout(p)(x), x * (mask / (1 - p)))
+    assert torch.equal(dropout(p, scaled="evaluation")(x), x * mask)
 
 
 def test_masks_come_from_their_own_generator_and_go_on():
@@ -128,6 +160,14 @@ def test_a_probability_outside_0_to_1_is_refused(p):
     for masks in (stream(0, "masks"), None):
         with pytest.raises(ValueError, match=f"must be from 0 to 1, not {p}"):
             MLP([3, 3, 2], generator=stream(0, "weights"), dropout=p, masks=masks)
+
+
+def test_arrays_of_numpy_are_refused():
+    for layer in (dropout(), dropout(0), dropout().eval()):
+        with pytest.raises(
+            TypeError, match=r"^inputs must be a tensor, not a NumPy array: make it one by torch\.from_nump"
+        ):
+            layer(np.ones(3))
 
 
 def test_other_settings_that_make_no_sense_are_refused():

@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -124,3 +125,10 @@ def test_a_budget_in_what_is_no_count_is_refused(name, value):
     given = {"parameters": 1_000, "hidden_layers": 2, "inputs": 100, "outputs": 10, name: value}
     with pytest.raises(ValueError, match=f"{name} must be an int of 1 or more, not {value}"):
         widths_for_budget(**given)
+
+
+def test_arrays_of_numpy_are_refused():
+    with pytest.raises(
+        TypeError, match=r"^inputs must be a tensor, not a NumPy array: make it one by torch\.from_numpy"
+    ):
+        MLP([3, 4, 2], generator=stream(0, "weights"))(np.ones((5, 3), np.float32))

@@ -107,6 +107,24 @@ def test_a_direction_that_is_small_counts_and_one_that_is_rounding_does_not():
     assert effective_degrees_of_freedom(torch.empty(0, 3), 1.0) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_strength_next_to_zero_leaves_the_rank_and_not_more(dtype):
+    ranks = {
+        2: torch.arange(1.0, 10).view(3, 3),
+        3: draw(20, 3) @ draw(3, 6, purpose="mix"),
+        5: draw(300, 5) @ draw(5, 80, purpose="mix"),
+    }
+    for rank, matrix in ranks.items():
+        for strength in (0.0, 1e-300, 1e-100, 1e-36):
+            assert effective_degrees_of_freedom(matrix.to(dtype), strength) == pytest.approx(rank, abs=1e-9)
+            assert effective_degrees_of_freedom(matrix.to(dtype).T, strength) == pytest.approx(rank, abs=1e-9)
+
+
+def test_a_small_direction_counts_without_a_strength_too():
+    wide = (draw(60_000, 2) * torch.tensor([1_000.0, 1.0])).float()
+    assert effective_degrees_of_freedom(wide, 0.0) == 2
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_penalty_of_half_precision_does_not_overflow(dtype):
     w = torch.full((4,), 300.0, dtype=dtype, requires_grad=True)
@@ -145,3 +163,18 @@ def test_arguments_are_not_changed():
     l2_penalty([w], 0.5)
     effective_degrees_of_freedom(w, 0.5)
     assert torch.equal(w, before)
+
+
+@pytest.mark.parametrize("strength", ["0.1", None, True])
+def test_a_strength_that_is_no_number_and_what_is_no_tensor_are_refused(strength):
+    message = f"^the strength of L2 regularisation must be a number, not {type(strength).__name__}"
+    with pytest.raises(TypeError, match=message):
+        l2_penalty([torch.ones(1)], strength)
+    with pytest.raises(TypeError, match=message):
+        weight_decay_groups(skip_init(nn.Linear, 2, 2), strength)
+    with pytest.raises(TypeError, match=message):
+        effective_degrees_of_freedom(torch.eye(2), strength)
+    with pytest.raises(TypeError, match=r"^inputs must be a tensor, not a NumPy array"):
+        effective_degrees_of_freedom(torch.eye(2).numpy(), 0.1)
+    with pytest.raises(TypeError, match=r"^each weight must be a tensor, not a NumPy array"):
+        l2_penalty([torch.eye(2).numpy()], 0.1)

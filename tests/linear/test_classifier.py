@@ -4,6 +4,7 @@ import copy
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -258,3 +259,10 @@ def test_training_leads_from_chance_to_nearly_the_best_that_two_clouds_allow(see
     train_classifier(model, examples, generator=chance(seed), steps=200, lr=0.05)
     best = 0.5 * (1 + math.erf(1 / math.sqrt(2)))  # the part of a cloud on its own side of the middle: 0.841
     assert abs(accuracy(model, unseen) - best) < 5 * math.sqrt(best * (1 - best) / 10_000)
+
+
+def test_arrays_of_numpy_are_refused():
+    with pytest.raises(
+        TypeError, match=r"^inputs must be a tensor, not a NumPy array: make it one by torch\.from_numpy"
+    ):
+        LogisticClassifier(3, 2)(np.ones((5, 3), np.float32))

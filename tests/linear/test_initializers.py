@@ -1,7 +1,9 @@
 """First weights: their size, their shape, and what equal ones lead to."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,6 +96,61 @@ def test_initialize_fills_weights_zeroes_biases_and_leaves_the_rest():
     assert (network[1].weight == 1).all()
 
 
+TRANSPOSED = {
+    "one place": lambda: skip_init(nn.ConvTranspose2d, 64, 2, 1),
+    "kernel": lambda: skip_init(nn.ConvTranspose2d, 16, 40, 3),
+    "stride": lambda: skip_init(nn.ConvTranspose2d, 16, 40, 4, stride=2),
+    "uneven stride": lambda: skip_init(nn.ConvTranspose1d, 16, 40, 5, stride=3),
+    "gaps": lambda: skip_init(nn.ConvTranspose1d, 16, 40, 2, stride=3),
+    "groups": lambda: skip_init(nn.ConvTranspose2d, 32, 80, (3, 2), groups=4),
+    "dilated": lambda: skip_init(nn.ConvTranspose1d, 16, 40, 4, stride=2, dilation=3),
+    "dilated, with gaps": lambda: skip_init(nn.ConvTranspose1d, 16, 40, 6, stride=2, dilation=2),
+    "three": lambda: skip_init(nn.ConvTranspose3d, 8, 10, 2, stride=2),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_each_output_of_a_transposed_convolution_has_a_variance_of_one(name, seed):
+    layer, draws = TRANSPOSED[name]().double(), stream(seed, "weights")
+    initialize(layer, lambda weight: scaled_normal_(weight, generator=draws))
+    assert not layer.bias.any()
+    # The variance of an output, over inputs of variance 1, is the sum of the squares of the weights that meet in it.
+    squares, ones = copy.deepcopy(layer), torch.ones(1, layer.in_channels, *[24] * len(layer.kernel_size)).double()
+    squares.weight.data.square_()
+    variances = squares(ones)[0].detach()
+    inside = variances[(..., *[slice(10, -10)] * len(layer.kernel_size))]
+    reached = inside[inside > 0]
+    # Each weight's square has the variance 2 / n². Six standard errors: uneven pieces have larger ones.
+    assert abs(reached.mean().item() - 1) < 6 * math.sqrt(2 / layer.weight.numel())
+    if "gaps" not in name:
+        assert (inside > 0).all()
+
+
+def test_the_weights_that_meet_in_an_output_of_a_transposed_convolution_are_drawn_together():
+    sizes = []
+    layer = skip_init(nn.ConvTranspose1d, 6, 4, 5, stride=3, groups=2)
+    initialize(layer, lambda weight: sizes.append(weight.shape) or nn.init.constant_(weight, len(sizes)))
+    assert sizes == [(2, 3, 2), (2, 3, 2), (2, 3, 1)] * 2
+    assert layer.weight[0, 0].tolist() == [1, 2, 3, 1, 2]
+    assert layer.weight[3, 1].tolist() == [4, 5, 6, 4, 5]
+
+
+@pytest.mark.parametrize("start", [nn.init.orthogonal_, nn.init.kaiming_uniform_])
+@pytest.mark.global_generator
+def test_initializers_of_torch_fill_a_transposed_convolution(start):
+    layer = initialize(nn.utils.skip_init(nn.ConvTranspose2d, 6, 4, 3, stride=2, groups=2), start)
+    assert layer.weight.isfinite().all()
+    assert layer.weight.any()
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_the_padding_row_of_an_embedding_is_zero_and_no_other(kind):
+    for index in (2, None):
+        table = kind(5, 3, padding_idx=index, _weight=torch.ones(5, 3))
+        initialize(table, lambda weight: weight.data.fill_(7))
+        assert table.weight[:, 0].tolist() == [7, 7, 7 if index is None else 0, 7, 7]
+
+
 def test_hidden_units_that_start_alike_stay_alike_and_random_ones_part():
     chance = stream(0, "examples")
     inputs = torch.randn(20, 6, generator=chance, dtype=torch.float64)
@@ -145,3 +202,14 @@ def test_a_vector_has_no_fan_in(initializer):
 def test_a_gain_that_is_no_size_is_refused(initializer, gain):
     with pytest.raises(ValueError, match=f"gain must be 0 or larger and finite, not {gain}"):
         initializer(torch.empty(3, 3), generator=stream(0, "weights"), gain=gain)
+
+
+@pytest.mark.parametrize("gain", ["1", None, True])
+def test_a_gain_that_is_no_number_and_weights_that_are_no_tensors_are_refused(gain):
+    for initializer in (scaled_normal_, scaled_uniform_):
+        with pytest.raises(TypeError, match=f"^gain must be a number, not {type(gain).__name__}"):
+            initializer(torch.empty(3, 3), generator=stream(0, "weights"), gain=gain)
+        with pytest.raises(TypeError, match=r"^tensor must be a tensor, not a NumPy array"):
+            initializer(np.empty((3, 3)), generator=stream(0, "weights"))
+    with pytest.raises(TypeError, match=r"^tensor must be a tensor, not a NumPy array"):
+        zeros_(np.empty((3, 3)))

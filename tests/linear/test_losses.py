@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -139,6 +140,31 @@ def test_the_gradient_reaches_soft_labels_too():
     assert gradcheck(lambda given: cross_entropy(normal(3, 4), given), targets)
 
 
+def test_labels_of_zero_and_one_get_the_full_gradient():
+    scores, targets = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    cross_entropy(scores, targets).backward()
+    likely, unlikely = math.log(1 + math.exp(-1)) / 2, math.log(1 + math.exp(1)) / 2  # -log S / N: 0.3133 / 2 the first
+    for row in targets.grad.tolist():
+        assert row == pytest.approx([likely, unlikely], rel=1e-6)
+
+
+def test_labels_of_zero_have_a_second_derivative_and_can_be_mapped_over():
+    scores, targets = normal(3, 4).requires_grad_(), one_hot(labels(3, 4), 4, dtype=torch.float64).requires_grad_()
+    assert gradgradcheck(cross_entropy, (scores, targets), torch.tensor(0.7, dtype=torch.float64, requires_grad=True))
+    several = torch.stack([targets.detach(), targets.detach().flip(0)])
+    mapped = torch.func.vmap(torch.func.grad(lambda given: cross_entropy(scores.detach(), given)))(several)
+    expected = -F.log_softmax(scores.detach(), 1) / 3
+    assert_close(mapped, torch.stack([expected, expected]), rtol=1e-12, atol=0)
+
+
+def test_a_label_of_zero_without_any_probability_counts_nothing_and_gets_no_gradient():
+    targets = torch.tensor([[1.0, 0.0, 0.0]], requires_grad=True)
+    loss = cross_entropy(torch.tensor([[0.0, -math.inf, 0.0]]), targets)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert targets.grad[0].tolist() == pytest.approx([math.log(2), 0.0, math.log(2)], rel=1e-6)
+
+
 # The mean
 
 
@@ -235,3 +261,15 @@ def test_probabilities_of_another_dtype_than_the_scores_are_refused(dtype):
 def test_scores_that_are_not_floating_point_are_refused():
     with pytest.raises(TypeError, match=r"logits must be floating point, not torch\.int64"):
         cross_entropy(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([0, 1]))
+
+
+def test_arrays_of_numpy_are_refused():
+    with pytest.raises(
+        TypeError, match=r"^labels must be a tensor, not a NumPy array: make it one by torch\.from_numpy"
+    ):
+        one_hot(np.array([0, 1]), 2)
+    with pytest.raises(TypeError, match=r"^logits must be a tensor, not a NumPy array"):
+        cross_entropy(np.zeros((2, 4)), torch.tensor([0, 1]))
+    for targets in (np.array([0, 1]), np.zeros((2, 4), np.float32)):
+        with pytest.raises(TypeError, match=r"^targets must be a tensor, not a NumPy array"):
+            cross_entropy(torch.zeros(2, 4), targets)

@@ -10,6 +10,7 @@ import itertools
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -590,6 +591,88 @@ def test_a_state_without_a_setting_is_completed_from_the_chain():
     assert w.item() == pytest.approx(1.0 - 0.25 * 2.0)
 
 
+def clipped(values, limit, dtype=torch.float32):
+    """A gradient, as it passes through the link."""
+    w = nn.Parameter(torch.zeros(len(values), dtype=dtype))
+    w.grad = torch.tensor(values, dtype=dtype)
+    GradientDescent([w], clip_by_global_norm(limit), lr=1.0).step()
+    return (-w).tolist()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "limit"),
+    [
+        *(
+            (torch.float32, *sizes)
+            for sizes in ((1e20, 1.0), (6e37, 1e-5), (1e-30, 1e-30), (1e-22, 1e-30), (1e5, 1e-30))
+        ),
+        *((torch.float64, *sizes) for sizes in ((1e200, 1.0), (3e307, 1.0), (1e-200, 1e-200), (1e-160, 1e-170))),
+        *((torch.float16, *sizes) for sizes in ((1e4, 0.01), (1e4, 1e-4))),
+        *((torch.bfloat16, *sizes) for sizes in ((1e4, 0.01), (1e30, 1.0), (1e-30, 1e-30))),
+    ],
+)
+def test_clipping_is_right_also_where_squares_overflow_or_vanish(dtype, size, limit):
+    rounding = {"rel": 4 * torch.finfo(dtype).eps, "abs": 3e-8 if dtype == torch.float16 else 0}
+    assert clipped([3 * size, 4 * size], limit, dtype) == pytest.approx([0.6 * limit, 0.8 * limit], **rounding)
+    assert clipped([3 * size, 4 * size], 6 * size, dtype) == pytest.approx([3 * size, 4 * size], **rounding)
+
+
+def test_the_norm_of_several_parameters_is_one_also_where_squares_overflow():
+    w, b = nn.Parameter(torch.zeros(1)), point()[0]
+    w.grad, b.grad = torch.tensor([3e20]), tensor(4e20)
+    GradientDescent([w, b], clip_by_global_norm(1.0), lr=1.0).step()
+    assert (w.item(), b.item()) == pytest.approx((-0.6, -0.8), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_large_gradient_of_half_precision_keeps_the_size_that_the_factor_has_not(dtype):
+    assert clipped([60_000.0], 0.01, dtype) == pytest.approx([0.01], rel=torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "values", [[math.inf, 1.0], [-math.inf, 1.0], [math.nan, 1.0], [math.nan, math.inf], [0.0, 0.0]]
+)
+def test_gradients_without_a_direction_are_clipped_as_in_torch(values, dtype):
+    w = nn.Parameter(torch.zeros(2, dtype=dtype))
+    w.grad = torch.tensor(values, dtype=dtype)
+    nn.utils.clip_grad_norm_([w], 1.0)
+    assert clipped(values, 1.0, dtype) == pytest.approx(w.grad.tolist(), nan_ok=True)
+
+
+def test_no_numbers_at_all_are_clipped_to_none():
+    assert clipped([], 1.0) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("eps", [0.0, 1e-10])
+def test_adagrad_does_not_move_on_a_zero_gradient_whatever_dtype_and_epsilon(dtype, eps):
+    w = nn.Parameter(torch.ones(3, dtype=dtype))
+    optimizer = AdaGrad([w], lr=0.5, eps=eps)
+    for moving in (0.0, 2.0, 0.0):
+        w.grad = torch.tensor([0.0, -0.0, moving], dtype=dtype)
+        optimizer.step()
+    assert w[:2].tolist() == [1.0, 1.0]
+    assert w[2].item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("dtype", "small"), [(torch.float16, 1e-4), (torch.float32, 1e-30)])
+def test_adagrad_goes_no_further_than_the_rate_where_the_square_of_a_gradient_vanishes(dtype, small):
+    w = nn.Parameter(torch.zeros(2, dtype=dtype))
+    w.grad = torch.tensor([small, -small], dtype=dtype)
+    assert not w.grad.square().any()
+    AdaGrad([w], lr=0.5, eps=0.0).step()
+    left, right = w.tolist()
+    assert -0.5 <= left <= 0 <= right <= 0.5
+
+
+def test_adagrad_moves_on_a_nan_gradient_to_nan():
+    w = nn.Parameter(torch.zeros(1, dtype=torch.float16))
+    w.grad = torch.full_like(w, math.nan)
+    AdaGrad([w], lr=0.5).step()
+    assert w.isnan().all()
+
+
 def test_half_precision_gradients_are_clipped_by_a_norm_that_does_not_overflow():
     w = torch.nn.Parameter(torch.zeros(4, dtype=torch.float16))
     w.grad = torch.full((4,), 50_000.0, dtype=torch.float16)
@@ -622,6 +705,25 @@ def test_a_setting_out_of_its_range_is_refused_for_all_and_for_a_group(name, val
         kind([{"params": point(), name: value}], lr=0.1)
     with pytest.raises(ValueError, match=message):
         kind(point(), lr=0.1).add_param_group({"params": point(), name: value})
+
+
+@pytest.mark.parametrize("value", ["0.1", None, True, [0.1], torch.ones(2), 1j])
+@pytest.mark.parametrize("name", RANGES)
+def test_a_setting_that_is_no_number_is_refused_for_all_and_for_a_group(name, value):
+    kind = AdaGrad if name in ("eps", "initial_accumulator_value") else SGD
+    came = "a tensor" if isinstance(value, torch.Tensor) else type(value).__name__
+    message = f"^{name} must be a number, not {came}"
+    with pytest.raises(TypeError, match=message):
+        kind(point(), **{"lr": 0.1, name: value})
+    with pytest.raises(TypeError, match=message):
+        kind([{"params": point(), name: value}], lr=0.1)
+    with pytest.raises(TypeError, match=message):
+        kind(point(), lr=0.1).add_param_group({"params": point(), name: value})
+
+
+@pytest.mark.parametrize("one_half", [torch.tensor(0.5), np.float64(0.5), np.float32(0.5)])
+def test_a_rate_may_be_a_number_of_torch_or_numpy(one_half):
+    assert moves(SGD(point(), lr=one_half), [2.0, -4.0]) == [1.0, -2.0]
 
 
 def test_the_ends_of_the_ranges_are_allowed():

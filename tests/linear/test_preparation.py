@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -132,6 +133,72 @@ def test_a_feature_that_changes_a_little_is_scaled():
     assert_close(standardize(train)[0], torch.tensor([[-1.0], [1.0]]), rtol=0, atol=1e-3)
 
 
+UNITS = [-math.sqrt(2), -math.sqrt(1 / 2), 0, math.sqrt(1 / 2), math.sqrt(2)]  # 0, 1, 2, 3 and 4, standardised
+
+
+@pytest.mark.parametrize(
+    ("dtype", "base", "step"),
+    [
+        (torch.float32, 1e7, 1),
+        (torch.float32, 1e7, 2),
+        (torch.float16, 2_048, 2),
+        (torch.float16, 60_000, 32),
+        (torch.bfloat16, 256, 2),
+        (torch.float64, 2**53, 2),
+    ],
+)
+def test_a_feature_that_changes_by_a_few_units_in_its_last_place_is_scaled(dtype, base, step):
+    whole = base + step * torch.arange(5)
+    train = whole.to(dtype)[:, None]
+    assert train.squeeze().long().equal(whole.long())
+    both = torch.cat([torch.ones_like(train), train], 1)  # beside a feature that does not change
+    for scaled in (standardize(train)[0], standardize(train, train)[1], standardize(both)[0][:, 1:]):
+        assert scaled.dtype == dtype
+        assert_close(scaled.squeeze().double(), torch.tensor(UNITS).double(), rtol=torch.finfo(dtype).eps, atol=1e-7)
+    ahead = standardize(train, (whole + 2 * step).to(dtype)[:, None])[1]
+    assert ahead[0].item() == 0
+    assert ahead[2].item() == pytest.approx(math.sqrt(2), rel=torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, -255.7, 1e-6, 30_000.1])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_feature_that_never_changes_gives_exactly_zero(value, dtype):
+    for count in (3, 100_001):
+        assert not standardize(torch.full((count, 2), value, dtype=dtype))[0].any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (torch.float16, 6e4),
+        (torch.float16, 1e-6),
+        (torch.bfloat16, 1e30),
+        *((torch.float32, value) for value in (1e30, 1e-30, 3e38)),
+        *((torch.float64, value) for value in (1e200, 1e-200)),
+    ],
+)
+def test_a_feature_whose_squares_the_dtype_does_not_hold_is_scaled(dtype, value):
+    (scaled,) = standardize(torch.tensor([[-value], [0.0], [value]], dtype=dtype))
+    expected = torch.tensor([[-math.sqrt(1.5)], [0.0], [math.sqrt(1.5)]], dtype=torch.float64)
+    assert_close(scaled.double(), expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
+
+
+def test_features_that_change_by_little_are_scaled_beside_others_and_have_gradients():
+    train = torch.stack([1e7 + torch.arange(5.0), torch.arange(5.0), torch.ones(5)], 1).requires_grad_()
+    weight = torch.tensor([1.0, 4.0, 2.0, 0.0, 3.0])
+    standardize(train)[0].T.mul(weight).sum().backward()
+    near, plain, constant = train.grad.T
+    assert plain.any()
+    assert_close(near, plain)
+    assert_close(constant, weight - 2)
+
+
+def test_a_feature_that_is_nan_somewhere_is_nan_everywhere():
+    train, test = standardize(torch.tensor([[math.nan, 1.0], [1.0, 3.0]]), torch.ones(1, 2))
+    assert train.isnan().tolist() == [[True, False], [True, False]]
+    assert test[0, 0].isnan()
+
+
 def test_a_single_training_example_is_shifted_to_zero():
     assert standardize(torch.tensor([[3.0, 4.0]]))[0].tolist() == [[0.0, 0.0]]
 
@@ -161,3 +228,14 @@ def test_parts_of_another_shape_are_refused_not_broadcast():
 def test_examples_that_are_not_floating_point_are_refused():
     with pytest.raises(TypeError, match=r"examples must be floating point, not torch\.uint8"):
         standardize(torch.ones(2, 3), torch.ones(2, 3, dtype=torch.uint8))
+
+
+def test_arrays_of_numpy_are_refused():
+    def cut(array):
+        return split((array,), (1,), generator=chance())
+
+    for function in (standardize, lambda array: standardize(torch.ones(2, 3), array), cut):
+        with pytest.raises(
+            TypeError, match=r"^examples must be a tensor, not a NumPy array: make it one by torch\.from"
+        ):
+            function(np.ones((2, 3), np.float32))

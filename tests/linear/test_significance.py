@@ -239,3 +239,14 @@ def test_thresholds_readings_and_levels_that_make_no_sense_are_refused():
     for alpha in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError, match=f"alpha must be between 0 and 1, not {alpha}"):
             largest_disagreement(30, alpha)
+
+
+def test_arrays_of_numpy_and_a_level_that_is_no_number_are_refused():
+    classes = torch.tensor([0, 1])
+    for place, name in enumerate(("before", "after", "targets")):
+        given = [classes] * 3
+        given[place] = classes.numpy()
+        with pytest.raises(TypeError, match=f"^{name} must be a tensor, not a NumPy array"):
+            discordant(*given)
+    with pytest.raises(TypeError, match=r"^alpha must be a number, not str \('0\.05'\)"):
+        largest_disagreement(30, "0.05")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -99,6 +100,17 @@ def test_gradients_are_those_of_finite_differences(function, temperature):
     assert gradgradcheck(lambda y: function(y, temperature, dim=0), logits, normal(3, 4, seed=1).requires_grad_())
 
 
+@both
+@pytest.mark.parametrize("value", [1.0, 0.5])
+def test_a_temperature_gets_the_gradient_of_the_plain_formula_also_where_it_is_one(function, value):
+    logits, weight = normal(3, 4), normal(3, 4, seed=1)
+    found, expected = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    (function(logits, found) * weight).sum().backward()
+    (getattr(torch, function.__name__)(logits / expected, -1) * weight).sum().backward()
+    assert_close(found.grad, expected.grad, rtol=1e-12, atol=0)
+    assert gradcheck(lambda temperature: function(logits, temperature), found)
+
+
 # Large and small numbers
 
 
@@ -134,6 +146,45 @@ def test_the_dtype_stays(function, dtype):
     assert function(logits, 2.0).dtype == dtype
     expected = function(logits.double(), 2.0)
     assert_close(function(logits, 2.0).double(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_hundred_thousand_classes_in_half_precision_share_equally(dtype):
+    logits = torch.zeros(100_000, dtype=dtype, requires_grad=True)
+    softmax(logits)[0].backward()
+    rounding = {"rel": torch.finfo(dtype).eps, "abs": 3e-8}  # half of the smallest number of float16
+    assert softmax(logits)[0].item() == pytest.approx(1e-5, **rounding)
+    assert logits.grad[0].item() == pytest.approx(1e-5, **rounding)
+    assert log_softmax(logits)[0].item() == pytest.approx(-math.log(100_000), **rounding)
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once_at_the_end_in_values_and_gradients(function, dtype):
+    logits, weight = normal(40, 1_000).to(dtype), normal(40, 1_000, seed=1).to(dtype)
+    found, expected = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    value, exact = function(found, 0.5), function(expected, 0.5)
+    (value * weight).sum().backward()
+    (exact * weight.double()).sum().backward()
+    for half, double in ((value, exact), (found.grad, expected.grad)):
+        assert half.dtype == dtype
+        assert_close(half.double(), double, rtol=torch.finfo(dtype).eps, atol=2e-7)  # next to the smallest of float16
+
+
+@both
+def test_scores_of_half_precision_may_lie_further_apart_than_its_largest_number(function):
+    logits = torch.tensor([60_000.0, -60_000.0], dtype=torch.float16)
+    expected = function(logits.double(), 1e4)
+    assert expected.isfinite().all()
+    assert_close(function(logits, 1e4).double(), expected, rtol=1e-3, atol=2e-7)
+
+
+@both
+def test_under_autocast_half_precision_stays_single_as_in_torch(function, device):
+    logits = normal(5, 4).to(device).to(torch.bfloat16)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        assert function(logits).dtype == torch.float32
+    assert function(logits).dtype == torch.bfloat16
 
 
 # What changes nothing
@@ -231,6 +282,32 @@ def test_scores_that_are_not_floating_point_are_refused(function, dtype):
         function(torch.ones(2, dtype=dtype))
 
 
-def test_a_temperature_that_the_dtype_cannot_hold_is_refused():
-    with pytest.raises(ValueError, match=r"torch\.float32 holds nothing below 1\.2e-38"):
-        softmax(torch.ones(3), temperature=1e-50)
+@both
+def test_a_temperature_that_the_dtype_cannot_hold_is_refused_and_the_smallest_that_it_holds_is_not(function):
+    for dtype in (torch.float32, torch.float64):
+        smallest = torch.finfo(dtype).tiny
+        assert function(torch.tensor([smallest, 0.0], dtype=dtype), smallest).equal(
+            function(torch.tensor([1.0, 0.0], dtype=dtype))
+        )
+        with pytest.raises(ValueError, match=rf"{dtype} holds nothing below {smallest:.2g}"):
+            function(torch.ones(3, dtype=dtype), temperature=0.999 * smallest)
+
+
+@both
+@pytest.mark.parametrize(
+    ("temperature", "came"),
+    [("1", "str"), (None, "NoneType"), (True, "bool"), (torch.ones(2), r"a tensor of shape \(2,\)"), (1j, "complex")],
+)
+def test_a_temperature_that_is_no_number_is_refused(function, temperature, came):
+    with pytest.raises(TypeError, match=f"^temperature must be a number, not {came}"):
+        function(NOTES, temperature)
+
+
+@both
+def test_scores_that_are_no_tensor_are_refused(function):
+    with pytest.raises(
+        TypeError, match=r"^logits must be a tensor, not a NumPy array: make it one by torch\.from_nump"
+    ):
+        function(np.ones(3))
+    with pytest.raises(TypeError, match=r"^logits must be a tensor, not list: make it one by torch\.tensor"):
+        function([1.0, 2.0])
