@@ -9,7 +9,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 from dlnotes.lesson import catalog, report
 from tests.mutants.bugs import KEYS, LISTS, bugs_in

@@ -12,10 +12,16 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 TOPIC = "def double(number):\n    return 2 * number\n"
 TESTS = "def test_twice():\n    pass\n\n\nclass TestHalf:\n    def test_half(self):\n        pass\n"
-BUG = {"file": "dlnotes/topic.py", "old": "2 *", "new": "3 *", "test": "tests/test_topic.py::test_twice", "why": "three"}
+BUG = {
+    "file": "dlnotes/topic.py",
+    "old": "2 *",
+    "new": "3 *",
+    "test": "tests/test_topic.py::test_twice",
+    "why": "three",
+}
 NOTE = {"row": "1.99", "chapter": "linear", "name": "gain", "statement": "A gain.", "kind": "rule", "tier": "A"}
 NOTE |= {"library": [], "lesson": "toy", "tests": ["tests/test_topic.py::TestHalf::test_half"]}
-# What the lesson's results have, and the checksums of the code; as a program, since it works for the checkout it runs in.
+# Writes results of the lesson, with the checksums of its code; a program, since it works for the checkout it runs in.
 MEASURED = """
 import json
 from dlnotes.lesson import catalog, report, sources

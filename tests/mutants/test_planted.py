@@ -1,4 +1,4 @@
-"""Every planted bug is caught by the test that is named for it: `make mutants`, or `make mutants ONLY=softmax`.
+"""Every planted bug is caught by the test that is named for it: `make mutants`, or `make mutants ONLY=linear`.
 
 The bugs are listed in the *.toml beside this file, a table for each (the keys are explained at the top of linear.toml):
 
