@@ -1,6 +1,7 @@
 # Two commands are enough on a fresh machine, each on its own: `make run` and `make test`.
 #
 #   make JOBS=1 lessons           as many processes as you like; otherwise one a core
+#   make ONLY=dropout mutants     the bugs of one list, or those whose words hold this one
 #   make PYTHON=python3.13 run    the Python that .venv is made with; otherwise the newest that works
 
 JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
@@ -10,7 +11,10 @@ PY   := .venv/bin/python
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup run test check faults seeds bench lessons results clean
+# pytest on all cores: each takes tests from the other when it has none left.
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
+
+.PHONY: help setup run test check mutants faults seeds bench lessons results clean
 
 # A new target is one rule that depends on `setup`; its ## comment is its line in this list.
 help:
@@ -20,32 +24,37 @@ help:
 setup:
 	@sh setup.sh
 
-run: setup  ## the tour: four lessons at full strength, in about four minutes
+run: setup  ## the tour: four lessons at full strength; about four minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
-test: check  ## everything CI runs: the checks, then all tests
-	$(PY) -m pytest
+test: check  ## the checks, then all tests; 3 minutes on two cores
+	$(PYTEST)
 
-check: setup  ## format, lint and types, without running anything
+check: setup  ## format, lint, types, and what is stale: results, planted bugs; seconds, without running anything
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
+	$(PY) -m tests.stale
 	$(PY) -m mypy
 
-faults: setup  ## kills, damage, bad servers, full disks: thousands of them, and the table in tests/faults
-	DLNOTES_FAULTS=all $(PY) -m pytest tests/faults -s
+mutants: setup  ## plants several hundred bugs, each to be caught by its test; 6 minutes on two cores
+	$(PYTEST) tests/mutants -k '$(ONLY)'
 
-seeds: setup  ## the tests that draw numbers, with a hundred seeds each
-	DLNOTES_TEST_SEED=all $(PY) -m pytest
+# In one process: it counts the faults.
+faults: setup  ## thousands of kills, damaged files, bad servers, full disks, and their table; a quarter of an hour
+	DLNOTES_FAULTS=all $(PY) -m pytest -n 0 tests/faults -s
 
-bench: setup  ## how fast the library is, beside what one would use instead; best on a machine that is idle
+seeds: setup  ## the tests that draw numbers, with a hundred seeds each; 8 minutes on two cores
+	DLNOTES_TEST_SEED=all $(PYTEST)
+
+bench: setup  ## how fast the library is, beside what one would use instead; a quarter of an hour on an idle machine
 	@$(PY) -c 'import sys; from importlib.util import find_spec as find; sys.exit(not (find("sklearn") and find("keras")))' \
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
 
-lessons: setup  ## every lesson at full strength; finished seeds are kept
+lessons: setup  ## every lesson at full strength, about ten minutes on two cores; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)
 
-results: setup  ## every lesson into results/, and the README's table from them
+results: setup  ## the same into results/, and the README's table from them
 	$(PY) -m lessons run --jobs $(JOBS) --out results
 	$(PY) -m lessons report --readme
 

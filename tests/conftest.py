@@ -36,9 +36,11 @@ def pytest_collection_modifyitems(config, items):
     """With several seeds, only the tests that they make a difference to."""
     if os.environ.get("DLNOTES_TEST_SEED", "0").isdigit():
         return
-    seeded = [item for item in items if "seed" in getattr(item, "fixturenames", ())]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(seeded)])
-    items[:] = seeded
+    parts = {True: [], False: []}
+    for item in items:
+        parts["seed" in getattr(item, "fixturenames", ())].append(item)
+    config.hook.pytest_deselected(items=parts[False])
+    items[:] = parts[True]
 
 
 @pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])

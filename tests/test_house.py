@@ -159,37 +159,11 @@ def test_the_notes_have_89_statements_in_order():
         assert note.tier in {"A", "B", "C"}
 
 
-@pytest.mark.parametrize(
-    "note", [note for note in catalog.notes() if note.library or note.lesson or note.tests], ids=lambda note: note.row
-)
-def test_what_a_note_points_to_is_there(note):
+@pytest.mark.parametrize("note", [note for note in catalog.notes() if note.library], ids=lambda note: note.row)
+def test_what_a_note_names_of_the_library_is_there(note):
     for dotted in note.library:
         module, _, name = dotted.rpartition(".")
         assert hasattr(importlib.import_module(module), name), dotted
-    if note.lesson:
-        assert catalog.lesson_named(note.lesson).chapter == note.chapter
-        assert note.tests, "a row with a lesson has assertions too"
-    for test in note.tests:
-        path, _, name = test.partition("::")
-        assert re.search(
-            rf"^ *def {name.rpartition('::')[2]}\(", (CHECKOUT / path).read_text(encoding="utf-8"), re.MULTILINE
-        ), test
-
-
-def test_each_lesson_tests_a_row_and_has_results_that_judge_each_of_its_rows():
-    for lesson in catalog.lessons():
-        results = report.read_results(catalog.results_folder() / f"{lesson.name}.json")
-        assert lesson.rows
-        assert results, f"no results of {lesson.name}: make results"
-        assert set(results["verdicts"]) == set(lesson.rows)
-        assert (catalog.results_folder() / f"{lesson.name}.svg").is_file()
-
-
-def test_the_readme_shows_the_verdicts_of_the_results():
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    assert report.readme_with_table(readme, catalog.results_folder()) == readme, (
-        "make results, or `python -m lessons report --readme`"
-    )
 
 
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch):

@@ -1,14 +1,16 @@
 """Reference runs of lessons to be judged again, as they are and changed: what the controls of a verdict are made of."""
 
 import json
+from functools import cache
 
 from dlnotes.evidence import verdict_of_row
 from dlnotes.lesson import catalog
 from dlnotes.lesson.experiment import Trials, experiment_of, trials_from
 
 
+@cache
 def reference(name):
-    """A lesson, the trials of its reference run, and the results file that keeps them."""
+    """A lesson, the trials of its reference run, and the results file that keeps them: read once, so change none."""
     experiment = experiment_of(catalog.lesson_named(name))
     results = json.loads((catalog.results_folder() / f"{name}.json").read_text(encoding="utf-8"))
     return experiment, trials_from(results, experiment), results

@@ -54,7 +54,7 @@ class Config:
     depth: int = 8  # layers of the networks whose gradients are shown layer by layer
 
 
-QUICK = Config(widest=6)
+QUICK = Config(widest=3, examples=4)
 SEEDS = range(12)
 
 ACTIVATIONS = {"sigmoid": sigmoid, "tanh": tanh, "relu": relu}

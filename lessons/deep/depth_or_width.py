@@ -76,7 +76,7 @@ class Config:
             raise ValueError("steps must be 1 or more, and there must be two examples of each kind or more")
 
 
-QUICK = Config(train=500, validation=200, test=200, steps=25)
+QUICK = Config(train=200, validation=100, test=100, steps=8)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

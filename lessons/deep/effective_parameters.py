@@ -73,7 +73,7 @@ class Config:
             raise ValueError("draws and linear_draws must be 1 or more: sensitivity is measured by changes")
 
 
-QUICK = Config(few=40, test=200, width=8, steps=40, linear_steps=40, draws=1, linear_draws=2)
+QUICK = Config(few=20, test=100, width=8, steps=20, linear_steps=20, draws=1, linear_draws=1)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

@@ -70,7 +70,7 @@ class Config:
     steps: int = 500  # of the network, with all its images at each, and with momentum 0.9
 
 
-QUICK = Config(examples=200, most_steps=100, test=200, width=16, steps=50)
+QUICK = Config(examples=100, most_steps=100, few=50, validation=100, test=100, width=8, steps=10)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

@@ -70,7 +70,7 @@ class Config:
             raise ValueError("longest must be 100 or more, and train as large as batch_size or larger")
 
 
-QUICK = Config(train=200, longest=1_500)
+QUICK = Config(train=200, longest=400)
 SEEDS = range(12)
 
 Optimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]

@@ -77,7 +77,7 @@ class Config:
             raise ValueError("steps and parts must be 1 or more, and train as large as batch_size or larger")
 
 
-QUICK = Config(train=500, validation=200, test=200, steps=15, long_steps=15)
+QUICK = Config(train=200, validation=100, test=100, steps=4, long_steps=4)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

@@ -72,7 +72,7 @@ class Config:
             raise ValueError("width and steps must be 1 or more")
 
 
-QUICK = Config(train=500, validation=200, test=200, width=16, steps=100)
+QUICK = Config(train=500, validation=200, test=200, width=16, steps=30)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

@@ -80,7 +80,7 @@ class Config:
             raise ValueError("train must be 100 or more, and weight_decay larger than 0")
 
 
-QUICK = Config(train=500, steps=100, descent_steps=40)
+QUICK = Config(train=200, steps=20, descent_steps=20)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

@@ -64,7 +64,7 @@ class Config:
             raise ValueError("steps must be 20 or more")
 
 
-QUICK = Config(train=500, validation=200, steps=60)
+QUICK = Config(train=200, validation=100, steps=20)
 SEEDS = range(12)
 RATES = tuple(2.0**power for power in range(-6, 3))
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {

@@ -74,7 +74,7 @@ class Config:
             raise ValueError("width must be 2 or more, and steps 1 or more")
 
 
-QUICK = Config(train=500, validation=200, test=200, width=16, steps=30)
+QUICK = Config(train=200, validation=100, test=200, width=16, steps=10)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

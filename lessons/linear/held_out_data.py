@@ -82,7 +82,7 @@ CHOICES = (1, 2, 5, 10, 20, 50, 100)  # how many classifiers there are to choose
 ASKED = (1, 3, 10, 30, 100, 300, 1_000)  # how many answers are combined that one set has judged
 CLASSES = 10
 
-QUICK = Config(train=200, pool=1_500, many=300, test=500, steps=80, deals=20)
+QUICK = Config(train=200, pool=1_500, many=300, test=500, steps=40, deals=10)
 SEEDS = range(16)
 
 # %%

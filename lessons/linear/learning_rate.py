@@ -69,7 +69,7 @@ class Config:
             raise ValueError("train must be 1,000 or more, window 1 or more, and steps 12 windows or more")
 
 
-QUICK = Config(train=1_000, steps=60, window=5)
+QUICK = Config(train=1_000, steps=12, window=1)
 SEEDS = range(12)
 RATES = tuple(2.0**power for power in range(-16, 8))
 TASKS = ("linear", "normalised inputs", "batches of 8", "network")

@@ -61,7 +61,7 @@ class Config:
             raise ValueError("descent_steps must be 2 or more, sgd_steps 1 or more, and train 500 or more")
 
 
-QUICK = Config(train=500, test=200, descent_steps=20, sgd_steps=100)
+QUICK = Config(train=500, test=200, descent_steps=10, sgd_steps=50)
 SEEDS = range(16)
 LENGTHS = (1, 10, 100)  # step sizes of gradient descent, in units of 1/L
 

@@ -68,7 +68,7 @@ class Config:
             raise ValueError(f"bowl_steps must be {SHOWN.stop} or more and image_steps 10 or more")
 
 
-QUICK = Config(train=1_000, bowl_steps=900, image_steps=400)
+QUICK = Config(train=500, bowl_steps=200, image_steps=50, small_rate=0.25)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

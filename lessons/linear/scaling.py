@@ -71,7 +71,7 @@ class Config:
             raise ValueError("train must be 1,000 or more, and steps 2 or more")
 
 
-QUICK = Config(train=1_000, steps=80)
+QUICK = Config(train=1_000, steps=20)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

@@ -90,7 +90,7 @@ class Config:
             raise ValueError("warm_up and passes must be 1 or more, and behind 2 or more")
 
 
-QUICK = Config(copies=4, passes=40, behind=3, warm_up=100)
+QUICK = Config(copies=4, passes=10, behind=3, warm_up=20)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

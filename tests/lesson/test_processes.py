@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from dlnotes.lesson import catalog, runner
+from dlnotes.lesson.cli import _checked, _script_parser
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOY = Path(__file__).parent / "toy.py"
 
@@ -46,14 +49,21 @@ def seeds_kept(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("cache/records/toy/*/seed-*.json"))
 
 
-def finish(folder: Path, environment: dict) -> dict:
-    """Run the toy again to its end, undisturbed."""
-    undisturbed = {**environment, "TOY_WAITS_AT": "-1"}
-    subprocess.run([sys.executable, "toy.py", "--out", "out"], cwd=folder, env=undisturbed, check=True)
-    return json.loads((folder / "out" / "toy.json").read_text(encoding="utf-8"))
+@pytest.fixture
+def finish(tmp_path, surroundings, monkeypatch):
+    """Run the toy again to its end, undisturbed: here, where PyTorch is imported already."""
+
+    def run() -> dict:
+        monkeypatch.setenv("DLNOTES_CACHE", surroundings["DLNOTES_CACHE"])
+        monkeypatch.chdir(tmp_path)
+        lesson = catalog.lesson_at(tmp_path / "toy.py")
+        runner.run([lesson], _checked(_script_parser(lesson).parse_args(["--out", "out"])), modules={})
+        return json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
+
+    return run
 
 
-def test_ctrl_c_is_one_line_and_code_130_and_keeps_the_seeds_that_had_ended(tmp_path, surroundings):
+def test_ctrl_c_is_one_line_and_code_130_and_keeps_the_seeds_that_had_ended(tmp_path, surroundings, finish):
     process = start(tmp_path, surroundings)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
@@ -64,11 +74,11 @@ def test_ctrl_c_is_one_line_and_code_130_and_keeps_the_seeds_that_had_ended(tmp_
     ]
     assert seeds_kept(tmp_path) == ["seed-0000", "seed-0001"]
     assert not (tmp_path / "out" / "toy.json").exists()
-    assert len(finish(tmp_path, surroundings)["seeds"]) == 8
+    assert len(finish()["seeds"]) == 8
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surroundings, how):
+def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surroundings, finish, how):
     process = start(tmp_path, surroundings, "--jobs", "2")
     process.send_signal(how)  # to the parent alone, as `kill` does
     process.communicate(timeout=60)  # returns when the last process that holds the pipes has ended
@@ -76,7 +86,7 @@ def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surrou
     assert seeds_kept(tmp_path)
     assert "seed-0002" not in seeds_kept(tmp_path)
     # A worker that is ended while it writes leaves its part, and the next start removes it.
-    assert len(finish(tmp_path, surroundings)["seeds"]) == 8
+    assert len(finish()["seeds"]) == 8
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -1,23 +1,10 @@
-"""The lessons of the chapter conclude what the reference run shows, and would not conclude it from less."""
+"""The lessons of the chapter would not conclude what they do from less than the reference run shows."""
 
 import numpy as np
-import pytest
 
 from dlnotes.lesson import catalog
 from dlnotes.lesson.experiment import experiment_of
 from tests.trials import changed, reference, verdicts
-
-
-@pytest.mark.parametrize("name", [lesson.name for lesson in catalog.lessons() if lesson.chapter == "linear"])
-def test_the_committed_findings_follow_from_the_committed_numbers(name):
-    experiment, trials, results = reference(name)
-    assert [finding.as_dict() for finding in experiment.findings(trials)] == [
-        {**finding, "interval": pytest.approx(tuple(finding["interval"])), "seeds": finding["seeds"]}
-        for finding in results["findings"]
-    ]
-    assert verdicts(experiment, trials) == results["verdicts"]
-    assert list(trials.seeds) == list(experiment.seeds)
-    assert trials.config == experiment.config
 
 
 def test_with_the_arms_exchanged_momentum_is_not_faster():

@@ -1,0 +1,24 @@
+"""The reference run of each lesson: its findings follow from its numbers, by the code as it is."""
+
+import pytest
+
+from dlnotes.lesson import catalog
+from tests.trials import reference, verdicts
+
+
+def near(value):
+    """What equals a value but for the last bits, which for a logarithm are those of the machine."""
+    if isinstance(value, list):
+        return [near(one) for one in value]
+    return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("name", [lesson.name for lesson in catalog.lessons()])
+def test_the_committed_findings_follow_from_the_committed_numbers(name):
+    experiment, trials, results = reference(name)
+    assert [finding.as_dict() for finding in experiment.findings(trials)] == [
+        {key: near(value) for key, value in finding.items()} for finding in results["findings"]
+    ]
+    assert verdicts(experiment, trials) == results["verdicts"]
+    assert list(trials.seeds) == list(experiment.seeds)
+    assert trials.config == experiment.config

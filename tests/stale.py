@@ -1,0 +1,125 @@
+"""What no longer agrees with the code: planted bugs, the tests that are named, results, and the README's table.
+
+`make check` runs it, as `python -m tests.stale`: a line for each, which says what mends it, and exit code 1 where there
+is one. The standard library alone, and nothing is run.
+"""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+
+from dlnotes.lesson import catalog, report
+from tests.mutants.bugs import KEYS, LISTS, bugs_in
+
+ROOT = catalog.CHECKOUT
+
+
+@cache
+def functions(path: str) -> frozenset[str]:
+    """The functions of a file, "function" or "Class::function"; empty where it cannot be read."""
+    try:
+        body = ast.parse((ROOT / path).read_text("utf-8")).body
+    except (OSError, SyntaxError):
+        return frozenset()
+    of_classes = [(f"{one.name}::", part) for one in body if isinstance(one, ast.ClassDef) for part in one.body]
+    found = [("", one) for one in body] + of_classes
+    return frozenset(f"{where}{one.name}" for where, one in found if isinstance(one, ast.FunctionDef))
+
+
+def there(test: str) -> bool:
+    path, _, name = test.partition("::")
+    return name in functions(path)
+
+
+def bugs() -> Iterator[str]:
+    """Planted bugs that cannot be planted, or that no test is there to catch."""
+    seen = set()
+    for listed in LISTS:
+        try:
+            bugs = bugs_in(listed)
+        except (tomllib.TOMLDecodeError, KeyError) as error:
+            yield f"tests/mutants/{listed.name} cannot be read ({error}): mend its TOML"
+            continue
+        for number, bug in enumerate(bugs, 1):
+            name = f"the planted bug {listed.stem}: {bug['why']!r}" if "why" in bug else f"bug {number}"
+            mend = f"mend it in tests/mutants/{listed.name}, and try: make mutants ONLY={listed.stem}"
+            yield from (f"{name} {wrong}: {mend}" for wrong in faults_of(bug))
+            if (listed.stem, bug.get("why")) in seen:
+                yield f"{name} stands twice: give each words of its own in tests/mutants/{listed.name}"
+            seen.add((listed.stem, bug.get("why")))
+
+
+def faults_of(bug: dict[str, str]) -> Iterator[str]:
+    if bug.keys() != KEYS or not all(isinstance(value, str) for value in bug.values()):
+        yield f"has the keys {', '.join(bug)} where {', '.join(sorted(KEYS))} are needed, each a text"
+        return
+    path = ROOT / bug["file"]
+    if not bug["file"].startswith(("dlnotes/", "lessons/")) or not path.is_file():
+        yield f"is in {bug['file']}, which is no file of dlnotes or lessons"
+        return
+    source = path.read_text("utf-8")
+    if (times := source.count(bug["old"])) != 1:
+        yield f"changes a text that {bug['file']} has {times} times"
+    elif bug["old"] == bug["new"]:
+        yield "changes nothing"
+    else:
+        try:
+            ast.parse(source.replace(bug["old"], bug["new"]))
+        except SyntaxError as error:
+            yield f"leaves no Python ({error.msg})"
+    if not there(bug["test"]):
+        yield f"names {bug['test']}, which is not there"
+
+
+def rows() -> Iterator[str]:
+    """Rows of the notes that name a lesson or a test that is not there."""
+    chapters = {lesson.name: lesson.chapter for lesson in catalog.lessons()}
+    for note in catalog.notes():
+        wrong = [f"names {test}, which is not there" for test in note.tests if not there(test)]
+        if note.lesson and chapters.get(note.lesson) != note.chapter:
+            wrong.append(f"names {note.lesson}, which is no lesson of {note.chapter}")
+        if note.lesson and not note.tests:
+            wrong.append("names a lesson and no test of its own")
+        yield from (f"the row {note.row} {words}: mend it in dlnotes/notes.toml" for words in wrong)
+
+
+def results() -> Iterator[str]:
+    """Lessons without results, or with results of other code or for other rows."""
+    for lesson in catalog.lessons():
+        path = catalog.results_folder() / f"{lesson.name}.json"
+        mend = f"python -m lessons run {lesson.name} --out results, or make results for all"
+        try:
+            kept = report.read_results(path)
+        except catalog.UsageError as error:
+            yield str(error)
+            continue
+        if kept is None or not path.with_suffix(".svg").is_file():
+            yield f"the lesson {lesson.name} has no results, or no figure: {mend}"
+        elif not report.is_current(lesson, kept):
+            yield f"results/{lesson.name}.json was measured or judged by other code than that of today: {mend}"
+        elif set(kept["verdicts"]) != set(lesson.rows):
+            yield f"results/{lesson.name}.json judges other rows than dlnotes/notes.toml gives the lesson: {mend}"
+        if not lesson.rows:
+            yield f"no row names the lesson {lesson.name}: set `lesson` at its rows of dlnotes/notes.toml"
+
+
+def readme() -> Iterator[str]:
+    """The README, where its table is not made from the results."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    try:
+        made = report.readme_with_table(text, catalog.results_folder())
+    except catalog.UsageError as error:
+        yield f"the README's table of verdicts cannot be made: {error}"
+    else:
+        if made != text:
+            yield "the README's table of verdicts is not that of results/: python -m lessons report --readme"
+
+
+if __name__ == "__main__":
+    stale = [line for check in (bugs, rows, results, readme) for line in check()]
+    if stale:
+        print(*stale, sep="\n")
+        print(f"{len(stale)} stale")
+    sys.exit(bool(stale))

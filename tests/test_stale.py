@@ -1,0 +1,177 @@
+"""What `make check` says of each thing that no longer agrees with the code, in a small checkout that is made for it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TOPIC = "def double(number):\n    return 2 * number\n"
+TESTS = "def test_twice():\n    pass\n\n\nclass TestHalf:\n    def test_half(self):\n        pass\n"
+BUG = {
+    "file": "dlnotes/topic.py",
+    "old": "2 *",
+    "new": "3 *",
+    "test": "tests/test_topic.py::test_twice",
+    "why": "three",
+}
+NOTE = {"row": "1.99", "chapter": "linear", "name": "gain", "statement": "A gain.", "kind": "rule", "tier": "A"}
+NOTE |= {"library": [], "lesson": "toy", "tests": ["tests/test_topic.py::TestHalf::test_half"]}
+# Writes results of the lesson, with the checksums of its code; a program, since it works for the checkout it runs in.
+MEASURED = """
+import json
+from dlnotes.lesson import catalog, report, sources
+script, package = catalog.lesson_named("toy").path, catalog.PACKAGE
+code, judge = sources.checksum_of_code(script, package), sources.checksum_of_judge(script, package)
+content = {"schema": report.SCHEMA, "code": code, "judge": judge, "verdicts": {"1.99": "supported"}, "findings": []}
+(catalog.results_folder() / "toy.json").write_text(json.dumps(content))
+(catalog.results_folder() / "toy.svg").touch()
+readme = catalog.CHECKOUT / "README.md"
+readme.write_text(report.readme_with_table(report._BEGIN + report._END, catalog.results_folder()))
+"""
+
+
+def python(folder, *words):
+    """Python without its installed packages: what runs here cannot import PyTorch."""
+    return subprocess.run([sys.executable, "-S", *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def table(name, entry):
+    return f"[[{name}]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A checkout with one topic, one test file, one bug, one row, and one lesson with its results."""
+    made = tmp_path_factory.mktemp("checkout")
+    for folder in ("dlnotes/lesson", "tests/mutants", "lessons/linear", "results"):
+        (made / folder).mkdir(parents=True)
+    for source in ("dlnotes/__init__.py", "dlnotes/evidence.py", "dlnotes/lesson/*.py", "tests/stale.py"):
+        for path in CHECKOUT.glob(source):
+            shutil.copy(path, made / path.relative_to(CHECKOUT))
+    shutil.copy(CHECKOUT / "tests/mutants/bugs.py", made / "tests/mutants")
+    shutil.copy(CHECKOUT / "tests/lesson/toy.py", made / "lessons/linear")
+    (made / "dlnotes/topic.py").write_text(TOPIC)
+    (made / "tests/test_topic.py").write_text(TESTS)
+    (made / "tests/mutants/topic.toml").write_text(table("mutants", BUG))
+    (made / "dlnotes/notes.toml").write_text(table("notes", NOTE))
+    measured = python(made, "-c", MEASURED)
+    assert measured.returncode == 0, measured.stderr
+    return made
+
+
+@pytest.fixture
+def checkout(sound, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copytree(sound, tmp_path / "checkout")
+
+
+def said(checkout):
+    """What is said to be stale, a line for each thing; the exit code tells whether there is one."""
+    ended = python(checkout, "-m", "tests.stale")
+    assert ended.stderr == ""
+    *lines, _ = [*ended.stdout.splitlines(), ""] if ended.returncode == 0 else ended.stdout.splitlines()
+    assert ended.returncode == bool(lines)
+    return lines
+
+
+def test_a_checkout_that_agrees_with_itself_needs_no_word_and_no_installed_package(checkout):
+    assert said(checkout) == []
+
+
+def test_each_bug_that_cannot_be_planted_is_named_with_its_list(checkout):
+    wrong = {
+        "has the keys file, old, new, test, why, because where": {"because": "a key too many"},
+        "has the keys": {"old": 2},
+        "is in dlnotes/topics.py, which is no file of dlnotes or lessons": {"file": "dlnotes/topics.py"},
+        "is in tests/test_topic.py, which is no file of dlnotes or lessons": {"file": "tests/test_topic.py"},
+        "changes a text that dlnotes/topic.py has 0 times": {"old": "4 *"},
+        "changes a text that dlnotes/topic.py has 2 times": {"old": "number"},
+        "changes nothing": {"new": "2 *"},
+        "leaves no Python": {"new": "2 * ("},
+        "names tests/test_topic.py::test_thrice, which is": {"test": "tests/test_topic.py::test_thrice"},
+        "names tests/test_topic.py::test_half, which is": {"test": "tests/test_topic.py::test_half"},
+        "names tests/test_other.py::test_twice, which is": {"test": "tests/test_other.py::test_twice"},
+    }
+    listed = [table("mutants", BUG | changes | {"why": f"bug {n}"}) for n, changes in enumerate(wrong.values())]
+    (checkout / "tests/mutants/topic.toml").write_text("".join(listed))
+    for number, (line, expected) in enumerate(zip(said(checkout), wrong, strict=True)):
+        assert line.startswith(f"the planted bug topic: 'bug {number}' {expected}")
+        assert line.endswith("mend it in tests/mutants/topic.toml, and try: make mutants ONLY=topic")
+
+
+def test_two_bugs_with_the_same_words_and_a_list_that_is_no_toml_are_named(checkout):
+    (checkout / "tests/mutants/topic.toml").write_text(2 * table("mutants", BUG))
+    (checkout / "tests/mutants/other.toml").write_text("[[mutants]\n")
+    other, topic = said(checkout)
+    assert other.startswith("tests/mutants/other.toml cannot be read")
+    assert topic.startswith("the planted bug topic: 'three' stands twice")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"tests": ["tests/test_topic.py::TestHalf::test_third"]}, "names tests/test_topic.py::TestHalf::test_third"),
+        ({"tests": []}, "names a lesson and no test of its own"),
+        ({"chapter": "deep"}, "names toy, which is no lesson of deep"),
+    ],
+)
+def test_a_row_that_names_what_is_not_there_is_named(checkout, changes, expected):
+    (checkout / "dlnotes/notes.toml").write_text(table("notes", NOTE | changes))
+    (line,) = said(checkout)
+    assert line.startswith(f"the row 1.99 {expected}")
+    assert line.endswith("mend it in dlnotes/notes.toml")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("lessons/linear/toy.py", "0.1 * drawn", "0.2 * drawn", "was measured or judged by other code"),
+        ("dlnotes/evidence.py", "return", "pass; return", "was measured or judged by other code"),
+        ("results/toy.json", '"1.99"', '"1.98"', "judges other rows than dlnotes/notes.toml gives the lesson"),
+    ],
+)
+def test_results_of_other_code_or_of_other_rows_are_named_with_the_command_that_measures_again(
+    checkout, file, old, new, expected
+):
+    path = checkout / file
+    assert old in path.read_text("utf-8")
+    path.write_text(path.read_text("utf-8").replace(old, new, 1), "utf-8")
+    line, table_of_verdicts = said(checkout)  # the README's table marks what is stale
+    assert line.startswith(f"results/toy.json {expected}")
+    assert line.endswith("python -m lessons run toy --out results, or make results for all")
+    assert table_of_verdicts.endswith("python -m lessons report --readme")
+
+
+def test_a_lesson_without_results_and_one_without_its_figure_are_named(checkout):
+    (checkout / "results/toy.svg").unlink()
+    (line,) = said(checkout)
+    assert line.startswith("the lesson toy has no results, or no figure: python -m lessons run toy --out results")
+    (checkout / "results/toy.json").unlink()
+    assert said(checkout)[0] == line
+
+
+def test_a_damaged_results_file_is_named(checkout):
+    (checkout / "results/toy.json").write_text("{")
+    assert all(re.search(r"toy\.json is not a results file .*run the lesson again", line) for line in said(checkout))
+
+
+def test_a_lesson_that_no_row_names_is_named(checkout):
+    (checkout / "dlnotes/notes.toml").write_text(table("notes", NOTE | {"lesson": ""}))
+    assert "no row names the lesson toy: set `lesson` at its rows of dlnotes/notes.toml" in said(checkout)
+
+
+def test_a_readme_with_another_table_and_one_with_no_place_for_it_are_named(checkout):
+    page = checkout / "README.md"
+    text = page.read_text("utf-8")
+    page.write_text(text.replace("A gain.", "A loss."), "utf-8")
+    assert said(checkout) == [
+        "the README's table of verdicts is not that of results/: python -m lessons report --readme"
+    ]
+    page.write_text("# dlnotes\n", "utf-8")
+    (line,) = said(checkout)
+    assert line.startswith("the README's table of verdicts cannot be made: README.md lacks the line")
