@@ -57,7 +57,7 @@ def finish(tmp_path, surroundings, monkeypatch):
         monkeypatch.setenv("DLNOTES_CACHE", surroundings["DLNOTES_CACHE"])
         monkeypatch.chdir(tmp_path)
         lesson = catalog.lesson_at(tmp_path / "toy.py")
-        runner.run([lesson], _checked(_script_parser(lesson).parse_args(["--out", "out"])), modules={})
+        runner.run([lesson], _checked(_script_parser(lesson).parse_args(["--out", "out"])))
         return json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
 
     return run
