@@ -357,6 +357,8 @@ class Trainer:
         # Where buffers are kept; what holds them may be replaced at any step.
         self._buffers = [own for module in model.modules() if (own := vars(module).get("_buffers"))]
         self._ctrl_c = CtrlC()
+        own = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._device_type = next((parameter.device.type for parameter in own), "cpu")
 
     def __iter__(self) -> Iterator[Step]:
         self._batches.begin()
@@ -372,9 +374,12 @@ class Trainer:
         if self._torn:
             self._refuse_torn()
         chance = self._chance() if self._batches.batch else self._take_batch()
-        refuse_autocast_around(self.optimizer)
+        if torch.is_autocast_enabled(self._device_type):
+            refuse_autocast_cache(self._device_type)
         inputs, targets = inputs_and_targets(self._batches.batch[0])
-        buffers = [(own, [(name, one, _copy(one)) for name, one in own.items()]) for own in self._buffers]
+        buffers = self._buffers and [
+            (own, [(name, one, _copy(one)) for name, one in own.items()]) for own in self._buffers
+        ]
         losses: list[float] = []
 
         def forward_and_backward() -> Tensor:
@@ -670,18 +675,18 @@ def explain(error: BaseException, batch: Iterable[Any]) -> None:
         raise TypeError(f"a batch must be a tuple of tensors, not of {kinds}{_advice(parts)}") from error
 
 
-def refuse_autocast_around(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse to step inside ``torch.autocast``, whose cache would keep the casts of the first weights.
+def refuse_autocast_cache(device_type: str) -> None:
+    """Refuse to step inside ``torch.autocast`` with its cache, which would keep the casts of the first weights.
 
     Raises:
-        RuntimeError: it is switched on, with its cache, for the device of the parameters.
+        RuntimeError: the cache is on.
     """
-    kind = optimizer.param_groups[0]["params"][0].device.type
-    if torch.is_autocast_enabled(kind) and torch.is_autocast_cache_enabled():
+    if torch.is_autocast_cache_enabled():
         raise RuntimeError(
             "torch.autocast is on around the steps: until it ends, its cache keeps the casts of the first weights, so "
-            f"that nothing would be learned. Give it to the trainer, Trainer(..., autocast=torch.autocast({kind!r}, "
-            "torch.bfloat16)), which enters it anew at each step, or switch its cache off (cache_enabled=False)"
+            "that nothing would be learned. Give it to the trainer, Trainer(..., autocast=torch.autocast("
+            f"{device_type!r}, torch.bfloat16)), which enters it anew at each step, or switch its cache off "
+            "(cache_enabled=False)"
         )
 
 
@@ -743,8 +748,8 @@ class CtrlC:
         """From here on, take note of it only."""
         if (
             not self._held
-            and threading.get_ident() == threading.main_thread().ident
             and _signal.getsignal(_SIGINT) is signal.default_int_handler
+            and threading.get_ident() == threading.main_thread().ident
         ):
             self._held, self._came = True, False
             _signal.signal(_SIGINT, self._note)
