@@ -19,6 +19,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim.lr_scheduler import LRScheduler
 
+from dlnotes.training import (
+    NO_GRADIENT,
+    BatchInHand,
+    CtrlC,
+    check_gradients,
+    explain,
+    inputs_and_targets,
+    move_on,
+)
+
 __all__ = ["Sweep", "SweepStep"]
 
 
@@ -40,8 +50,12 @@ class Sweep:
     **Divergence is a result here.** A model whose loss is no longer finite is not updated any more, and its loss reads
     nan from then on. The others go on.
 
+    A step is made whole or not at all, as a `Trainer` makes it: after an exception or Ctrl-C the next `next` takes the
+    same batch again. A loop that makes no step because the batches have ended warns.
+
     Args:
-        models: modules of one class, in one mode and on one device, without buffers and without random layers.
+        models: modules of one class, in one mode and on one device, without buffers and without random layers such as
+            dropout, which would need masks of its own for each: train those one by one, with `Trainer`.
         loss: takes ``(outputs, targets)`` and returns a scalar tensor.
         optimizer: any ``torch.optim.Optimizer`` over the parameters of all models that skips parameters without a
             gradient, as ours and PyTorch's do. What spans all groups (clipping by global norm) would mix the models.
@@ -50,7 +64,12 @@ class Sweep:
 
     Raises:
         ValueError: no models; models of different classes or modes, with parameters of different names, shapes, dtypes
-            or devices, with common parameters, or with buffers; when iterated, a loss that is not a scalar.
+            or devices, with common parameters, or with buffers; when iterated, models or a loss that draw random
+            numbers, a loss that is not a scalar or depends on no weight that learns; at the first step, an optimizer
+            none of whose parameters gets a gradient.
+        TypeError: a ``Dataset`` as batches; when iterated, a batch that is not a tuple or list of tensors, or a loss
+            that is not a tensor.
+        RuntimeError: when iterated, after an update that was left in the middle by an error of the optimizer.
 
     Example:
         Gradient descent on (w - 3)² from 1, where the rate 1/4 halves the distance and the rate 1 mirrors it:
@@ -85,7 +104,11 @@ class Sweep:
         self.steps = 0
         self.diverged = [False] * len(self.models)
         self._parameters = [dict(model.named_parameters()) for model in self.models]
-        self._batches = iter(batches)
+        self._batches = BatchInHand(batches)
+        self._made: tuple[list[float], list[bool]] | None = None  # by an update, as long as its step is not whole
+        self._torn = False  # whether an update began and did not end
+        self._learns = False  # whether a step has given the optimizer gradients
+        self._ctrl_c = CtrlC()
         self._check()
 
     def _check(self) -> None:
@@ -103,6 +126,7 @@ class Sweep:
             raise ValueError("each model of a sweep must have parameters of its own")
 
     def __iter__(self) -> Iterator[SweepStep]:
+        self._batches.begin()
         return self
 
     def __repr__(self) -> str:
@@ -110,23 +134,49 @@ class Sweep:
         return f"Sweep({len(self.models)} × {kind}, {type(self.optimizer).__name__}, after {self.steps} steps)"
 
     def __next__(self) -> SweepStep:
-        *inputs, targets = next(self._batches)
-        self.optimizer.zero_grad()
-        losses = self._losses(inputs, targets)
-        # Each loss depends on its own model alone, so that the gradient of the sum holds the gradient of each.
-        losses.sum().backward()
-        values = losses.tolist()
-        for place, (own, value) in enumerate(zip(self._parameters, values, strict=True)):
-            self.diverged[place] |= not math.isfinite(value)
-            if self.diverged[place]:
-                values[place] = math.nan
-                for parameter in own.values():
-                    parameter.grad = None
-        self.optimizer.step()
+        if self._made:
+            return self._finish(*self._made)
+        if self._torn:
+            raise RuntimeError(
+                f"the update of step {self.steps + 1} was left in the middle: part of the weights may have moved. Make "
+                "a new Sweep to go on from the models as they are"
+            )
+        if not self._batches.batch:
+            self._batches.take()
+        inputs, targets = inputs_and_targets(self._batches.batch[0])
+        try:
+            self.optimizer.zero_grad()
+            losses = self._losses(inputs, targets)
+            values, diverged = losses.tolist(), list(self.diverged)
+            # Each loss depends on its own model alone, so that the gradient of the sum holds the gradient of each.
+            losses.sum().backward()
+            if not self._learns:
+                check_gradients((p for own in self._parameters for p in own.values()), self.optimizer)
+            for place, (own, value) in enumerate(zip(self._parameters, values, strict=True)):
+                diverged[place] |= not math.isfinite(value)
+                if diverged[place]:
+                    values[place] = math.nan
+                    for parameter in own.values():
+                        parameter.grad = None
+            self._ctrl_c.hold_back()
+            self._torn = True
+            self.optimizer.step()
+            self._made, self._torn, self._learns = (values, diverged), False, True
+            return self._finish(values, diverged)
+        except BaseException as error:
+            explain(error, self._batches.batch)
+            raise
+        finally:
+            self._ctrl_c.let_through()
+
+    def _finish(self, values: list[float], diverged: list[bool]) -> SweepStep:
+        """What is left of a step once its update is made."""
         if self.scheduler is not None:
-            self.scheduler.step()
-        self.steps += 1
-        return SweepStep(self.steps, values)
+            move_on(self.scheduler, self.optimizer)
+        step = SweepStep(self.steps + 1, values)
+        # Python looks for signals at calls, and there is none here: all of these are set, or none.
+        self.steps, self.diverged, self._batches.batch, self._made = step.number, diverged, [], None
+        return step
 
     def _losses(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """The loss of each model on one batch, (R)."""
@@ -135,8 +185,21 @@ class Sweep:
 
         def loss_of_one(parameters: dict[str, Tensor]) -> Tensor:
             loss = self.loss(functional_call(self.models[0], parameters, tuple(inputs)), targets)
+            if not isinstance(loss, Tensor):
+                raise TypeError(f"the loss must be a scalar tensor, not {type(loss).__name__}")
             if loss.ndim:
                 raise ValueError(f"the loss must be a scalar, not a tensor of shape {tuple(loss.shape)}: take its mean")
             return loss
 
-        return vmap(loss_of_one)(stacked)
+        try:
+            losses = vmap(loss_of_one)(stacked)
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            why = "draw random numbers, as dropout does" if "random" in str(error) else "cannot be computed at once"
+            raise ValueError(
+                f"the models of a sweep or their loss {why}: train them one by one, each with a Trainer of its own"
+            ) from error
+        if not losses.requires_grad:
+            raise ValueError(NO_GRADIENT)
+        return losses

@@ -8,18 +8,27 @@
 A budget is `itertools.islice`, stopping is ``break``, logging is ``if``: there are no callbacks to learn.
 """
 
+import _signal  # type: ignore[import-not-found]  # what the module signal wraps: its enumerations take ten times as long, and each step would pay
+import copy
 import hashlib
 import io
 import math
 import os
-from collections import OrderedDict
+import signal
+import threading
+import warnings
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from dlnotes.files import write_whole
 from dlnotes.randomness import stream
@@ -52,14 +61,17 @@ class Minibatches:
     the number of examples, a pass ends with a smaller batch unless ``drop_last`` is set.
 
     Args:
-        examples: tensors with equal first dimension N, such as ``(inputs, targets)``.
+        examples: tensors with equal first dimension N, such as ``(inputs, targets)``; or a map-style
+            ``torch.utils.data.Dataset`` of N examples ``(*inputs, target)``, which are fetched one by one and put
+            together by PyTorch's ``default_collate`` (a plain ``TensorDataset`` is taken by its tensors).
         batch_size: examples a batch, from 1 to N.
         generator: where the seed of the order is drawn from, once.
         drop_last: leave out the smaller batch at the end of a pass (each pass leaves out other examples).
 
     Raises:
         ValueError: no tensors, no examples, first dimensions that differ, or a batch size outside 1 to N.
-        TypeError: something else than tensors, or a batch size that is not an ``int``.
+        TypeError: something else than tensors or a map-style dataset, or a batch size that is not an ``int``; when
+            iterated, a dataset whose examples are not tuples.
 
     Example:
         >>> from itertools import islice
@@ -71,64 +83,155 @@ class Minibatches:
     """
 
     def __init__(
-        self, examples: Sequence[Tensor], batch_size: int, generator: Generator, *, drop_last: bool = False
+        self,
+        examples: Sequence[Tensor] | Dataset[Any],
+        batch_size: int,
+        generator: Generator,
+        *,
+        drop_last: bool = False,
     ) -> None:
-        if isinstance(examples, Tensor) or not all(isinstance(tensor, Tensor) for tensor in examples):
-            kinds = ", ".join(type(part).__name__ for part in examples[:3])
-            raise TypeError(
-                "examples must be a tuple of tensors, such as (inputs, targets) or the train part of a data set, "
-                f"not {type(examples).__name__} of {kinds}"
-            )
-        self._tensors = tuple(examples)
-        lengths = [len(tensor) for tensor in self._tensors]
-        if not lengths or len(set(lengths)) > 1 or not lengths[0]:
-            raise ValueError(f"examples must be tensors with one equal first dimension of 1 or more, got {lengths}")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-            raise TypeError(f"batch_size must be an int, not {type(batch_size).__name__} ({batch_size!r})")
-        if not 1 <= batch_size <= lengths[0]:
-            raise ValueError(f"batch_size must be from 1 to the {lengths[0]} examples there are, not {batch_size}")
+        self._examples = _tensors_or_dataset(examples)
+        self._count = count = _count(self._examples)
+        _check_batch_size(batch_size, count)
         self._batch_size = batch_size
         # Where the last batch of a pass must begin.
-        self._end = lengths[0] - batch_size + 1 if drop_last else lengths[0]
-        self._seed = int(torch.randint(2**62, (), generator=generator))
-        self._go_to(number=0, position=0)
+        self._end = count - batch_size + 1 if drop_last else count
+        # The devices are named because torch.set_default_device changes what a draw without one gives.
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        self._go_to(seed, number=0, position=0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         return self
 
     def __next__(self) -> tuple[Tensor, ...]:
         if self._position >= self._end:
-            self._go_to(self._pass + 1, 0)
+            self._go_to(self._seed, self._pass + 1, 0)
         chosen = self._order[self._position : self._position + self._batch_size]
+        if isinstance(self._examples, tuple):
+            batch = tuple(tensor.index_select(0, chosen) for tensor in self._examples)
+        else:
+            batch = _fetch(self._examples, chosen.tolist())
+        # The position moves last: an exception or Ctrl-C before it loses no batch.
         self._position += self._batch_size
-        return tuple(tensor.index_select(0, chosen) for tensor in self._tensors)
+        return batch
 
-    def _go_to(self, number: int, position: int) -> None:
+    def _go_to(self, seed: int, number: int, position: int) -> None:
         # Drawn on the CPU whatever the device, so that hardware never changes the order.
-        order = torch.randperm(len(self._tensors[0]), generator=stream(self._seed, f"pass {number}"))
-        self._order = order.to(self._tensors[0].device)
-        self._pass, self._position = number, position
+        order = torch.randperm(self._count, generator=stream(seed, f"pass {number}"), device="cpu")
+        if isinstance(self._examples, tuple):
+            order = order.to(self._examples[0].device)
+        self._order, self._seed, self._pass, self._position = order, seed, number, position
 
     def __repr__(self) -> str:
-        return f"Minibatches({len(self._tensors[0])} examples, batch_size={self._batch_size})"
+        return f"Minibatches({self._count} examples, batch_size={self._batch_size})"
 
     def state_dict(self) -> dict[str, int]:
         """The seed, the pass and the position in it: all that the order depends on, and the two sizes."""
-        sizes = {"examples": len(self._tensors[0]), "batch_size": self._batch_size, "end": self._end}
+        sizes = {"examples": self._count, "batch_size": self._batch_size, "end": self._end}
         return {"seed": self._seed, "pass": self._pass, "position": self._position, **sizes}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go to where ``state`` was taken.
 
         Raises:
-            ValueError: it was taken with another number of examples or batch size, or another ``drop_last``.
+            ValueError: it was taken with another number of examples or batch size, or another ``drop_last``; or it is
+                no state of minibatches. Nothing has changed then.
         """
         here = self.state_dict()
+        missing = here.keys() - state.keys()
+        if missing:
+            raise ValueError(f"the state of the batches lacks {', '.join(sorted(missing))}: Minibatches gave another")
         for size in ("examples", "batch_size", "end"):
             if state[size] != here[size]:
                 raise ValueError(f"the state was taken with {size}={state[size]}, and here it is {here[size]}")
-        self._seed = state["seed"]
-        self._go_to(state["pass"], state["position"])
+        self._go_to(state["seed"], state["pass"], state["position"])
+
+
+def _tensors_or_dataset(examples: Any) -> tuple[Tensor, ...] | Dataset[Any]:
+    """Examples as they are looked up: a tuple of tensors of one length, or a map-style dataset."""
+    if isinstance(examples, IterableDataset | DataLoader):
+        name = type(examples).__name__
+        raise TypeError(
+            f"examples must be a tuple of tensors or a map-style Dataset, and a {name} cannot be asked for the example "
+            "at a place: give a Trainer batches = chain.from_iterable(repeat(DataLoader(...))) instead"
+        )
+    if isinstance(examples, Dataset):
+        if type(examples).__getitem__ is not TensorDataset.__getitem__:
+            return examples
+        examples = examples.tensors  # type: ignore[attr-defined]  # it is a TensorDataset: looked up in one go
+    elif _is_map_style(examples):
+        return examples
+    if not isinstance(examples, tuple | list) or not all(isinstance(tensor, Tensor) for tensor in examples):
+        parts = examples if isinstance(examples, tuple | list) else [examples]
+        came = ", ".join(type(part).__name__ for part in parts[:3])
+        raise TypeError(
+            "examples must be a tuple of tensors, such as (inputs, targets) or the train part of a data set, "
+            f"not {type(examples).__name__}{f' of {came}' if parts is examples else ''}{_advice(parts)}"
+        )
+    lengths = [len(tensor) if tensor.ndim else 0 for tensor in examples]
+    if not lengths or len(set(lengths)) > 1 or not lengths[0]:
+        raise ValueError(f"examples must be tensors with one equal first dimension of 1 or more, got {lengths}")
+    return tuple(examples)
+
+
+def _is_map_style(examples: Any) -> bool:
+    """Whether it is a dataset but for the base class, as a DataLoader takes it: examples by their places."""
+    kind = type(examples)
+    known = isinstance(examples, tuple | list | str | bytes) or _is_array(examples)
+    return not known and hasattr(kind, "__getitem__") and hasattr(kind, "__len__")
+
+
+def _is_array(examples: Any) -> bool:
+    """Whether it holds numbers and not examples: a tensor, an array, a table."""
+    kind = type(examples)
+    return isinstance(examples, Tensor | Mapping) or kind.__module__.split(".")[0] in ("numpy", "pandas")
+
+
+def _advice(parts: Iterable[Any]) -> str:
+    """What to do about NumPy arrays, where there are any."""
+    foreign = any(type(part).__module__ == "numpy" for part in parts)
+    return ": torch.from_numpy makes a tensor of a NumPy array" if foreign else ""
+
+
+def _count(examples: tuple[Tensor, ...] | Dataset[Any]) -> int:
+    if isinstance(examples, tuple):
+        return len(examples[0])
+    kind = type(examples).__name__
+    if not hasattr(examples, "__len__"):
+        raise TypeError(f"a map-style dataset must have a length, and {kind} has none: give it a __len__")
+    if not len(examples):
+        raise ValueError(f"examples must be 1 or more, and the {kind} is empty")
+    return len(examples)
+
+
+def _fetch(dataset: Any, places: list[int]) -> tuple[Any, ...]:
+    """A batch of a map-style dataset, as a DataLoader fetches it."""
+    several = getattr(dataset, "__getitems__", None)
+    batch = default_collate(several(places) if several else [dataset[place] for place in places])
+    if not isinstance(batch, tuple | list):
+        raise TypeError(
+            f"the examples of {type(dataset).__name__} must be tuples (*inputs, target), which collate to tuples, and "
+            f"not to {type(batch).__name__}: wrap it in a dataset whose __getitem__ returns a tuple"
+        )
+    return tuple(batch)
+
+
+def _check_batch_size(batch_size: Any, count: int | None = None) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise TypeError(f"batch_size must be an int, not {type(batch_size).__name__} ({batch_size!r})")
+    if not 1 <= batch_size <= (count or batch_size):
+        allowed = "1 or more" if count is None else f"from 1 to the {count} examples there are"
+        raise ValueError(f"batch_size must be {allowed}, not {batch_size}")
+
+
+def limit_batch_size(batch_size: int, examples: Sequence[Tensor] | Dataset[Any]) -> int:
+    """Return the batch size, or the number of examples where there are fewer.
+
+    Raises:
+        ValueError, TypeError: a batch size or examples that `Minibatches` would not take either.
+    """
+    _check_batch_size(batch_size)
+    return min(batch_size, _count(_tensors_or_dataset(examples)))
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -175,22 +278,40 @@ class Trainer:
 
     A step is the loop that every course draws: take a batch, compute the loss, go backward, update. The trainer is
     its own iterator, so that a second `itertools.islice` goes on where the first ended; it ends, for good, when
-    ``batches`` ends (for passes without end over a ``DataLoader``: ``chain.from_iterable(repeat(loader))``). It
-    changes neither the mode of the model nor its device: call ``model.train()`` and ``model.to(device)`` as in any
-    PyTorch program.
+    ``batches`` ends (for passes without end over a ``DataLoader``: ``chain.from_iterable(repeat(loader))``), and a
+    loop that makes no step at all because they have ended warns. It changes neither the mode of the model nor its
+    device: call ``model.train()`` and ``model.to(device)`` as in any PyTorch program.
+
+    **A step is made whole or not at all.** After an exception or Ctrl-C anywhere in a step, the trainer stands where
+    the last whole step ended: `state_dict` gives that state, and the next `next` takes the same batch again and goes on
+    to the bits of an undisturbed run. The weights, the optimizer's state, the buffers of the model, the generators and
+    the batches are as they were; so a batch whose loss is not finite comes again. Ctrl-C in the middle of an update is
+    held back until the update is made, in the main thread and under Python's own handler of it; a second one is not.
+    A scheduler that raises is moved on at the next `next`, which then gives the step that it had stopped. What is not
+    guaranteed: an optimizer that raises within its update, or that has moved the weights before it asks for the loss
+    again (L-BFGS), leaves part of the weights moved. Then `state_dict` and `next` raise until a state is loaded.
+    What the model, the loss and the batches keep outside of buffers and generators is their own affair.
 
     Args:
         model: any module, one wrapped in ``DistributedDataParallel`` included.
         loss: takes ``(outputs, targets)`` and returns a scalar tensor.
         optimizer: any ``torch.optim.Optimizer``; it is given a closure, so that L-BFGS works too.
-        batches: any iterable of ``(*inputs, targets)``; `Minibatches` is endless and can be resumed.
+        batches: any iterable of ``(*inputs, targets)``; `Minibatches` is endless and can be resumed, and so can
+            whatever has ``state_dict`` and ``load_state_dict``. It is asked for its state before each batch.
         scheduler: any scheduler of ``torch.optim.lr_scheduler``, moved on once a step.
         generators: generators that the model draws from (masks, noise), by name: part of the state.
+        autocast: what to compute the outputs and the loss of each step under, such as
+            ``torch.autocast("cpu", torch.bfloat16)``. It is entered anew at each step: around the whole loop, its cache
+            would keep the casts of the first weights. The loss is not scaled, as float16 needs it.
 
     Raises:
         DivergedError: when iterated, on a loss that is not finite; the update is not made.
-        ValueError: when iterated, on a loss that is not a scalar.
-        TypeError: when iterated, on a batch that is not a tuple of tensors.
+        ValueError: when iterated, on a loss that is not a scalar or depends on no weight that learns; at the first
+            step, on an optimizer none of whose parameters gets a gradient.
+        TypeError: a ``Dataset`` as batches; when iterated, on a batch that is not a tuple or list of tensors, or on a
+            loss that is not a tensor.
+        RuntimeError: when iterated, after an update that was left in the middle; with autocast and its cache switched
+            on around the trainer.
 
     Example:
         Gradient descent on (w - 3)² with the rate 1/4 halves the distance to 3 at each step:
@@ -220,15 +341,27 @@ class Trainer:
         *,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
         generators: Mapping[str, Generator] | None = None,
+        autocast: torch.autocast | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer, self.scheduler = model, loss, optimizer, scheduler
-        self.generators = dict(generators or {})
+        self.generators, self.autocast = dict(generators or {}), autocast
         self.steps = 0
         self._source = batches
-        self._batches = iter(batches)
+        self._batches = BatchInHand(batches)
         self._last_loss = math.nan
+        self._before: dict[str, Any] = {}  # the state of batches and generators before the batch in hand
+        self._losses: list[float] = []  # of an update that was made, as long as its step is not whole
+        self._torn = False  # whether an update began and did not end
+        self._draws_nothing = type(batches) is Minibatches and isinstance(batches._examples, tuple)
+        self._learns = False  # whether a step has given the optimizer gradients
+        # Where buffers are kept; what holds them may be replaced at any step.
+        self._buffers = [own for module in model.modules() if (own := vars(module).get("_buffers"))]
+        self._ctrl_c = CtrlC()
+        own = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._device_type = next((parameter.device.type for parameter in own), "cpu")
 
     def __iter__(self) -> Iterator[Step]:
+        self._batches.begin()
         return self
 
     def __repr__(self) -> str:
@@ -236,69 +369,153 @@ class Trainer:
         return f"Trainer({', '.join(parts)}, after {self.steps} steps)"
 
     def __next__(self) -> Step:
-        batch = next(self._batches)
-        if isinstance(batch, Tensor):
-            raise TypeError(
-                "batches must give tuples (*inputs, targets), not a tensor: wrap examples in Minibatches, or in "
-                "itertools.repeat for all of them at each step"
-            )
-        *inputs, targets = batch
+        if self._losses:
+            return self._finish()
+        if self._torn:
+            self._refuse_torn()
+        chance = self._chance() if self._batches.batch else self._take_batch()
+        if torch.is_autocast_enabled(self._device_type):
+            refuse_autocast_cache(self._device_type)
+        inputs, targets = inputs_and_targets(self._batches.batch[0])
+        buffers = self._buffers and [
+            (own, [(name, one, _copy(one)) for name, one in own.items()]) for own in self._buffers
+        ]
         losses: list[float] = []
 
         def forward_and_backward() -> Tensor:
+            if losses:
+                self._ctrl_c.let_through()
             self.optimizer.zero_grad()
-            loss = self.loss(self.model(*inputs), targets)
+            if self.autocast is None:
+                loss = self.loss(self.model(*inputs), targets)
+            else:
+                with self.autocast:
+                    loss = self.loss(self.model(*inputs), targets)
             losses.append(self._finite(loss))
             loss.backward()
+            if not self._learns:
+                check_gradients(self.model.parameters(), self.optimizer)
+            self._ctrl_c.hold_back()
+            self._torn = True
             return loss
 
-        # The optimizer calls it: once for most, several times for L-BFGS. PyTorch says that it has to give a float, and
-        # takes what its own examples give, a tensor.
-        self.optimizer.step(forward_and_backward)  # type: ignore[arg-type]
-        self.steps += 1
-        self._last_loss = losses[-1]
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(losses[0])
-        elif self.scheduler is not None:
-            self.scheduler.step()
-        return Step(self.steps, losses[0])
+        try:
+            # The optimizer calls it: once for most, several times for L-BFGS. PyTorch says that it has to give a float,
+            # and takes what its own examples give, a tensor.
+            self.optimizer.step(forward_and_backward)  # type: ignore[arg-type]
+            self._losses, self._torn, self._learns = losses, False, True
+            return self._finish()
+        except BaseException as error:
+            self._ctrl_c.hold_back()
+            if not self._losses:
+                self._set_chance(chance)
+                _restore_buffers(buffers)
+            explain(error, self._batches.batch)
+            raise
+        finally:
+            self._ctrl_c.let_through()
+
+    def _take_batch(self) -> dict[str, Any]:
+        """Take the next batch in hand, and return the states of the generators after it."""
+        chance = self._chance()
+        self._before = {"batches": self._position(), **chance}
+        try:
+            self._batches.take(stacklevel=4)
+        except BaseException:
+            self._set_chance(chance)
+            raise
+        # Minibatches draw from no generator of others, unless a data set of the user's does.
+        return chance if self._draws_nothing else self._chance()
+
+    def _finish(self) -> Step:
+        """What is left of a step once its update is made."""
+        losses = self._losses
+        if self.scheduler is not None:
+            move_on(self.scheduler, self.optimizer, losses[0])
+        step = Step(self.steps + 1, losses[0])
+        # Python looks for signals at calls, and there is none here: all of these are set, or none.
+        self.steps, self._last_loss, self._batches.batch, self._losses = step.number, losses[-1], [], []
+        return step
 
     def _finite(self, loss: Tensor) -> float:
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"the loss must be a scalar tensor, not {type(loss).__name__}: autograd follows tensors only"
+            )
         if loss.ndim:
             raise ValueError(f"the loss must be a scalar, not a tensor of shape {tuple(loss.shape)}: take its mean")
         value = loss.item()
         if not math.isfinite(value):
             rates = [float(group["lr"]) for group in self.optimizer.param_groups]
             raise DivergedError(self.steps + 1, value, rates, self._last_loss)
+        if not loss.requires_grad:
+            raise ValueError(NO_GRADIENT)
         return value
+
+    def _refuse_torn(self) -> NoReturn:
+        raise RuntimeError(
+            f"the update of step {self.steps + 1} was left in the middle: part of the weights may have moved, which is "
+            "no state to keep or to go on from. Load a checkpoint by load_state_dict, or make a new Trainer"
+        )
+
+    def _position(self) -> Any:
+        """The state of the batches, where they keep one."""
+        if not hasattr(self._source, "state_dict"):
+            return None
+        state = self._source.state_dict()
+        # As in PyTorch, a state may refer to what the next batch changes.
+        return state if isinstance(self._source, Minibatches) else copy.deepcopy(state)
+
+    def _chance(self) -> dict[str, Any]:
+        """The states of all generators."""
+        return {
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "global": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
+        }
+
+    def _set_chance(self, state: Mapping[str, Any]) -> None:
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        torch.set_rng_state(state["global"]["cpu"])
+        if state["global"]["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["global"]["cuda"])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on: plain dictionaries, numbers and tensors.
 
         The model, the optimizer, the scheduler, the position in the batches (where they keep one), the generators,
-        and PyTorch's global generators. Like PyTorch's own ``state_dict`` it refers to the living tensors:
-        `save_checkpoint` writes them down; ``copy.deepcopy`` keeps them in memory.
+        and PyTorch's global generators, all as the last whole step left them. Like PyTorch's own ``state_dict`` it
+        refers to the living tensors: `save_checkpoint` writes them down; ``copy.deepcopy`` keeps them in memory.
+
+        Raises:
+            RuntimeError: an update was left in the middle, so that there is no such state.
         """
+        if self._torn:
+            self._refuse_torn()
+        if self._losses:
+            self._finish()
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
         return {
             "steps": self.steps,
             "last_loss": self._last_loss,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "batches": self._source.state_dict() if hasattr(self._source, "state_dict") else None,
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "global": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
+            **(self._before if self._batches.batch else {"batches": self._position(), **self._chance()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, to the same bits, where `state_dict` was taken.
+        """Go on, to the same bits, where `state_dict` was taken; where that fails, everything is as it was.
 
         Raises:
             TypeError: the batches keep no state, so that the run could not go on where it was.
             ValueError: it is no state of a trainer; or it has a scheduler or generators that this trainer lacks, or
-                the other way round; or its batches had other sizes.
+                the other way round; or its scheduler or optimizer is of another kind, or its batches had other sizes.
+            RuntimeError: its model has other parameters (PyTorch's own error, which names them).
         """
-        missing = self.state_dict().keys() - state.keys()
+        missing = self._state().keys() - state.keys()
         if missing:
             raise ValueError(
                 f"the state lacks {', '.join(sorted(missing))}: it is not one that Trainer.state_dict gave"
@@ -314,17 +531,33 @@ class Trainer:
             raise ValueError(
                 f"the state has the generators {sorted(state['generators'])}, this trainer {sorted(self.generators)}"
             )
-        self._source.load_state_dict(state["batches"])
+        if self.scheduler is not None:
+            _check_scheduler(state["scheduler"], self.scheduler.state_dict(), type(self.scheduler).__name__)
+        now = copy.deepcopy({**self._state(), "batches": self._position(), **self._chance()})
+        optimizer, batch, before = dict(vars(self.optimizer)), self._batches.batch, self._before
+        losses, torn = self._losses, self._torn
+        try:
+            self._load(state)
+            _check_loaded(self.optimizer, optimizer["param_groups"])
+        except BaseException:
+            self._ctrl_c.hold_back()
+            self._load(now)
+            # PyTorch gives the optimizer another state and other groups, cast from those that were loaded.
+            vars(self.optimizer).update(optimizer)
+            self._batches.batch, self._before, self._losses, self._torn = batch, before, losses, torn
+            raise
+        finally:
+            self._ctrl_c.let_through()
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self._batches = iter(self._source)
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
-        torch.set_rng_state(state["global"]["cpu"])
-        if state["global"]["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["global"]["cuda"])
+        self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]  # it was looked whether it can
+        batches = BatchInHand(self._source)
+        self._set_chance(state)  # after what may draw: a DataLoader draws a seed when it is iterated
+        self._batches, self._before, self._losses, self._torn = batches, {}, [], False
         self.steps, self._last_loss = state["steps"], state["last_loss"]
 
 
@@ -333,59 +566,317 @@ def _cuda_states() -> list[Tensor]:
     return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
+def _copy(buffer: Tensor | None) -> Tensor | None:
+    return None if buffer is None or is_lazy(buffer) else buffer.detach().clone()
+
+
+@torch.no_grad()
+def _restore_buffers(buffers: Iterable[tuple[dict[str, Any], list[tuple[str, Any, Tensor | None]]]]) -> None:
+    for own, before in buffers:
+        own.clear()
+        for name, buffer, numbers in before:
+            own[name] = buffer if numbers is None else buffer.copy_(numbers)
+
+
+def _check_loaded(optimizer: torch.optim.Optimizer, groups: Iterable[Mapping[str, Any]]) -> None:
+    """Whether the groups that were loaded have the settings of those before; what PyTorch adds itself is a default."""
+    for group, before in zip(optimizer.param_groups, groups, strict=True):
+        missing = (before.keys() & optimizer.defaults.keys()) - group.keys()
+        foreign = group.keys() - before.keys() - optimizer.defaults.keys()
+        if missing or foreign:
+            raise ValueError(
+                f"the state is of another optimizer than this {type(optimizer).__name__}: its groups differ in "
+                f"{', '.join(sorted(missing | foreign))}"
+            )
+
+
+def _check_scheduler(state: Mapping[str, Any], here: Mapping[str, Any], name: str) -> None:
+    differs = state.keys() ^ here.keys()
+    parts, own = state.get("_schedulers", []), here.get("_schedulers", [])
+    if differs or len(parts) != len(own):
+        raise ValueError(
+            f"the state is of another scheduler than this {name}: they differ in "
+            f"{', '.join(sorted(differs)) or f'the number of schedulers, {len(parts)} and {len(own)}'}"
+        )
+    for one, other in zip(parts, own, strict=True):
+        _check_scheduler(one, other, name)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Parts of a step, which the trainer and the sweep share
+# ----------------------------------------------------------------------------------------------------------------
+
+NO_GRADIENT = (
+    "the loss depends on no weight that learns, so that there is no gradient: were the outputs detached or turned into "
+    "numbers, has no parameter requires_grad, or is torch.inference_mode on?"
+)
+
+
+class BatchInHand:
+    """The batches, and in ``batch`` the one of the step in progress: a list of it, empty between the steps."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+            raise TypeError(
+                f"batches must give tuples (*inputs, targets) of several examples, and a {type(source).__name__} gives "
+                "single ones: wrap it in Minibatches, or in a DataLoader"
+            )
+        self._iterator = iter(source)
+        self._no_step_yet = False
+        self.batch: list[Any] = []
+
+    def begin(self) -> None:
+        """A loop begins."""
+        self._no_step_yet = not self.batch
+
+    def take(self, stacklevel: int = 3) -> None:
+        """Take the next batch in hand; ``StopIteration`` where there is none, with a warning from an empty loop."""
+        # In C from the iterator into the list, so that Ctrl-C cannot come between.
+        self.batch.extend(islice(self._iterator, 1))
+        if not self.batch and self._no_step_yet:
+            self._no_step_yet = False
+            warnings.warn(
+                "this loop made no step: the batches have ended, or there were none. For passes without end use "
+                "Minibatches, or chain.from_iterable(repeat(loader)) over a DataLoader",
+                RuntimeWarning,
+                stacklevel,
+            )
+        self._no_step_yet = False
+        if not self.batch:
+            raise StopIteration
+
+
+def inputs_and_targets(batch: Any) -> tuple[list[Any], Any]:
+    """The parts of a batch ``(*inputs, targets)``.
+
+    Raises:
+        TypeError: it is no tuple or list, or an empty one; the message says how to adapt it.
+    """
+    if not isinstance(batch, tuple | list) or not batch:
+        came = "an empty one" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
+        how = "wrap examples in Minibatches, or in itertools.repeat for all of them at each step"
+        if isinstance(batch, Tensor):
+            came = "a tensor"
+        elif isinstance(batch, Mapping):
+            names = ", ".join(map(repr, list(batch)[:3]))
+            how = f"of the names {names}, choose: ((batch[inputs], batch[targets]) for batch in batches)"
+        elif _advice([batch]):
+            how = "torch.from_numpy makes a tensor of a NumPy array; " + how
+        raise TypeError(f"batches must give tuples (*inputs, targets), not {came}: {how}")
+    *inputs, targets = batch
+    return inputs, targets
+
+
+def explain(error: BaseException, batch: Iterable[Any]) -> None:
+    """Say so where an error comes from NumPy arrays in the batch: no step looks for them before there is one."""
+    parts = [part for one in batch for part in one]
+    if isinstance(error, Exception) and _advice(parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(f"a batch must be a tuple of tensors, not of {kinds}{_advice(parts)}") from error
+
+
+def refuse_autocast_cache(device_type: str) -> None:
+    """Refuse to step inside ``torch.autocast`` with its cache, which would keep the casts of the first weights.
+
+    Raises:
+        RuntimeError: the cache is on.
+    """
+    if torch.is_autocast_cache_enabled():
+        raise RuntimeError(
+            "torch.autocast is on around the steps: until it ends, its cache keeps the casts of the first weights, so "
+            "that nothing would be learned. Give it to the trainer, Trainer(..., autocast=torch.autocast("
+            f"{device_type!r}, torch.bfloat16)), which enters it anew at each step, or switch its cache off "
+            "(cache_enabled=False)"
+        )
+
+
+def check_gradients(parameters: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Look whether the optimizer has anything to do.
+
+    Raises:
+        ValueError: none of its parameters has a gradient.
+    """
+    own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if any(parameter.grad is not None for parameter in own):
+        return
+    shared = {id(parameter) for parameter in parameters} & {id(parameter) for parameter in own}
+    why = "the loss does not depend on them" if shared else "they are not those of the model that is trained"
+    raise ValueError(
+        f"none of the optimizer's {len(own)} parameters got a gradient, so that nothing would be learned: {why}. "
+        "Make the optimizer from model.parameters()"
+    )
+
+
+def move_on(
+    scheduler: LRScheduler | ReduceLROnPlateau, optimizer: torch.optim.Optimizer, loss: float = math.nan
+) -> None:
+    """Move a scheduler on by a step; where it raises, leave it and the groups of its optimizer as they were."""
+    kept = [(own, dict(own)) for own in [*_attributes(scheduler), *optimizer.param_groups]]
+    try:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(loss)
+        else:
+            scheduler.step()
+    except BaseException:
+        for own, before in kept:
+            own.clear()
+            own.update(before)
+        raise
+
+
+def _attributes(scheduler: Any) -> Iterator[dict[str, Any]]:
+    """The attributes of a scheduler and of those that it is made of."""
+    yield vars(scheduler)
+    for part in getattr(scheduler, "_schedulers", ()):
+        yield from _attributes(part)
+
+
+_SIGINT = int(signal.SIGINT)
+
+
+class CtrlC:
+    """Ctrl-C, held back while something is done that must not be left in the middle.
+
+    Only where it would raise KeyboardInterrupt in this thread: in the main thread, with Python's own handler. A second
+    Ctrl-C is let through at once.
+    """
+
+    def __init__(self) -> None:
+        self._held = self._came = False
+
+    def hold_back(self) -> None:
+        """From here on, take note of it only."""
+        if (
+            not self._held
+            and _signal.getsignal(_SIGINT) is signal.default_int_handler
+            and threading.get_ident() == threading.main_thread().ident
+        ):
+            self._held, self._came = True, False
+            _signal.signal(_SIGINT, self._note)
+
+    def let_through(self) -> None:
+        """From here on, it raises KeyboardInterrupt again; now, if it came meanwhile."""
+        if self._held:
+            _signal.signal(_SIGINT, signal.default_int_handler)
+            self._held = False
+            if self._came:
+                self._came = False
+                raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._came:
+            self.let_through()
+        self._came = True
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # Evaluation
 # ----------------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, examples: Sequence[Tensor], measure: Loss, *, batch_size: int = 1_000) -> float:
+def evaluate(
+    model: nn.Module,
+    examples: Sequence[Tensor] | Dataset[Any] | Iterable[Sequence[Tensor]],
+    measure: Loss,
+    *,
+    batch_size: int = 1_000,
+) -> float:
     """The mean of a measure over examples, without gradients and in evaluation mode.
 
     Every part of the model is given back in the mode it was found in.
 
     Args:
         model: any module.
-        examples: ``(*inputs, targets)``, tensors with equal first dimension N.
+        examples: ``(*inputs, targets)``, tensors with equal first dimension N; a ``Dataset`` of such examples; or a
+            ``DataLoader``, or another iterable of batches ``(*inputs, targets)`` that ends.
         measure: takes ``(outputs, targets)`` of a batch and returns its mean, as losses do; or one value an
             example, of shape (batch,).
-        batch_size: examples at a time, 1 or more. It bounds the memory and does not change the result.
+        batch_size: examples at a time, 1 or more. It bounds the memory and does not change the result. What comes in
+            batches is taken as it comes, and each batch counts by its number of examples.
 
     Raises:
-        ValueError: there are no examples, or a batch size below 1.
+        ValueError: there are no examples, inputs and targets of different lengths, or a batch size below 1.
+        TypeError: something else than tensors or batches of them, `Minibatches`, which never end, or a batch size that
+            is not an ``int``.
 
     Example:
         >>> evaluate(nn.Identity(), (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 5.0])), nn.functional.mse_loss)
         4.5
     """
-    count = len(examples[0]) if examples else 0
-    if not count:
-        raise ValueError("evaluate needs at least one example")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+    _check_batch_size(batch_size)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        total = 0.0
-        for start in range(0, count, batch_size):
-            *inputs, targets = (tensor[start : start + batch_size] for tensor in examples)
-            total += measure(model(*inputs), targets).cpu().double().mean().item() * len(targets)
+        total, count = 0.0, 0
+        for batch in batches_to_evaluate(examples, batch_size):
+            inputs, targets = inputs_and_targets(batch)
+            size = _size(batch)
+            if not size:
+                continue
+            total += measure(model(*inputs), targets).cpu().double().mean().item() * size
+            count += size
     finally:
         for module, training in modes.items():
             module.training = training
+    if not count:
+        raise ValueError("evaluate needs at least one example, and no batch had any: have the batches ended before?")
     return total / count
 
 
-def accuracy(model: nn.Module, examples: Sequence[Tensor], *, batch_size: int = 1_000) -> float:
+def batches_to_evaluate(examples: Any, batch_size: int) -> Iterable[Any]:
+    """What `evaluate` goes through; all that it refuses about the examples as a whole is refused here."""
+    if isinstance(examples, Minibatches):
+        raise TypeError(
+            "Minibatches never end, and evaluate needs each example once: give it the examples, or a DataLoader"
+        )
+    listed = isinstance(examples, tuple | list)
+    if listed and any(isinstance(part, tuple | list | Mapping) for part in examples):
+        return examples  # a list of batches
+    if listed and all(isinstance(part, Tensor) and part.ndim and not len(part) for part in examples):
+        raise ValueError("evaluate needs at least one example, and there are none")
+    if isinstance(examples, IterableDataset) or not (
+        listed or isinstance(examples, Dataset) or not hasattr(examples, "__iter__") or _is_array(examples)
+    ):
+        return examples
+    found = _tensors_or_dataset(examples)
+    places = range(_count(found))
+    several = (places[start : start + batch_size] for start in places[::batch_size])
+    if isinstance(found, tuple):
+        return ([tensor[part.start : part.stop] for tensor in found] for part in several)
+    return (_fetch(found, list(part)) for part in several)
+
+
+def _size(batch: Iterable[Any]) -> int:
+    """The number of examples of a batch."""
+    parts = list(batch)
+    lengths = [len(part) if part.ndim else None for part in parts if isinstance(part, Tensor)]
+    if _advice(parts) or not lengths:
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(f"a batch must be a tuple of tensors, not of {kinds}{_advice(parts)}")
+    if len(set(lengths)) > 1 or lengths[0] is None:
+        raise ValueError(f"inputs and targets must have one equal first dimension, the examples, got {lengths}")
+    return lengths[0]
+
+
+def accuracy(
+    model: nn.Module,
+    examples: Sequence[Tensor] | Dataset[Any] | Iterable[Sequence[Tensor]],
+    *,
+    batch_size: int = 1_000,
+) -> float:
     """The fraction of examples whose largest output is at the target's place, from 0 to 1; nan if an output is nan.
 
     Args:
         model: gives scores of shape (N, K).
-        examples: ``(*inputs, targets)`` with integer targets of shape (N,).
+        examples: ``(*inputs, targets)`` with integer targets of shape (N,), a ``Dataset``, or a ``DataLoader`` or
+            another iterable of batches that ends, as `evaluate` takes them.
         batch_size: examples at a time, 1 or more.
 
     Raises:
-        ValueError: scores or targets of another shape; no examples; a batch size below 1.
+        ValueError: scores or targets of another shape; no examples; inputs and targets of different lengths; a batch
+            size below 1.
+        TypeError: as `evaluate`.
 
     Example:
         >>> scores = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
@@ -445,7 +936,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> P
 
 
 def _check_plain(value: Any, where: str) -> None:
-    if type(value) in (dict, OrderedDict):
+    if type(value) in (dict, OrderedDict, Counter):  # the milestones of MultiStepLR are a Counter
         for name, one in value.items():
             _check_plain(name, f"a name in {where}")
             _check_plain(one, f"{where}[{name!r}]")

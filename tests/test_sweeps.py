@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlnotes.deep import MLP
+from dlnotes.deep import MLP, Dropout
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cosine_decay, cross_entropy
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
@@ -142,7 +142,122 @@ def test_a_sweep_runs_where_its_models_are(device):
     assert all(parameter.device.type == device for parameter in models[0].parameters())
 
 
+# Steps that are made whole or not at all
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_step_that_was_stopped_is_made_again_with_the_same_batch(error):
+    def sweep(stop_at=None):
+        models, count = networks(), 0
+
+        def loss(scores, targets):
+            nonlocal count
+            count += 1
+            if count == stop_at:
+                raise error
+            return cross_entropy(scores, targets)
+
+        return Sweep(models, loss, SGD(groups(models, lr=(0.1, 1e200, 0.2)), lr=0.1, momentum=0.9), batches())
+
+    expected = list(islice(sweep(), 9))
+    stopped = sweep(5)
+    found = list(islice(stopped, 4))
+    with pytest.raises(error):
+        next(stopped)
+    assert stopped.steps == 4
+    torch.testing.assert_close(
+        [step.losses for step in (*found, *islice(stopped, 5))], [step.losses for step in expected], rtol=0, atol=0,
+        equal_nan=True,
+    )  # fmt: skip
+
+
+def test_a_scheduler_that_was_stopped_moves_on_before_the_next_step():
+    def sweep():
+        models = networks()
+        optimizer = SGD(groups(models), lr=0.1)
+        return Sweep(models, cross_entropy, optimizer, batches(), scheduler=cosine_decay(optimizer, 20))
+
+    expected, stopped = list(islice(sweep(), 5)), sweep()
+    found, step = [next(stopped)], stopped.scheduler.get_lr
+    stopped.scheduler.get_lr = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        next(stopped)
+    stopped.scheduler.get_lr = step
+    assert stopped.steps == 1
+    assert found + list(islice(stopped, 4)) == expected
+
+
+def test_an_update_that_was_left_in_the_middle_is_not_gone_on_from():
+    models = networks()
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches())
+    sweep.optimizer.step = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        next(sweep)
+    with pytest.raises(RuntimeError, match="update of step 1 was left in the middle"):
+        next(sweep)
+
+
+def test_a_loop_over_batches_that_have_ended_says_so():
+    models = networks()
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), islice(batches(), 5))
+    assert len(list(sweep)) == 5
+    with pytest.warns(RuntimeWarning, match="made no step") as warned:
+        assert list(sweep) == []
+    assert warned[0].filename == __file__
+
+
+def test_autocast_around_a_sweep_lets_it_learn():
+    models = [LogisticClassifier(6, 3) for _ in range(2)]
+    inputs, _ = problem()
+    examples = (inputs.float(), (inputs[:, 0] > 0).long())
+    with torch.autocast("cpu", torch.bfloat16):
+        sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.5), repeat(examples))
+        losses = [step.losses[0] for step in islice(sweep, 20)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
 # Errors
+
+
+@pytest.mark.parametrize(
+    "random",
+    [
+        nn.Dropout(0.5),
+        Dropout(0.5, generator=stream(0, "masks")),
+        lambda inputs: inputs + torch.randn(inputs.shape, generator=stream(0, "noise"), dtype=inputs.dtype),
+    ],
+    ids=["dropout", "dropout of ours", "a function"],
+)
+def test_random_layers_are_refused_and_draw_nothing(random):
+    models = networks()
+    sweep = Sweep(models, lambda scores, t: cross_entropy(random(scores), t), SGD(groups(models), lr=0.1), batches())
+    with pytest.raises(ValueError, match="draw random numbers, as dropout does: train them one by one"):
+        next(sweep)
+    models = [nn.Sequential(network, nn.Dropout(0.5)) for network in models]
+    with pytest.raises(ValueError, match="draw random numbers"):
+        next(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches()))
+    for model in models:
+        model.eval()
+    assert next(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches())).number == 1
+
+
+def test_what_cannot_be_computed_at_once_is_refused():
+    models = networks()
+    sweep = Sweep(models, lambda scores, _: scores.mean() * scores.sum().item(), SGD(groups(models), lr=0.1), batches())
+    with pytest.raises(ValueError, match="cannot be computed at once: train them one by one"):
+        next(sweep)
+
+
+def test_steps_that_cannot_learn_are_refused():
+    models, others = networks(), networks()
+    with pytest.raises(ValueError, match=r"none of the optimizer's 12 parameters .* not those of the model"):
+        next(Sweep(models, cross_entropy, SGD(groups(others), lr=0.1), batches()))
+    sweep = Sweep(models, lambda scores, _: scores.detach().mean(), SGD(groups(models), lr=0.1), batches())
+    with pytest.raises(ValueError, match="no weight that learns"):
+        next(sweep)
+    sweep = Sweep(models, lambda scores, _: 1.0, SGD(groups(models), lr=0.1), batches())
+    with pytest.raises(TypeError, match="scalar tensor, not float"):
+        next(sweep)
 
 
 def test_models_that_cannot_be_stacked_are_refused():

@@ -1,10 +1,13 @@
 """Training: batches, steps, divergence, going on after a stop, evaluation, and checkpoints."""
 
+import contextlib
 import copy
 import hashlib
 import math
 import multiprocessing
 import pickle
+import signal
+import warnings
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, count, islice, repeat
@@ -17,8 +20,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from dlnotes.randomness import stream, streams
+from dlnotes.sweeps import Sweep
 from dlnotes.training import (
     CheckpointError,
     DivergedError,
@@ -27,6 +32,7 @@ from dlnotes.training import (
     Trainer,
     accuracy,
     evaluate,
+    limit_batch_size,
     load_checkpoint,
     save_checkpoint,
 )
@@ -224,6 +230,117 @@ def test_a_state_of_other_sizes_is_refused_before_anything_changes(examples, bat
     assert batches.state_dict() == before
 
 
+class Squares(Dataset):
+    """The numbers from 0 and their squares, example by example."""
+
+    def __init__(self, count, form=lambda x, y: (x, y)):
+        self.count, self.form = count, form
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, place):
+        if not 0 <= place < self.count:
+            raise IndexError(place)
+        return self.form(torch.tensor(place), np.float32(place**2))
+
+
+class Bare:
+    """A data set without the base class."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, place):
+        return torch.tensor(place), place**2
+
+
+NUMBERS = torch.arange(10)
+DATA_SETS = {
+    "tensors": TensorDataset(NUMBERS, NUMBERS**2),
+    "a subset": Subset(TensorDataset(torch.arange(20), torch.arange(20) ** 2), range(10)),
+    "examples one by one": Squares(10),
+    "no base class": Bare(),
+}
+
+
+@pytest.mark.parametrize("examples", DATA_SETS.values(), ids=DATA_SETS)
+def test_a_data_set_gives_the_batches_of_its_tensors_and_the_same_state(seed, examples):
+    found = Minibatches(examples, 3, stream(seed, "batches"))
+    expected = Minibatches((NUMBERS, NUMBERS**2), 3, stream(seed, "batches"))
+    for (inputs, targets), (numbers, squares) in islice(zip(found, expected, strict=False), 9):
+        assert inputs.equal(numbers)
+        assert targets.tolist() == squares.tolist()
+        assert found.state_dict() == expected.state_dict()
+
+
+class Doubled(TensorDataset):
+    def __getitem__(self, place):
+        return tuple(2 * part for part in super().__getitem__(place))
+
+
+def test_a_tensor_data_set_with_examples_of_its_own_is_asked_for_them():
+    (batch,) = next(Minibatches(Doubled(torch.arange(4)), 4, stream(0, "batches")))
+    assert sorted(batch.tolist()) == [0, 2, 4, 6]
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return repeat((torch.zeros(1), 0))
+
+
+NO_LENGTH = type("NoLength", (Dataset,), {"__getitem__": lambda self, place: (place, place)})
+REFUSED_EXAMPLES = {
+    "a loader": (DataLoader(Squares(4)), "a DataLoader cannot be asked .* chain.from_iterable"),
+    "an iterable data set": (Endless(), "a Endless cannot be asked"),
+    "arrays": ((np.zeros(3), np.zeros(3)), "not tuple of ndarray, ndarray: torch.from_numpy"),
+    "an array": (np.zeros((3, 2)), "not ndarray: torch.from_numpy"),
+    "a dict": ({"x": torch.zeros(3)}, "not dict"),
+    "no length": (NO_LENGTH(), "must have a length"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "words"), REFUSED_EXAMPLES.values(), ids=REFUSED_EXAMPLES)
+def test_what_has_no_examples_by_their_places_is_a_type_error_that_says_what_to_do(wrong, words):
+    with pytest.raises(TypeError, match=words):
+        Minibatches(wrong, 1, stream(0, "batches"))
+
+
+def test_a_data_set_of_dicts_is_refused_and_its_place_kept():
+    batches = Minibatches(Squares(4, lambda x, y: {"x": x, "y": y}), 2, stream(0, "batches"))
+    with pytest.raises(TypeError, match=r"tuples \(\*inputs, target\).* not to dict"):
+        next(batches)
+    assert batches.state_dict()["position"] == 0
+    with pytest.raises(ValueError, match="Squares is empty"):
+        Minibatches(Squares(0), 1, stream(0, "batches"))
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_order_is_the_same_under_another_default_device_and_dtype(seed, device, dtype):
+    expected = taken(numbered(seed, 7, 3), 9)
+    inputs = torch.arange(7)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            found = taken(Minibatches((inputs,), 3, stream(seed, "batches")), 9)
+    finally:
+        torch.set_default_dtype(before)
+    assert found == expected
+
+
+def test_what_is_no_state_of_minibatches_is_refused_before_anything_changes():
+    batches = numbered(0, 10, 3)
+    next(batches)
+    before = batches.state_dict()
+    with pytest.raises(ValueError, match="lacks position, seed"):
+        batches.load_state_dict({name: before[name] for name in before if name not in ("seed", "position")})
+    with pytest.raises(TypeError):
+        batches.load_state_dict({**before, "seed": "text"})
+    assert batches.state_dict() == before
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # The trainer
 # ----------------------------------------------------------------------------------------------------------------
@@ -281,7 +398,8 @@ def test_training_ends_when_the_batches_end(seed):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = Trainer(model, F.mse_loss, optimizer, zip(inputs.split(5), targets.split(5), strict=True))
     assert [step.number for step in trainer] == [1, 2, 3, 4, 5]
-    assert list(trainer) == []
+    with pytest.raises(StopIteration):
+        next(trainer)
     assert trainer.steps == 5
 
 
@@ -634,6 +752,457 @@ def test_what_is_not_a_state_of_a_trainer_is_refused_and_what_it_lacks_is_named(
         trainer.load_state_dict({"steps": 3})
 
 
+def noisy(seed):
+    return ready(seed, noise=True, scheduler=SCHEDULERS["StepLR"], between=[nn.Dropout(0.5)])
+
+
+def wider(seed):
+    """The state of a model whose first layer fits, and whose last does not."""
+    trainer = noisy(seed)
+    trainer.model[4] = linear(5, 4, stream(seed, "weights"))
+    return trainer.model.state_dict()
+
+
+def broken(part, value):
+    def make(seed):
+        state = copy.deepcopy(noisy(seed).state_dict())
+        name, *rest = part
+        state[name] = value if not rest else {**state[name], rest[0]: value}
+        return state
+
+    return make
+
+
+MISFITS = {
+    "another model": (lambda seed: {**broken(["steps"], 3)(seed), "model": wider(seed)}, "size"),
+    "another optimizer": (
+        lambda seed: {
+            **broken(["steps"], 3)(seed),
+            "optimizer": ready(seed, OPTIMIZERS["adam"]).state_dict()["optimizer"],
+        },
+        "another optimizer than this SGD: .*betas",
+    ),
+    "other groups": (broken(["optimizer", "param_groups"], []), "different number of parameter groups"),
+    "another scheduler": (
+        lambda seed: {**broken(["steps"], 3)(seed), "scheduler": {"last_epoch": 3}},
+        "another scheduler than this StepLR: they differ in .*step_size",
+    ),
+    "other batches": (broken(["batches", "batch_size"], 4), "batch_size=4"),
+    "no generator's state": (broken(["generators", "noise"], torch.zeros(3)), "RNG state|ByteTensor"),
+    "no global generator's state": (broken(["global", "cpu"], torch.zeros(3)), "RNG state|ByteTensor"),
+}
+
+
+@pytest.mark.global_generator
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize(("make", "words"), MISFITS.values(), ids=MISFITS)
+def test_a_load_that_fails_leaves_everything_as_it_was(seed, make, words, interrupted):
+    def trainer():
+        torch.manual_seed(seed)
+        made = noisy(seed)
+        run(made, 3)
+        return made
+
+    expected = losses(trainer(), 6)
+    found = trainer()
+    if interrupted:
+        measure, found.loss = found.loss, lambda outputs, targets: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            next(found)
+        found.loss = measure
+    before = copy.deepcopy(found.state_dict())
+    state = make(seed + 1)
+    with pytest.raises((ValueError, RuntimeError, TypeError), match=words):
+        found.load_state_dict(state)
+    assert same(found.state_dict(), before)
+    assert losses(found, 6) == expected
+
+
+ALL_SCHEDULERS = {
+    **SCHEDULERS,
+    "MultiStepLR": lambda optimizer: lr_scheduler.MultiStepLR(optimizer, [3, 9, 9, 14], gamma=0.5),
+    "ConstantLR": lambda optimizer: lr_scheduler.ConstantLR(optimizer, 0.5, 13),
+    "LinearLR": lambda optimizer: lr_scheduler.LinearLR(optimizer, total_iters=13),
+    "ExponentialLR": lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.9),
+    "PolynomialLR": lambda optimizer: lr_scheduler.PolynomialLR(optimizer, 20, power=2),
+    "CosineAnnealingLR": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 8),
+    "CyclicLR": lambda optimizer: lr_scheduler.CyclicLR(optimizer, 0.01, 0.1, step_size_up=4, mode="triangular2"),
+    "LambdaLR": lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step)),
+    "MultiplicativeLR": lambda optimizer: lr_scheduler.MultiplicativeLR(optimizer, lambda step: 1 - 0.5 / step),
+    "SequentialLR": lambda optimizer: lr_scheduler.SequentialLR(
+        optimizer, [lr_scheduler.LinearLR(optimizer, total_iters=5), lr_scheduler.MultiStepLR(optimizer, [4, 8])], [6]
+    ),
+    "ChainedScheduler": lambda optimizer: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.MultiStepLR(optimizer, [4, 13]), lr_scheduler.ExponentialLR(optimizer, 0.95)]
+    ),
+}
+EVERY_SCHEDULER = [name for name in lr_scheduler.__all__ if name != "LRScheduler"]
+
+
+@pytest.mark.parametrize("name", EVERY_SCHEDULER)
+def test_every_scheduler_of_torch_is_saved_and_goes_on_to_the_same_bits(seed, name, tmp_path):
+    def make(seed):
+        return ready(seed, scheduler=ALL_SCHEDULERS[name])
+
+    whole, resumed = run_with_a_stop(make, seed, 11, tmp_path / "run.pt")
+    assert same(whole.state_dict(), resumed.state_dict())
+    assert same(torch.load(tmp_path / "run.pt", weights_only=True), load_checkpoint(tmp_path / "run.pt"))
+
+
+def test_a_scheduler_of_other_parts_is_refused():
+    trainer = ready(0, scheduler=ALL_SCHEDULERS["ChainedScheduler"])
+    state = copy.deepcopy(trainer.state_dict())
+    state["scheduler"]["_schedulers"].pop()
+    with pytest.raises(ValueError, match="number of schedulers, 1 and 2"):
+        trainer.load_state_dict(state)
+
+
+# Steps that are made whole or not at all
+
+
+class Stop:
+    """Raises the error the first time that it is passed, from the given step on."""
+
+    def __init__(self, step, error):
+        self.left, self.error = step, error
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+def stoppable(seed, at=None, look=lambda: None, scheduler="StepLR"):
+    """A trainer with noise, batch norm, dropout, momentum and a scheduler; a step passes ``look`` at one place."""
+    chance = streams(seed, "weights", "batches", "noise")
+    torch.manual_seed(seed)
+    model = network(chance["weights"], Noise(chance["noise"]), nn.BatchNorm1d(5), nn.Dropout(0.5))
+    if at == "the model":
+        model.register_forward_hook(lambda *_: look())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    scheduler = SCHEDULERS[scheduler](optimizer)
+
+    def loss(outputs, targets):
+        if at == "the loss":
+            look()
+        return F.mse_loss(outputs, targets)
+
+    batches = Minibatches(problem(0), 5, chance["batches"])
+    if at == "the scheduler":
+        step = scheduler.step
+
+        def stopping(*arguments):
+            before = scheduler.last_epoch, optimizer.param_groups[0]["lr"]
+            scheduler.last_epoch, optimizer.param_groups[0]["lr"] = 7, 3.0  # left in the middle
+            look()
+            scheduler.last_epoch, optimizer.param_groups[0]["lr"] = before
+            step(*arguments)
+
+        scheduler.step = stopping
+        scheduler.state_dict = lambda: {
+            name: value for name, value in vars(scheduler).items() if name not in ("optimizer", "step", "state_dict")
+        }
+    if at == "the backward pass":
+        model[0].weight.register_hook(lambda gradient: look())
+    return Trainer(model, loss, optimizer, batches, scheduler=scheduler, generators={"noise": chance["noise"]})
+
+
+PLACES = ("the model", "the loss", "the backward pass", "the scheduler")
+
+
+@pytest.mark.global_generator
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("at", PLACES)
+def test_a_step_that_was_stopped_is_made_again_to_the_same_bits(seed, at, error):
+    whole = stoppable(seed)
+    expected = losses(whole, 9)
+    trainer = stoppable(seed, at, Stop(5, error("stop")))
+    found = losses(trainer, 4)
+    with pytest.raises(error, match="stop"):
+        next(trainer)
+    assert trainer.steps == 4
+    assert found + losses(trainer, 5) == expected
+    assert same(trainer.state_dict(), whole.state_dict())
+
+
+@pytest.mark.global_generator
+@pytest.mark.parametrize("at", PLACES[:3])
+def test_the_state_after_a_step_that_was_stopped_is_that_of_the_last_whole_step(seed, at):
+    whole = stoppable(seed)
+    run(whole, 4)
+    expected = copy.deepcopy(whole.state_dict())
+    trainer = stoppable(seed, at, Stop(5, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer, 9)
+    state = copy.deepcopy(trainer.state_dict())
+    assert same(state, expected)
+    following = losses(stoppable(seed), 9)[4:]
+    resumed = stoppable(seed + 1)
+    resumed.load_state_dict(state)
+    assert losses(resumed, 5) == following
+
+
+@pytest.mark.global_generator
+def test_the_state_after_a_scheduler_that_stopped_is_that_of_the_whole_step(seed):
+    whole = stoppable(seed)
+    run(whole, 5)
+    expected = copy.deepcopy(whole.state_dict())
+    trainer = stoppable(seed, "the scheduler", Stop(5, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer, 9)
+    assert same(trainer.state_dict(), expected)
+
+
+class Positions:
+    """Batches with a state, which draw their noise from the global generator."""
+
+    def __init__(self, stop=lambda: None):
+        self.place, self.stop = [0], stop
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        inputs, targets = problem(self.place[0])
+        inputs = inputs + torch.randn(inputs.shape)
+        self.stop()
+        self.place[0] += 1
+        return inputs, targets
+
+    def state_dict(self):
+        return {"place": self.place}  # the living list, as PyTorch's states refer to living tensors
+
+    def load_state_dict(self, state):
+        self.place = list(state["place"])
+
+
+@pytest.mark.global_generator
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_batches_that_draw_go_on_to_the_same_bits(seed, in_batches):
+    def trainer(seed, stop=lambda: None):
+        torch.manual_seed(seed)
+        model = network(stream(seed, "weights"), nn.Dropout(0.5))
+        if not in_batches:
+            model.register_forward_hook(lambda *_: stop())
+        batches = Positions(stop if in_batches else lambda: None)
+        return Trainer(model, F.mse_loss, torch.optim.SGD(model.parameters(), lr=0.05), batches)
+
+    expected = losses(trainer(seed), 6)
+    stopped = trainer(seed, Stop(4, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, 6)
+    state = copy.deepcopy(stopped.state_dict())
+    assert state["batches"] == {"place": [3]}
+    assert losses(stopped, 3) == expected[3:]
+    resumed = trainer(seed + 1)
+    resumed.load_state_dict(state)
+    assert losses(resumed, 3) == expected[3:]
+
+
+def test_a_loss_that_is_not_finite_leaves_the_state_of_the_last_whole_step(seed):
+    trainer, whole = ready(seed), ready(seed)
+    run(whole, 3)
+    run(trainer, 3)
+    trainer.loss = lambda outputs, targets: outputs.sum() * math.inf
+    with pytest.raises(DivergedError):
+        next(trainer)
+    assert same(trainer.state_dict(), whole.state_dict())
+    trainer.loss = F.mse_loss
+    assert next(trainer) == next(whole)
+
+
+class TornSGD(torch.optim.SGD):
+    """Moves the first parameter, and is stopped."""
+
+    def step(self, closure):
+        closure()
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].add_(1)
+        raise RuntimeError("out of memory")
+
+
+def test_an_update_that_was_left_in_the_middle_is_no_state_until_one_is_loaded(seed):
+    trainer, whole = ready(seed), ready(seed)
+    run(trainer, 2)
+    state = copy.deepcopy(trainer.state_dict())
+    trainer.optimizer.__class__ = TornSGD
+    with pytest.raises(RuntimeError, match="out of memory"):
+        next(trainer)
+    trainer.optimizer.__class__ = torch.optim.SGD
+    for go_on in (trainer.state_dict, trainer.__next__):
+        with pytest.raises(RuntimeError, match=r"update of step 3 was left in the middle.* Load a checkpoint"):
+            go_on()
+    trainer.load_state_dict(state)
+    assert losses(trainer, 5) == losses(whole, 7)[2:]
+
+
+class PressedSGD(torch.optim.SGD):
+    """Ctrl-C is pressed in the middle of its update."""
+
+    presses = 1
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for _ in range(self.presses):
+            signal.raise_signal(signal.SIGINT)
+        return loss
+
+
+@pytest.mark.parametrize("kind", ["trainer", "sweep"])
+def test_ctrl_c_in_an_update_waits_until_the_step_is_whole(seed, kind):
+    trainer, whole = ready(seed), ready(seed)
+    if kind == "sweep":
+        trainer, whole = (Sweep([one.model], one.loss, one.optimizer, one._source) for one in (trainer, whole))
+    trainer.optimizer.__class__ = PressedSGD
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        next(trainer)
+    assert trainer.steps == 1
+    assert signal.getsignal(signal.SIGINT) is handler is signal.default_int_handler
+    trainer.optimizer.__class__ = torch.optim.SGD
+    following = list(islice(whole, 5))[1:]
+    assert list(islice(trainer, 4)) == following
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    trainer = ready(0)
+    trainer.optimizer.__class__ = type("Pressed", (PressedSGD,), {"presses": 2})
+    with pytest.raises(KeyboardInterrupt):
+        next(trainer)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(RuntimeError, match="left in the middle"):
+        trainer.state_dict()
+
+
+def test_ctrl_c_under_a_handler_of_the_users_is_his():
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        trainer = ready(0)
+        trainer.optimizer.__class__ = PressedSGD
+        with contextlib.suppress(KeyboardInterrupt):  # which would end pytest, and not this test alone
+            next(trainer)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert pressed == [True]
+
+
+# What looks like training and is not
+
+
+def finite(steps):
+    model = network(stream(0, "weights"))
+    return Trainer(model, F.mse_loss, torch.optim.SGD(model.parameters(), lr=0.1), [problem(0)] * steps)
+
+
+def test_a_loop_over_batches_that_have_ended_says_so():
+    trainer = finite(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(trainer)) == 3
+        assert next(trainer, None) is None
+    for again in (iter, lambda trainer: islice(trainer, 5)):
+        with pytest.warns(RuntimeWarning, match="made no step.*chain.from_iterable") as warned:
+            assert list(again(trainer)) == []
+        assert warned[0].filename == __file__
+
+
+def test_a_loop_that_used_up_the_batches_by_their_number_says_so_next_time():
+    trainer = finite(3)
+    assert len(list(islice(trainer, 3))) == 3
+    with pytest.warns(RuntimeWarning, match="made no step"):
+        assert list(islice(trainer, 3)) == []
+    with pytest.warns(RuntimeWarning, match="made no step"):
+        assert list(finite(0)) == []
+
+
+def test_a_loop_that_makes_the_step_that_was_stopped_is_not_empty():
+    trainer = finite(1)
+    trainer.loss = lambda outputs, targets: outputs.sum() * math.inf
+    with pytest.raises(DivergedError):
+        next(trainer)
+    trainer.loss = F.mse_loss
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(trainer)) == 1
+
+
+def test_an_optimizer_of_another_model_is_refused_before_the_update():
+    model, other = (network(stream(0, "weights")) for _ in range(2))
+    trainer = Trainer(model, F.mse_loss, torch.optim.Adam(other.parameters()), repeat(problem(0)))
+    with pytest.raises(ValueError, match=r"none of the optimizer's 4 parameters .* not those of the model"):
+        next(trainer)
+    assert trainer.steps == 0
+
+
+@pytest.mark.parametrize("loss", [lambda y, t: F.mse_loss(y.detach(), t), lambda y, t: torch.tensor(1.0)])
+def test_a_loss_that_no_weight_changes_is_refused(loss):
+    trainer = ready(0)
+    trainer.loss = loss
+    with pytest.raises(ValueError, match="no weight that learns"):
+        next(trainer)
+    trainer.loss = lambda outputs, targets: 1.0
+    with pytest.raises(TypeError, match="scalar tensor, not float"):
+        next(trainer)
+
+
+def under_autocast(**options):
+    model = network(stream(0, "weights"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Trainer(model, F.mse_loss, optimizer, repeat(problem(0)), **options)
+
+
+def test_under_autocast_it_learns_as_the_loop_that_enters_it_anew_at_each_step():
+    trainer = under_autocast(autocast=torch.autocast("cpu", torch.bfloat16))
+    found = losses(trainer, 20)
+    model = network(stream(0, "weights"))
+    optimizer, (inputs, targets), expected = torch.optim.SGD(model.parameters(), lr=0.1), problem(0), []
+    for _ in range(20):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.mse_loss(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    assert found == expected
+    assert found[-1] < 0.8 * found[0]
+    assert found != losses(under_autocast(), 20)
+
+
+def test_autocast_around_the_loop_is_refused_unless_its_cache_is_off():
+    trainer = under_autocast()
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(RuntimeError, match=r"autocast=torch.autocast\('cpu'"),
+    ):
+        next(trainer)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        found = losses(trainer, 20)
+    assert found[-1] < 0.8 * found[0]
+
+
+WRONG_BATCHES = {
+    "a dict": ({"x": torch.zeros(2, 6), "y": torch.zeros(2, 3)}, r"not a dict: of the names 'x', 'y', choose"),
+    "an array": (np.zeros((2, 6)), "not a ndarray: torch.from_numpy"),
+    "an empty tuple": ((), "not an empty one"),
+    "arrays": ((np.zeros((2, 6)), np.zeros((2, 3))), "not of ndarray, ndarray: torch.from_numpy"),
+}
+
+
+@pytest.mark.parametrize(("batch", "words"), WRONG_BATCHES.values(), ids=WRONG_BATCHES)
+def test_a_batch_that_is_no_tuple_of_tensors_is_a_type_error_that_says_what_to_do(batch, words):
+    model = network(stream(0, "weights"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for kind in (Trainer, lambda model, *rest: Sweep([model], *rest)):
+        with pytest.raises(TypeError, match=words):
+            next(kind(model, F.mse_loss, optimizer, repeat(batch)))
+
+
+def test_a_data_set_as_batches_is_refused():
+    with pytest.raises(TypeError, match="a TensorDataset gives single ones: wrap it in Minibatches"):
+        Trainer(nn.Identity(), F.mse_loss, None, TensorDataset(*problem(0)))
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # Evaluation
 # ----------------------------------------------------------------------------------------------------------------
@@ -739,6 +1308,79 @@ def test_accuracy_of_other_shapes_is_a_value_error_that_says_them(scores, target
     with pytest.raises(ValueError, match="class numbers") as raised:
         accuracy(nn.Identity(), (torch.zeros(scores), torch.zeros(targets)))
     assert f"{scores} and {targets}" in str(raised.value)
+
+
+@pytest.mark.parametrize("lengths", [(4, 3), (3, 4), (0, 4), (4, 0)])
+def test_inputs_and_targets_of_different_lengths_are_a_value_error(lengths):
+    examples = torch.eye(4)[: lengths[0]], torch.arange(4)[: lengths[1]]
+    for given in (examples, [examples]):
+        with pytest.raises(ValueError, match="equal first dimension"):
+            accuracy(nn.Identity(), given)
+        with pytest.raises(ValueError, match="equal first dimension"):
+            evaluate(nn.Identity(), given, lambda outputs, targets: outputs.mean())
+
+
+def loader(examples, batch_size=5):
+    return DataLoader(TensorDataset(*examples), batch_size, generator=stream(0, "loader"))
+
+
+IN_BATCHES = {
+    "a loader": loader,
+    "a list of batches": lambda examples: list(loader(examples)),
+    "a generator": lambda examples: (batch for batch in loader(examples)),
+    "an iterator": lambda examples: zip(*(tensor.split(5) for tensor in examples), strict=True),
+    "a data set": lambda examples: TensorDataset(*examples),
+    "a subset": lambda examples: Subset(TensorDataset(*examples), range(23)),
+    "a list of tensors": list,
+}
+
+
+@pytest.mark.parametrize("make", IN_BATCHES.values(), ids=IN_BATCHES)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_batches_give_the_mean_over_all_their_examples(seed, make, measure):
+    model, examples = scored(seed)  # 23 examples: the last batch has 3
+    assert evaluate(model, make(examples), measure) == pytest.approx(evaluate(model, examples, measure), rel=1e-12)
+    assert accuracy(model, make(examples)) == pytest.approx(accuracy(model, examples), rel=1e-12)
+
+
+def test_an_empty_batch_counts_nothing_and_an_iterator_that_has_ended_is_a_value_error():
+    batches = iter([(torch.ones(2), torch.zeros(2)), (torch.zeros(0), torch.zeros(0))])
+    assert evaluate(nn.Identity(), batches, F.mse_loss) == 1.0
+    with pytest.raises(ValueError, match="have the batches ended before"):
+        evaluate(nn.Identity(), batches, F.mse_loss)
+
+
+WRONG_EXAMPLES = {
+    "endless minibatches": (Minibatches((torch.eye(3),), 2, stream(0, "batches")), "never end"),
+    "arrays": ((np.eye(3), np.arange(3)), "torch.from_numpy"),
+    "an array": (np.eye(3), "torch.from_numpy"),
+    "a tensor": (torch.eye(3), "tuple of tensors"),
+    "batches of arrays": ([(np.eye(3), np.arange(3))], "torch.from_numpy"),
+    "batches of dicts": ([{"x": torch.eye(3)}], "not a dict: of the names 'x'"),
+    "batches of tensors": (iter(torch.eye(3)), "not a tensor"),
+    "a dict": ({"x": torch.eye(3)}, "not dict"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "words"), WRONG_EXAMPLES.values(), ids=WRONG_EXAMPLES)
+def test_what_cannot_be_evaluated_is_a_type_error_that_says_what_to_do(wrong, words):
+    model = nn.Sequential(nn.Identity()).train()
+    with pytest.raises(TypeError, match=words):
+        evaluate(model, wrong, F.mse_loss)
+    assert model[0].training
+
+
+@pytest.mark.parametrize("wrong", [2.0, True, "2", None])
+def test_a_batch_size_for_evaluation_that_is_not_an_int_is_a_type_error(wrong):
+    with pytest.raises(TypeError, match="batch_size must be an int"):
+        accuracy(nn.Identity(), (torch.eye(3), torch.arange(3)), batch_size=wrong)
+
+
+@pytest.mark.parametrize(("wrong", "error"), [(0, ValueError), (-1, ValueError), (99.0, TypeError), (True, TypeError)])
+def test_no_limit_hides_a_wrong_batch_size(wrong, error):
+    with pytest.raises(error, match="batch_size must be"):
+        limit_batch_size(wrong, (torch.zeros(5),))
+    assert [limit_batch_size(size, TensorDataset(torch.zeros(5), torch.zeros(5))) for size in (4, 5, 6)] == [4, 5, 5]
 
 
 # ----------------------------------------------------------------------------------------------------------------

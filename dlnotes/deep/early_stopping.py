@@ -2,15 +2,16 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from torch import Generator, nn
+from torch.utils.data import Dataset
 
 from dlnotes.deep.regularization import weight_decay_groups
 from dlnotes.linear import SGD, cross_entropy
-from dlnotes.training import Minibatches, Trainer, evaluate
+from dlnotes.training import Minibatches, Trainer, batches_to_evaluate, evaluate, limit_batch_size
 
 __all__ = ["EarlyStopping", "History", "train_with_early_stopping"]
 
@@ -63,11 +64,13 @@ class EarlyStopping:
 
         A value that is not finite is no improvement.
         """
-        self.evaluations += 1
         value = float(value)  # also of a tensor, which may be changed later
+        evaluation = self.evaluations + 1
         if math.isfinite(value) and value < self.best - self.min_improvement:
-            self.best, self.best_evaluation = value, self.evaluations
-            self._best_state = copy.deepcopy(self.model.state_dict())
+            state = copy.deepcopy(self.model.state_dict())
+            # Together, so that Ctrl-C leaves no value beside the weights of another.
+            self.best, self.best_evaluation, self._best_state = value, evaluation, state
+        self.evaluations = evaluation
         return self.evaluations - self.best_evaluation >= self.patience
 
     def restore(self) -> None:
@@ -92,9 +95,28 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            ValueError: it is no state of a stopper, or its best weights are those of another model. Nothing has changed
+                then.
+        """
+        missing = self.state_dict().keys() - state.keys()
+        if missing:
+            raise ValueError(
+                f"the state lacks {', '.join(sorted(missing))}: it is not one that EarlyStopping.state_dict gave"
+            )
+        best, own = state["best_state"], self.model.state_dict()
+        if best is not None and _shapes(best) != _shapes(own):
+            differs = sorted(name for name, _ in _shapes(best) ^ _shapes(own))
+            raise ValueError(f"the best weights are of another model: {', '.join(differs[:3])} differ in name or shape")
+        best = copy.deepcopy(best)
         self.best, self.best_evaluation = state["best"], state["best_evaluation"]
-        self.evaluations, self._best_state = state["evaluations"], copy.deepcopy(state["best_state"])
+        self.evaluations, self._best_state = state["evaluations"], best
+
+
+def _shapes(state: Mapping[str, Any]) -> set[tuple[str, Any]]:
+    return {(name, getattr(value, "shape", None)) for name, value in state.items()}
 
 
 class History(NamedTuple):
@@ -115,8 +137,8 @@ class History(NamedTuple):
 
 def train_with_early_stopping(
     model: nn.Module,
-    train: Sequence[Any],
-    validation: Sequence[Any],
+    train: Sequence[Any] | Dataset[Any],
+    validation: Sequence[Any] | Dataset[Any] | Iterable[Any],
     *,
     generator: Generator,
     patience: int = 10,
@@ -135,8 +157,9 @@ def train_with_early_stopping(
         model: gives scores of shape (N, K). Trained in place, and left with the weights that were best on
             ``validation``, also where an exception or Ctrl-C ends the training. It may be in either mode, and is again
             in that mode afterwards.
-        train: ``(inputs, targets)``, with class numbers as targets.
-        validation: the same, of examples that are not trained on.
+        train: ``(inputs, targets)``, with class numbers as targets; or a map-style ``Dataset``, as `Minibatches` takes
+            it.
+        validation: the same, of examples that are not trained on; or a ``DataLoader``, as `evaluate` takes it.
         generator: what the order of the examples is drawn from.
         patience: evaluations in a row without improvement at which to stop; 1 is the literal rule.
         evaluate_every: steps from one evaluation to the next.
@@ -150,7 +173,9 @@ def train_with_early_stopping(
         What happened, and after which step the weights are.
 
     Raises:
-        ValueError: a patience, a number of steps or an interval below 1, or fewer steps than one interval.
+        ValueError: a patience, a number of steps, an interval or a batch size below 1; fewer steps than one interval;
+            no examples, or inputs and targets of different lengths.
+        TypeError: one of those numbers that is not an ``int``; examples that are not tensors.
         DivergedError: the loss is no longer finite.
         RuntimeError: no evaluation gave a finite value, so that there is no best.
 
@@ -166,11 +191,20 @@ def train_with_early_stopping(
         >>> history.stopped, len(history.losses), history.best_step
         (True, 40, 10)
     """
+    for name, number in (("evaluate_every", evaluate_every), ("max_steps", max_steps)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{name} must be a number of steps (an int), not {type(number).__name__} ({number!r})")
     if evaluate_every < 1 or max_steps < evaluate_every:
         raise ValueError(
             f"evaluate_every must be 1 or more and max_steps at least as large, not {evaluate_every} and {max_steps}"
         )
-    batches = Minibatches(train, min([batch_size, *map(len, train)]), generator)
+    if isinstance(validation, Iterator):
+        raise TypeError(
+            f"validation is evaluated several times, and a {type(validation).__name__} ends for good after the first: "
+            "give it (inputs, targets), or a DataLoader"
+        )
+    batches_to_evaluate(validation, 1)  # what cannot be evaluated is refused before anything is trained
+    batches = Minibatches(train, limit_batch_size(batch_size, train), generator)
     optimizer = SGD(weight_decay_groups(model, weight_decay), lr=lr, momentum=momentum)
     stopper = EarlyStopping(model, patience)
     losses, values, mode = [], [], model.training

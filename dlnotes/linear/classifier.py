@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils.data import Dataset
 
 from dlnotes.arguments import check_tensor
 from dlnotes.linear.losses import cross_entropy
 from dlnotes.linear.optimizers import SGD
-from dlnotes.training import Minibatches, Trainer
+from dlnotes.training import Minibatches, Trainer, limit_batch_size
 
 __all__ = ["LogisticClassifier", "train_classifier"]
 
@@ -76,7 +78,7 @@ class LogisticClassifier(nn.Module):
 
 def train_classifier(
     model: nn.Module,
-    examples: Sequence[Tensor],
+    examples: Sequence[Tensor] | Dataset[Any],
     *,
     generator: Generator,
     steps: int = 2_000,
@@ -92,7 +94,8 @@ def train_classifier(
 
     Args:
         model: gives scores of shape (N, K). Trained in place.
-        examples: ``(inputs, targets)``, with class numbers as targets.
+        examples: ``(inputs, targets)``, with class numbers as targets; or a map-style ``Dataset``, as `Minibatches`
+            takes it.
         generator: what the order of the examples is drawn from.
         steps: minibatches to train on.
         batch_size: examples a batch; all of them where there are fewer.
@@ -104,6 +107,8 @@ def train_classifier(
         The loss of each step, in nats.
 
     Raises:
+        ValueError: examples of different lengths or none, or a batch size below 1.
+        TypeError: examples that are not tensors, or a batch size that is not an ``int``.
         DivergedError: the loss is no longer finite.
 
     Example:
@@ -115,7 +120,7 @@ def train_classifier(
         >>> round(losses[0], 4), losses[-1] < 0.1
         (0.6931, True)
     """
-    batches = Minibatches(examples, min([batch_size, *map(len, examples)]), generator)
+    batches = Minibatches(examples, limit_batch_size(batch_size, examples), generator)
     optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     model.train()
     return [step.loss for step in islice(Trainer(model, cross_entropy, optimizer, batches), steps)]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from dlnotes.deep import MLP, EarlyStopping, train_with_early_stopping, weight_decay_groups
 from dlnotes.linear import LogisticClassifier, cross_entropy
@@ -115,6 +116,37 @@ def test_other_settings_that_make_no_sense_are_refused():
     for value in (-1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="min_improvement must be 0 or larger and finite"):
             EarlyStopping(Weight(), min_improvement=value)
+
+
+def test_a_value_that_is_no_number_counts_for_nothing():
+    stopper = EarlyStopping(Weight())
+    with pytest.raises(ValueError, match="could not convert"):
+        stopper.should_stop("low")
+    assert stopper.evaluations == 0
+
+
+def test_ctrl_c_between_a_value_and_its_weights_keeps_neither(monkeypatch):
+    model = Weight()
+    stopper = EarlyStopping(model, patience=2)
+    stopper.should_stop(2.0)
+    model.w.data.fill_(1)
+    monkeypatch.setattr(model, "state_dict", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        stopper.should_stop(1.0)
+    monkeypatch.undo()
+    assert (stopper.best, stopper.best_evaluation, stopper.evaluations) == (2.0, 1, 1)
+    assert stopper.should_stop(1.0) is False
+    stopper.restore()
+    assert model.w.item() == 1
+
+
+def test_a_state_that_does_not_fit_is_refused_before_anything_changes():
+    stopper, other = EarlyStopping(Weight()), EarlyStopping(LogisticClassifier(2, 2))
+    other.should_stop(1.0)
+    for state, words in ((other.state_dict(), "another model: bias, w, weight"), ({"best": 1.0}, "lacks best_eval")):
+        with pytest.raises(ValueError, match=words):
+            stopper.load_state_dict(state)
+        assert (stopper.best, stopper.evaluations) == (math.inf, 0)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -239,3 +271,48 @@ def test_divergence_is_said():
         train_with_early_stopping(
             LogisticClassifier(30, 2), noisy(40, "train"), nowhere, generator=stream(0, "batches"), patience=2
         )
+
+
+def test_data_sets_and_loaders_are_taken():
+    train, validation = noisy(40, "train"), noisy(400, "validation")
+    settings = {"evaluate_every": 5, "max_steps": 20, "batch_size": 64}
+    (expected, found) = (
+        train_with_early_stopping(LogisticClassifier(30, 2), *data, generator=stream(0, "batches"), **settings)
+        for data in (
+            (train, validation),
+            (TensorDataset(*train), DataLoader(TensorDataset(*validation), 64, generator=stream(0, "loader"))),
+        )
+    )
+    assert found.losses == expected.losses
+    assert found.validation == pytest.approx(expected.validation)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"evaluate_every": 2.0}, "evaluate_every must be a number of steps"),
+        ({"max_steps": 9.0}, "max_steps must be a number of steps"),
+        ({"batch_size": 999.0}, "batch_size must be an int"),
+    ],
+)
+def test_numbers_of_steps_and_examples_that_are_no_int_are_refused(settings, words):
+    with pytest.raises(TypeError, match=words):
+        trained(**settings)
+
+
+@pytest.mark.parametrize(
+    ("validation", "error", "words"),
+    [
+        (lambda inputs, targets: (inputs, targets[:-1]), ValueError, "equal first dimension"),
+        (lambda inputs, targets: (inputs.numpy(), targets.numpy()), TypeError, "torch.from_numpy"),
+        (lambda inputs, targets: (inputs[:0], targets[:0]), ValueError, "at least one example"),
+        (lambda inputs, targets: iter([(inputs, targets)]), TypeError, "evaluated several times"),
+    ],
+)
+def test_a_validation_set_that_cannot_be_evaluated_is_refused_before_the_training(validation, error, words):
+    model = LogisticClassifier(30, 2)
+    with pytest.raises(error, match=words):
+        train_with_early_stopping(
+            model, noisy(40, "train"), validation(*noisy(40, "validation")), generator=stream(0, "batches")
+        )
+    assert not model.weight.any()
