@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim.lr_scheduler import LRScheduler
 
-from dlnotes.training import (
+from dlnotes.stepping import (
     NO_GRADIENT,
     BatchInHand,
     CtrlC,

@@ -8,30 +8,29 @@
 A budget is `itertools.islice`, stopping is ``break``, logging is ``if``: there are no callbacks to learn.
 """
 
-import _signal  # type: ignore[import-not-found]  # what the module signal wraps: its enumerations take ten times as long, and each step would pay
 import copy
-import hashlib
-import io
 import math
-import os
-import signal
-import threading
-import warnings
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import Dataset
 
-from dlnotes.files import write_whole
-from dlnotes.randomness import stream
+from dlnotes.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from dlnotes.minibatches import Minibatches, batches_to_evaluate, check_batch_size, what_to_do_about_arrays
+from dlnotes.stepping import (
+    NO_GRADIENT,
+    BatchInHand,
+    CtrlC,
+    check_gradients,
+    explain,
+    inputs_and_targets,
+    move_on,
+    refuse_autocast_cache,
+)
 
 __all__ = [
     "CheckpointError",
@@ -46,192 +45,6 @@ __all__ = [
 ]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-# ----------------------------------------------------------------------------------------------------------------
-# Minibatches
-# ----------------------------------------------------------------------------------------------------------------
-
-
-class Minibatches:
-    """An endless stream of minibatches, reshuffled each pass.
-
-    The order of a pass is a function of the seed and of the pass's number alone, so that the state is three numbers
-    and any position can be gone back to. Each pass gives every example once; where the batch size does not divide
-    the number of examples, a pass ends with a smaller batch unless ``drop_last`` is set.
-
-    Args:
-        examples: tensors with equal first dimension N, such as ``(inputs, targets)``; or a map-style
-            ``torch.utils.data.Dataset`` of N examples ``(*inputs, target)``, which are fetched one by one and put
-            together by PyTorch's ``default_collate`` (a plain ``TensorDataset`` is taken by its tensors).
-        batch_size: examples a batch, from 1 to N.
-        generator: where the seed of the order is drawn from, once.
-        drop_last: leave out the smaller batch at the end of a pass (each pass leaves out other examples).
-
-    Raises:
-        ValueError: no tensors, no examples, first dimensions that differ, or a batch size outside 1 to N.
-        TypeError: something else than tensors or a map-style dataset, or a batch size that is not an ``int``; when
-            iterated, a dataset whose examples are not tuples.
-
-    Example:
-        >>> from itertools import islice
-        >>> from dlnotes.randomness import stream
-        >>> batches = Minibatches((torch.arange(5),), 2, stream(0, "batches"))
-        >>> one_pass = [batch for (batch,) in islice(batches, 3)]
-        >>> [len(batch) for batch in one_pass], sorted(torch.cat(one_pass).tolist())
-        ([2, 2, 1], [0, 1, 2, 3, 4])
-    """
-
-    def __init__(
-        self,
-        examples: Sequence[Tensor] | Dataset[Any],
-        batch_size: int,
-        generator: Generator,
-        *,
-        drop_last: bool = False,
-    ) -> None:
-        self._examples = _tensors_or_dataset(examples)
-        self._count = count = _count(self._examples)
-        _check_batch_size(batch_size, count)
-        self._batch_size = batch_size
-        # Where the last batch of a pass must begin.
-        self._end = count - batch_size + 1 if drop_last else count
-        # The devices are named because torch.set_default_device changes what a draw without one gives.
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        self._go_to(seed, number=0, position=0)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        return self
-
-    def __next__(self) -> tuple[Tensor, ...]:
-        if self._position >= self._end:
-            self._go_to(self._seed, self._pass + 1, 0)
-        chosen = self._order[self._position : self._position + self._batch_size]
-        if isinstance(self._examples, tuple):
-            batch = tuple(tensor.index_select(0, chosen) for tensor in self._examples)
-        else:
-            batch = _fetch(self._examples, chosen.tolist())
-        # The position moves last: an exception or Ctrl-C before it loses no batch.
-        self._position += self._batch_size
-        return batch
-
-    def _go_to(self, seed: int, number: int, position: int) -> None:
-        # Drawn on the CPU whatever the device, so that hardware never changes the order.
-        order = torch.randperm(self._count, generator=stream(seed, f"pass {number}"), device="cpu")
-        if isinstance(self._examples, tuple):
-            order = order.to(self._examples[0].device)
-        self._order, self._seed, self._pass, self._position = order, seed, number, position
-
-    def __repr__(self) -> str:
-        return f"Minibatches({self._count} examples, batch_size={self._batch_size})"
-
-    def state_dict(self) -> dict[str, int]:
-        """The seed, the pass and the position in it: all that the order depends on, and the two sizes."""
-        sizes = {"examples": self._count, "batch_size": self._batch_size, "end": self._end}
-        return {"seed": self._seed, "pass": self._pass, "position": self._position, **sizes}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go to where ``state`` was taken.
-
-        Raises:
-            ValueError: it was taken with another number of examples or batch size, or another ``drop_last``; or it is
-                no state of minibatches. Nothing has changed then.
-        """
-        here = self.state_dict()
-        missing = here.keys() - state.keys()
-        if missing:
-            raise ValueError(f"the state of the batches lacks {', '.join(sorted(missing))}: Minibatches gave another")
-        for size in ("examples", "batch_size", "end"):
-            if state[size] != here[size]:
-                raise ValueError(f"the state was taken with {size}={state[size]}, and here it is {here[size]}")
-        self._go_to(state["seed"], state["pass"], state["position"])
-
-
-def _tensors_or_dataset(examples: Any) -> tuple[Tensor, ...] | Dataset[Any]:
-    """Examples as they are looked up: a tuple of tensors of one length, or a map-style dataset."""
-    if isinstance(examples, IterableDataset | DataLoader):
-        name = type(examples).__name__
-        raise TypeError(
-            f"examples must be a tuple of tensors or a map-style Dataset, and a {name} cannot be asked for the example "
-            "at a place: give a Trainer batches = chain.from_iterable(repeat(DataLoader(...))) instead"
-        )
-    if isinstance(examples, Dataset):
-        if type(examples).__getitem__ is not TensorDataset.__getitem__:
-            return examples
-        examples = examples.tensors  # type: ignore[attr-defined]  # it is a TensorDataset: looked up in one go
-    elif _is_map_style(examples):
-        return examples
-    if not isinstance(examples, tuple | list) or not all(isinstance(tensor, Tensor) for tensor in examples):
-        parts = examples if isinstance(examples, tuple | list) else [examples]
-        came = ", ".join(type(part).__name__ for part in parts[:3])
-        raise TypeError(
-            "examples must be a tuple of tensors, such as (inputs, targets) or the train part of a data set, "
-            f"not {type(examples).__name__}{f' of {came}' if parts is examples else ''}{_advice(parts)}"
-        )
-    lengths = [len(tensor) if tensor.ndim else 0 for tensor in examples]
-    if not lengths or len(set(lengths)) > 1 or not lengths[0]:
-        raise ValueError(f"examples must be tensors with one equal first dimension of 1 or more, got {lengths}")
-    return tuple(examples)
-
-
-def _is_map_style(examples: Any) -> bool:
-    """Whether it is a dataset but for the base class, as a DataLoader takes it: examples by their places."""
-    kind = type(examples)
-    known = isinstance(examples, tuple | list | str | bytes) or _is_array(examples)
-    return not known and hasattr(kind, "__getitem__") and hasattr(kind, "__len__")
-
-
-def _is_array(examples: Any) -> bool:
-    """Whether it holds numbers and not examples: a tensor, an array, a table."""
-    kind = type(examples)
-    return isinstance(examples, Tensor | Mapping) or kind.__module__.split(".")[0] in ("numpy", "pandas")
-
-
-def _advice(parts: Iterable[Any]) -> str:
-    """What to do about NumPy arrays, where there are any."""
-    foreign = any(type(part).__module__ == "numpy" for part in parts)
-    return ": torch.from_numpy makes a tensor of a NumPy array" if foreign else ""
-
-
-def _count(examples: tuple[Tensor, ...] | Dataset[Any]) -> int:
-    if isinstance(examples, tuple):
-        return len(examples[0])
-    kind = type(examples).__name__
-    if not hasattr(examples, "__len__"):
-        raise TypeError(f"a map-style dataset must have a length, and {kind} has none: give it a __len__")
-    if not len(examples):
-        raise ValueError(f"examples must be 1 or more, and the {kind} is empty")
-    return len(examples)
-
-
-def _fetch(dataset: Any, places: list[int]) -> tuple[Any, ...]:
-    """A batch of a map-style dataset, as a DataLoader fetches it."""
-    several = getattr(dataset, "__getitems__", None)
-    batch = default_collate(several(places) if several else [dataset[place] for place in places])
-    if not isinstance(batch, tuple | list):
-        raise TypeError(
-            f"the examples of {type(dataset).__name__} must be tuples (*inputs, target), which collate to tuples, and "
-            f"not to {type(batch).__name__}: wrap it in a dataset whose __getitem__ returns a tuple"
-        )
-    return tuple(batch)
-
-
-def _check_batch_size(batch_size: Any, count: int | None = None) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise TypeError(f"batch_size must be an int, not {type(batch_size).__name__} ({batch_size!r})")
-    if not 1 <= batch_size <= (count or batch_size):
-        allowed = "1 or more" if count is None else f"from 1 to the {count} examples there are"
-        raise ValueError(f"batch_size must be {allowed}, not {batch_size}")
-
-
-def limit_batch_size(batch_size: int, examples: Sequence[Tensor] | Dataset[Any]) -> int:
-    """Return the batch size, or the number of examples where there are fewer.
-
-    Raises:
-        ValueError, TypeError: a batch size or examples that `Minibatches` would not take either.
-    """
-    _check_batch_size(batch_size)
-    return min(batch_size, _count(_tensors_or_dataset(examples)))
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -603,173 +416,6 @@ def _check_scheduler(state: Mapping[str, Any], here: Mapping[str, Any], name: st
 
 
 # ----------------------------------------------------------------------------------------------------------------
-# Parts of a step, which the trainer and the sweep share
-# ----------------------------------------------------------------------------------------------------------------
-
-NO_GRADIENT = (
-    "the loss depends on no weight that learns, so that there is no gradient: were the outputs detached or turned into "
-    "numbers, has no parameter requires_grad, or is torch.inference_mode on?"
-)
-
-
-class BatchInHand:
-    """The batches, and in ``batch`` the one of the step in progress: a list of it, empty between the steps."""
-
-    def __init__(self, source: Iterable[Any]) -> None:
-        if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
-            raise TypeError(
-                f"batches must give tuples (*inputs, targets) of several examples, and a {type(source).__name__} gives "
-                "single ones: wrap it in Minibatches, or in a DataLoader"
-            )
-        self._iterator = iter(source)
-        self._no_step_yet = False
-        self.batch: list[Any] = []
-
-    def begin(self) -> None:
-        """A loop begins."""
-        self._no_step_yet = not self.batch
-
-    def take(self, stacklevel: int = 3) -> None:
-        """Take the next batch in hand; ``StopIteration`` where there is none, with a warning from an empty loop."""
-        # In C from the iterator into the list, so that Ctrl-C cannot come between.
-        self.batch.extend(islice(self._iterator, 1))
-        if not self.batch and self._no_step_yet:
-            self._no_step_yet = False
-            warnings.warn(
-                "this loop made no step: the batches have ended, or there were none. For passes without end use "
-                "Minibatches, or chain.from_iterable(repeat(loader)) over a DataLoader",
-                RuntimeWarning,
-                stacklevel,
-            )
-        self._no_step_yet = False
-        if not self.batch:
-            raise StopIteration
-
-
-def inputs_and_targets(batch: Any) -> tuple[list[Any], Any]:
-    """The parts of a batch ``(*inputs, targets)``.
-
-    Raises:
-        TypeError: it is no tuple or list, or an empty one; the message says how to adapt it.
-    """
-    if not isinstance(batch, tuple | list) or not batch:
-        came = "an empty one" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
-        how = "wrap examples in Minibatches, or in itertools.repeat for all of them at each step"
-        if isinstance(batch, Tensor):
-            came = "a tensor"
-        elif isinstance(batch, Mapping):
-            names = ", ".join(map(repr, list(batch)[:3]))
-            how = f"of the names {names}, choose: ((batch[inputs], batch[targets]) for batch in batches)"
-        elif _advice([batch]):
-            how = "torch.from_numpy makes a tensor of a NumPy array; " + how
-        raise TypeError(f"batches must give tuples (*inputs, targets), not {came}: {how}")
-    *inputs, targets = batch
-    return inputs, targets
-
-
-def explain(error: BaseException, batch: Iterable[Any]) -> None:
-    """Say so where an error comes from NumPy arrays in the batch: no step looks for them before there is one."""
-    parts = [part for one in batch for part in one]
-    if isinstance(error, Exception) and _advice(parts):
-        kinds = ", ".join(type(part).__name__ for part in parts)
-        raise TypeError(f"a batch must be a tuple of tensors, not of {kinds}{_advice(parts)}") from error
-
-
-def refuse_autocast_cache(device_type: str) -> None:
-    """Refuse to step inside ``torch.autocast`` with its cache, which would keep the casts of the first weights.
-
-    Raises:
-        RuntimeError: the cache is on.
-    """
-    if torch.is_autocast_cache_enabled():
-        raise RuntimeError(
-            "torch.autocast is on around the steps: until it ends, its cache keeps the casts of the first weights, so "
-            "that nothing would be learned. Give it to the trainer, Trainer(..., autocast=torch.autocast("
-            f"{device_type!r}, torch.bfloat16)), which enters it anew at each step, or switch its cache off "
-            "(cache_enabled=False)"
-        )
-
-
-def check_gradients(parameters: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Look whether the optimizer has anything to do.
-
-    Raises:
-        ValueError: none of its parameters has a gradient.
-    """
-    own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if any(parameter.grad is not None for parameter in own):
-        return
-    shared = {id(parameter) for parameter in parameters} & {id(parameter) for parameter in own}
-    why = "the loss does not depend on them" if shared else "they are not those of the model that is trained"
-    raise ValueError(
-        f"none of the optimizer's {len(own)} parameters got a gradient, so that nothing would be learned: {why}. "
-        "Make the optimizer from model.parameters()"
-    )
-
-
-def move_on(
-    scheduler: LRScheduler | ReduceLROnPlateau, optimizer: torch.optim.Optimizer, loss: float = math.nan
-) -> None:
-    """Move a scheduler on by a step; where it raises, leave it and the groups of its optimizer as they were."""
-    kept = [(own, dict(own)) for own in [*_attributes(scheduler), *optimizer.param_groups]]
-    try:
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(loss)
-        else:
-            scheduler.step()
-    except BaseException:
-        for own, before in kept:
-            own.clear()
-            own.update(before)
-        raise
-
-
-def _attributes(scheduler: Any) -> Iterator[dict[str, Any]]:
-    """The attributes of a scheduler and of those that it is made of."""
-    yield vars(scheduler)
-    for part in getattr(scheduler, "_schedulers", ()):
-        yield from _attributes(part)
-
-
-_SIGINT = int(signal.SIGINT)
-
-
-class CtrlC:
-    """Ctrl-C, held back while something is done that must not be left in the middle.
-
-    Only where it would raise KeyboardInterrupt in this thread: in the main thread, with Python's own handler. A second
-    Ctrl-C is let through at once.
-    """
-
-    def __init__(self) -> None:
-        self._held = self._came = False
-
-    def hold_back(self) -> None:
-        """From here on, take note of it only."""
-        if (
-            not self._held
-            and _signal.getsignal(_SIGINT) is signal.default_int_handler
-            and threading.get_ident() == threading.main_thread().ident
-        ):
-            self._held, self._came = True, False
-            _signal.signal(_SIGINT, self._note)
-
-    def let_through(self) -> None:
-        """From here on, it raises KeyboardInterrupt again; now, if it came meanwhile."""
-        if self._held:
-            _signal.signal(_SIGINT, signal.default_int_handler)
-            self._held = False
-            if self._came:
-                self._came = False
-                raise KeyboardInterrupt
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._came:
-            self.let_through()
-        self._came = True
-
-
-# ----------------------------------------------------------------------------------------------------------------
 # Evaluation
 # ----------------------------------------------------------------------------------------------------------------
 
@@ -804,7 +450,7 @@ def evaluate(
         >>> evaluate(nn.Identity(), (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 5.0])), nn.functional.mse_loss)
         4.5
     """
-    _check_batch_size(batch_size)
+    check_batch_size(batch_size)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -824,36 +470,13 @@ def evaluate(
     return total / count
 
 
-def batches_to_evaluate(examples: Any, batch_size: int) -> Iterable[Any]:
-    """What `evaluate` goes through; all that it refuses about the examples as a whole is refused here."""
-    if isinstance(examples, Minibatches):
-        raise TypeError(
-            "Minibatches never end, and evaluate needs each example once: give it the examples, or a DataLoader"
-        )
-    listed = isinstance(examples, tuple | list)
-    if listed and any(isinstance(part, tuple | list | Mapping) for part in examples):
-        return examples  # a list of batches
-    if listed and all(isinstance(part, Tensor) and part.ndim and not len(part) for part in examples):
-        raise ValueError("evaluate needs at least one example, and there are none")
-    if isinstance(examples, IterableDataset) or not (
-        listed or isinstance(examples, Dataset) or not hasattr(examples, "__iter__") or _is_array(examples)
-    ):
-        return examples
-    found = _tensors_or_dataset(examples)
-    places = range(_count(found))
-    several = (places[start : start + batch_size] for start in places[::batch_size])
-    if isinstance(found, tuple):
-        return ([tensor[part.start : part.stop] for tensor in found] for part in several)
-    return (_fetch(found, list(part)) for part in several)
-
-
 def _size(batch: Iterable[Any]) -> int:
     """The number of examples of a batch."""
     parts = list(batch)
     lengths = [len(part) if part.ndim else None for part in parts if isinstance(part, Tensor)]
-    if _advice(parts) or not lengths:
+    if what_to_do_about_arrays(parts) or not lengths:
         kinds = ", ".join(type(part).__name__ for part in parts)
-        raise TypeError(f"a batch must be a tuple of tensors, not of {kinds}{_advice(parts)}")
+        raise TypeError(f"a batch must be a tuple of tensors, not of {kinds}{what_to_do_about_arrays(parts)}")
     if len(set(lengths)) > 1 or lengths[0] is None:
         raise ValueError(f"inputs and targets must have one equal first dimension, the examples, got {lengths}")
     return lengths[0]
@@ -894,87 +517,3 @@ def _is_right(scores: Tensor, targets: Tensor) -> Tensor:
         )
     right = (scores.argmax(1) == targets).double()
     return right.where(~scores.isnan().any(1), math.nan)  # the largest of scores that are not numbers means nothing
-
-
-# ----------------------------------------------------------------------------------------------------------------
-# Checkpoints
-# ----------------------------------------------------------------------------------------------------------------
-
-_PLAIN = {Tensor, nn.Parameter, str, bytes, int, float, bool, type(None)}
-_SEAL = b"\nsha256:"
-_SEAL_LENGTH = len(_SEAL) + 64
-
-
-class CheckpointError(Exception):
-    """A checkpoint is damaged, cut short, or was not written by `save_checkpoint`."""
-
-
-def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> Path:
-    """Write a state of plain dictionaries, numbers and tensors, whole or not at all, sealed with its SHA-256.
-
-    The seal stands behind the archive that ``torch.save`` makes, in the same file, so that no crash can part the
-    two; ``torch.load`` reads the file as well, without noticing damage.
-
-    Raises:
-        TypeError: something in the state is not plain; the message says where. Nothing is written.
-
-    Example:
-        >>> import tempfile
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = save_checkpoint(f"{folder.name}/run.pt", {"steps": 3, "w": torch.ones(2)})
-        >>> load_checkpoint(path)
-        {'steps': 3, 'w': tensor([1., 1.])}
-        >>> folder.cleanup()
-    """
-    if not isinstance(state, Mapping):
-        raise TypeError(f"a checkpoint is made of a state, not of a {type(state).__name__}: give its state_dict()")
-    _check_plain(state, "state")
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    archive = buffer.getvalue()
-    return write_whole(path, archive + _SEAL + hashlib.sha256(archive).hexdigest().encode())
-
-
-def _check_plain(value: Any, where: str) -> None:
-    if type(value) in (dict, OrderedDict, Counter):  # the milestones of MultiStepLR are a Counter
-        for name, one in value.items():
-            _check_plain(name, f"a name in {where}")
-            _check_plain(one, f"{where}[{name!r}]")
-    elif type(value) in (list, tuple):
-        for place, one in enumerate(value):
-            _check_plain(one, f"{where}[{place}]")
-    elif type(value) not in _PLAIN:  # the exact type: a subclass, such as NumPy's float64, could not be loaded
-        advice = ": give its state_dict()" if hasattr(value, "state_dict") else ""
-        raise TypeError(f"{where} must be plain (numbers, texts, tensors), not {type(value).__name__}{advice}")
-
-
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote, onto the CPU, after checking each byte of it. No code in the file can run.
-
-    ``torch.load`` alone does not check: most files with one flipped bit load, with wrong numbers in them.
-
-    Raises:
-        CheckpointError: the bytes do not fit their seal, or there is none.
-        FileNotFoundError: there is no such file.
-
-    Example:
-        >>> import tempfile
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = save_checkpoint(f"{folder.name}/run.pt", {"steps": 3})
-        >>> _ = path.write_bytes(path.read_bytes().replace(b"steps", b"stops"))
-        >>> load_checkpoint(path)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-            ...
-        dlnotes.training.CheckpointError: ...run.pt is damaged: expected SHA-256 ...
-        >>> folder.cleanup()
-    """
-    content = Path(path).read_bytes()
-    archive, seal = content[:-_SEAL_LENGTH], content[-_SEAL_LENGTH:]
-    found = hashlib.sha256(archive).hexdigest()
-    if not seal.startswith(_SEAL):
-        raise CheckpointError(f"{path} does not end with a checksum: cut short, or not written by save_checkpoint")
-    expected = seal.removeprefix(_SEAL).decode("ascii", "replace")
-    if found != expected:
-        raise CheckpointError(f"{path} is damaged: expected SHA-256 {expected}, found {found}")
-    loaded: dict[str, Any] = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-    return loaded

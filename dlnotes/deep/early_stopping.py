@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from dlnotes.deep.regularization import weight_decay_groups
 from dlnotes.linear import SGD, cross_entropy
-from dlnotes.training import Minibatches, Trainer, batches_to_evaluate, evaluate, limit_batch_size
+from dlnotes.minibatches import Minibatches, batches_to_evaluate, limit_batch_size
+from dlnotes.training import Trainer, evaluate
 
 __all__ = ["EarlyStopping", "History", "train_with_early_stopping"]
 

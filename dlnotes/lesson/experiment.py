@@ -102,8 +102,8 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
     code, judge = (make(lesson.path, PACKAGE, text) for make in (checksum_of_code, checksum_of_judge))
     sources = sources_of(lesson.path, PACKAGE, text)
     if cells is None:
-        module, doubt = _import(lesson.path, text), sources.doubt
-        doubt = doubt or _check_loaded(sources)
+        module = _import(lesson.path, text, beside=any(name.split(".")[0] != PACKAGE.name for name in sources.files))
+        doubt = _check_loaded(sources) or sources.doubt
     else:
         module, code, judge = cells, "", ""
         doubt = f"what this session has run is not {lesson.path.name} as it stands"
@@ -143,9 +143,9 @@ class _Text(ExecutionLoader):
         return self.text
 
 
-def _import(path: Path, text: str) -> ModuleType:
-    """The lesson as a module. What lies beside it can be imported, as where its file is run as a script."""
-    if str(path.parent) not in sys.path:
+def _import(path: Path, text: str, beside: bool) -> ModuleType:
+    """The lesson as a module; it may import what lies ``beside`` it, as where its file is run as a script."""
+    if beside and str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     name = f"lessons.{path.parent.name}.{path.stem}"
     loader = _Text(path, text)

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from dlnotes.arguments import check_tensor
 from dlnotes.linear.losses import cross_entropy
 from dlnotes.linear.optimizers import SGD
-from dlnotes.training import Minibatches, Trainer, limit_batch_size
+from dlnotes.minibatches import Minibatches, limit_batch_size
+from dlnotes.training import Trainer
 
 __all__ = ["LogisticClassifier", "train_classifier"]
 

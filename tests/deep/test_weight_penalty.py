@@ -112,7 +112,7 @@ def test_validation_letters_choose_and_test_letters_judge(lesson):
     train, validation = lesson.few_images(lesson.QUICK, 1_000, validation=100)
     same, test = lesson.few_images(lesson.QUICK, 1_000, test=100)
     assert torch.equal(train.inputs, same.inputs)
-    assert train.inputs.shape == (100, 196)
+    assert train.inputs.shape == (lesson.QUICK.few, 196)
     assert not torch.equal(validation.inputs, test.inputs)
 
 

@@ -120,7 +120,7 @@ def test_validation_images_choose_rates_and_test_images_judge(lesson):
     train, validation = lesson.small_images(lesson.QUICK, 1_000, validation=100)
     same, test = lesson.small_images(lesson.QUICK, 1_000, test=100)
     assert torch.equal(train.inputs, same.inputs)
-    assert train.inputs.shape == (500, 196)
+    assert train.inputs.shape == (lesson.QUICK.train, 196)
     assert validation.inputs.shape == test.inputs.shape == (100, 196)
     assert not torch.equal(validation.inputs, test.inputs)
 
