@@ -22,6 +22,7 @@ from torch.nn.utils import skip_init
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+from dlnotes.minibatches import limit_batch_size
 from dlnotes.randomness import stream, streams
 from dlnotes.sweeps import Sweep
 from dlnotes.training import (
@@ -32,7 +33,6 @@ from dlnotes.training import (
     Trainer,
     accuracy,
     evaluate,
-    limit_batch_size,
     load_checkpoint,
     save_checkpoint,
 )

@@ -7,6 +7,7 @@ others. What ran is what the session has kept of its inputs.
 import codecs
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def print_anywhere() -> None:
     codecs.register_error("plain", _in_plain_characters)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="plain")
+            with suppress(OSError):  # a stream that was exchanged behind Python's back stays as it is
+                stream.reconfigure(errors="plain")
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:

@@ -89,7 +89,7 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
     "constant": lambda optimizer, steps: exponential_decay(optimizer, 1.0),
     "inverse time": lambda optimizer, steps: inverse_time_decay(optimizer, 99.0, steps),
     "exponential": lambda optimizer, steps: exponential_decay(optimizer, 0.01, steps),
-    "steps": lambda optimizer, steps: step_decay(optimizer, 0.1, steps / 3),
+    "steps": lambda optimizer, steps: step_decay(optimizer, 0.1, max(steps // 3, 1)),
     "cosine": lambda optimizer, steps: cosine_decay(optimizer, steps),
 }
 

@@ -107,7 +107,8 @@ def undisturbed(tmp_path_factory):
     def run(jobs):
         folder = tmp_path_factory.mktemp("undisturbed")
         process, before = start(folder, "--jobs", str(jobs)), time.perf_counter()
-        assert end(*process)[0] == 0
+        code, written = end(*process)
+        assert code == 0, written
         seconds = time.perf_counter() - before
         assert jobs == 1 or files(folder) == run(1)[0]
         return files(folder), seconds
