@@ -55,7 +55,7 @@ def test_the_minimum_is_one(quick):
     curves = problem.train("all", module.SCHEDULES["constant"], [1.0, 16.0])
     assert all(value > 0 for curve in curves for value in curve)
     assert curves[1][-1] < curves[1][0]
-    longer = module.Problem(type(experiment.quick)(train=500, steps=100, descent_steps=4_000), 1_000)
+    longer = module.Problem(type(experiment.quick)(train=500, steps=100, descent_steps=1_500), 1_000)
     assert abs(longer.train("all", module.SCHEDULES["constant"], [8.0])[0][-1]) < 1e-8
 
 
