@@ -160,13 +160,20 @@ def test_more_than_the_file_can_have_is_not_received(fetch):
             fetch(endless.address)
 
 
-@pytest.mark.parametrize("elsewhere", ["", "file:///etc/passwd"])
-def test_an_answer_that_is_an_error_leaves_no_connection_open(fetch, elsewhere):
-    with server(lambda request: request.head(302, Location=elsewhere or request.path)) as redirecting:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda request: request.head(302, Location=request.path), "302"),
+        (lambda request: request.head(302, Location="file:///etc/passwd"), "302"),
+        (lambda request: request.head(404, Content_Length=10**6), "404"),  # with a page that does not come
+    ],
+)
+def test_an_answer_that_is_an_error_leaves_no_connection_open(fetch, answer, said):
+    with server(answer) as refusing:
         with warnings.catch_warnings(record=True) as left:
             warnings.simplefilter("always", ResourceWarning)
-            with pytest.raises(DataError, match="302"):
-                fetch(redirecting.address)
+            with pytest.raises(DataError, match=said):
+                fetch(refusing.address)
             gc.collect()
         assert not [str(one.message) for one in left]
 
