@@ -59,6 +59,13 @@ def test_a_lesson_imports_the_library_and_nothing_else_of_ours(path):
     assert not ours
 
 
+def test_the_package_itself_does_nothing_that_a_number_could_depend_on():
+    """It is no part of what a record depends on, so that a new version is no new measurement."""
+    said, *lines = map(ast.unparse, ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8")).body)
+    assert said
+    assert [line.partition(" = ")[0] for line in lines] == ["import time", "__version__", "_loaded_at"]
+
+
 def test_importing_the_library_brings_no_plots_and_no_statistics():
     modules = "sys, torch, numpy, dlnotes.linear, dlnotes.data, dlnotes.training, dlnotes.evidence"
     program = f"import {modules}; print(*sys.modules)"

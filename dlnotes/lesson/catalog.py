@@ -84,8 +84,9 @@ def notes() -> tuple[Note, ...]:
 @cache
 def lessons() -> tuple[Lesson, ...]:
     """The lessons of the checkout, by chapter and by their first row."""
-    scripts = [path for path in (CHECKOUT / "lessons").glob("*/*.py") if _RUNS_A_LESSON in path.read_text("utf-8")]
-    found = [lesson_at(path) for path in scripts]  # the rest are modules that lessons import
+    files = [path for path in (CHECKOUT / "lessons").glob("*/*.py") if not path.name.startswith(".")]
+    # The rest are modules that lessons import.
+    found = [lesson_at(path) for path in files if _RUNS_A_LESSON in path.read_text("utf-8", errors="replace")]
     return tuple(sorted(found, key=lambda one: (CHAPTERS.index(one.chapter), one.rows, one.name)))
 
 
@@ -93,9 +94,12 @@ def lesson_at(path: Path) -> Lesson:
     """The lesson in one file, also where it lies outside the checkout.
 
     Raises:
-        UsageError: the file has no docstring to take a title from.
+        UsageError: the file is no Python, or has no docstring to take a title from.
     """
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except SyntaxError as error:
+        raise UsageError(f"{path}, line {error.lineno}: {error.msg}") from error
     if not docstring:
         raise UsageError(f"{path} has no docstring: its first line is the lesson's title")
     rows = tuple(note.row for note in notes() if note.lesson == path.stem)

@@ -42,17 +42,23 @@ def lesson_main(name: str) -> None:
     What runs is the lesson's file. In a notebook whose cells are not those of the file the cells run; what they measure
     is neither kept nor looked up, and has another name than the lesson's results.
     """
-    main = sys.modules["__main__"]
+    caller = sys._getframe(1)
+    if caller.f_globals.get("__name__") != "__main__":  # the lesson is imported, and what imports it will run it
+        return
     as_page = "sphinx_gallery" in sys.modules or session.in_notebook()
-    typed = session.is_interactive(main)
-    path = catalog.lesson_named(name).path if typed else Path(main.__file__ or "").resolve()
-    cells = main if typed and not session.runs_the_script(path) else None
+    file = caller.f_code.co_filename
+    typed = session.is_typed(file)
 
     def run() -> int:
+        path = catalog.lesson_named(name).path if typed else Path(file).resolve()
         if path.stem != name:
             raise UsageError(f"the lesson in {path.name} calls itself {name!r}: the name must be the file's")
         lesson = catalog.lesson_at(path)
-        options = _script_parser(lesson).parse_args([] if session.in_notebook() else sys.argv[1:])
+        of_the_session = session.in_notebook() or (session.is_session() and not Path(file).is_file())
+        options = _script_parser(lesson).parse_args([] if of_the_session else sys.argv[1:])
+        cells = sys.modules["__main__"] if typed and not session.runs_the_script(path) else None
+        if cells:
+            options.jobs = 1  # other processes have the file alone
         return _run([lesson], options, cells=cells, as_page=as_page)
 
     if as_page:

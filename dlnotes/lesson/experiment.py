@@ -2,6 +2,8 @@
 
 import importlib
 import math
+import os
+import random
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 
 import dlnotes
 from dlnotes.evidence import Finding
-from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError, lessons
+from dlnotes.lesson import session
+from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError
 from dlnotes.lesson.records import nan_for_null
-from dlnotes.lesson.sources import Sources, checksum_of_code, checksum_of_judge, sources_of
+from dlnotes.lesson.sources import Sources, bare, checksum_of_code, checksum_of_judge, sources_of
 
 __all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from", "trials_from"]
 
@@ -66,15 +69,14 @@ class Experiment:
     """The parts of a lesson that the runner calls, taken from its module by their names.
 
     ``code`` and ``judge`` are the checksums of what measures and of what judges, as they were when it was imported, and
-    ``packages`` the installed packages that it uses beside those that every result names. Where not all of the code is
-    known, ``doubt`` says why: then no record is read or written. Where it is not the lesson of its name that runs,
-    ``variant`` says so: then no result has the lesson's name.
+    ``sources`` what it imports. Where not all of the code is known, ``doubt`` says why: then no record is read or
+    written. Where it is not the lesson of its name that runs, ``variant`` says so: then no result has its name.
     """
 
     lesson: Lesson
     code: str
     judge: str
-    packages: tuple[str, ...]
+    sources: Sources
     doubt: str
     variant: str
     config: Any
@@ -99,11 +101,19 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
         UsageError: a part is missing; or a file was changed after this process had loaded it.
     """
     text = lesson.path.read_text(encoding="utf-8")
-    code, judge = (make(lesson.path, PACKAGE, text) for make in (checksum_of_code, checksum_of_judge))
     sources = sources_of(lesson.path, PACKAGE, text)
     if cells is None:
+        _refuse_namesakes(sources)
         module = _import(lesson.path, text, beside=any(name.split(".")[0] != PACKAGE.name for name in sources.files))
-        doubt = _check_loaded(sources) or sources.doubt
+        sources = sources_of(lesson.path, PACKAGE, text)  # the lesson may have changed where Python looks for modules
+        for name in sources.files:
+            if name.split(".")[0] == PACKAGE.name:  # now, so that what runs is what was read
+                importlib.import_module(name)
+        unseen = check_loaded(sources)
+        code, judge = (make(lesson.path, PACKAGE, text) for make in (checksum_of_code, checksum_of_judge))
+        doubt = sources.doubt or unseen
+        if not doubt and session.ran_other_code(lesson.path):
+            doubt = f"this session has run other code than {lesson.path.name} as it stands"
     else:
         module, code, judge = cells, "", ""
         doubt = f"what this session has run is not {lesson.path.name} as it stands"
@@ -115,7 +125,7 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
         lesson,
         code,
         judge,
-        tuple(sorted(sources.packages)),
+        sources,
         doubt,
         doubt or _other_than_the_lesson_of_its_name(lesson, code, judge),
         module.Config(),
@@ -157,37 +167,60 @@ def _import(path: Path, text: str, beside: bool) -> ModuleType:
     return module
 
 
-def _check_loaded(sources: Sources) -> str:
-    """Load the library's part now, and say why what is loaded might not be what was read; nothing where it is.
+def _refuse_namesakes(sources: Sources) -> None:
+    for name, path in sources.files.items():
+        loaded = sys.modules.get(name)
+        if loaded is not None and Path(loaded.__file__ or "").resolve() != path.resolve():
+            raise UsageError(f"two modules are called {name}: {path} and {loaded.__file__}; rename one")
+
+
+_read: dict[Path, str] = {}  # what each file was when it was first known that it is what was loaded
+
+
+def check_loaded(sources: Sources) -> str:
+    """Make sure that what runs is what was read: of the lesson's own modules and the library, the judge included.
+
+    Returns:
+        Which modules of its own are loaded that no file was read for, in words; empty where there are none.
 
     Raises:
         UsageError: a file was changed after it was loaded, or may have been.
     """
-    for name, path in sources.files.items():
-        if name.split(".")[0] == PACKAGE.name:
-            importlib.import_module(name)
-        loaded = sys.modules.get(name)
-        if loaded is not None and Path(loaded.__file__ or "").resolve() != path.resolve():
-            raise UsageError(f"two modules are called {name}: {path} and {loaded.__file__}; rename one")
-        stat = path.stat()
-        if max(stat.st_mtime, stat.st_ctime) > dlnotes._loaded_at:
+    _refuse_namesakes(sources)
+    for name, path in [*sources.files.items(), ("dlnotes.evidence", PACKAGE / "evidence.py")]:
+        text = path.read_text(encoding="utf-8")
+        if path not in _read:
+            stat = path.stat()
+            # The time of a change of the file itself; copies and archives may bring any time of their contents along.
+            changed = stat.st_ctime if os.name == "posix" else stat.st_mtime
+            if changed <= dlnotes._loaded_at and _is_compiled_from(name, path, text):
+                _read[path] = bare(text)
+        if _read.get(path) != bare(text):
             raise UsageError(
                 f"{path} was changed after this process had begun, and nobody can say which state of it runs: start "
                 "again (in a notebook, restart the kernel)"
             )
-    unseen = sorted(sources.unknown & sys.modules.keys())
-    return f"it imports {', '.join(unseen)}, of which no file is found" if unseen else ""
+    own = {name.split(".")[0] for name in sources.files} - {PACKAGE.name}
+    loaded = {name for name in list(sys.modules) if name in sources.unknown or name.split(".")[0] in own}
+    unseen = sorted(name for name in loaded - sources.files.keys() if getattr(sys.modules[name], "__file__", None))
+    return f"it imports {', '.join(unseen)}, of which no source was read" if unseen else ""
+
+
+def _is_compiled_from(name: str, path: Path, text: str) -> bool:
+    """Whether Python runs this text: it trusts a compiled file by its time and size, and copies may keep both."""
+    if name.split(".")[0] == PACKAGE.name or name not in sys.modules:
+        return True
+    loader: Any = getattr(sys.modules[name].__spec__, "loader", None)
+    compiled = loader.get_code(name) if hasattr(loader, "get_code") else None
+    return compiled is None or bool(compiled == compile(text, str(path), "exec", dont_inherit=True))
 
 
 def _other_than_the_lesson_of_its_name(lesson: Lesson, code: str, judge: str) -> str:
     """Why this is not the checkout's lesson of that name; empty where it is, or where there is none."""
-    for known in lessons():
-        other = known.name == lesson.name and known.path != lesson.path
-        if other and (code, judge) != (
-            checksum_of_code(known.path, PACKAGE),
-            checksum_of_judge(known.path, PACKAGE),
-        ):
-            return f"{lesson.path} is not {known.path.relative_to(CHECKOUT)}"
+    for known in (CHECKOUT / "lessons").glob(f"*/{lesson.name}.py"):
+        checksums = (make(known, PACKAGE) for make in (checksum_of_code, checksum_of_judge))
+        if known != lesson.path and tuple(checksums) != (code, judge):
+            return f"{lesson.path} is not {known.relative_to(CHECKOUT)}"
     return ""
 
 
@@ -206,25 +239,61 @@ def measure(function: Callable[[Any, int], Measured], config: Any, seed: int) ->
 
     Raises:
         TypeError: something else than numbers came back.
-        RuntimeError: the trial drew from PyTorch's global generator, so that its numbers would depend on what ran
-            before it.
+        RuntimeError: the trial drew from a global generator, or PyTorch's defaults were changed, so that its numbers
+            would depend on what ran before it.
     """
     import torch
 
-    threads, before = torch.get_num_threads(), torch.get_rng_state()
+    threads, before = torch.get_num_threads(), _global_generators()
+    _check_defaults()
     torch.set_num_threads(1)  # more threads change the bits of convolutions, and slow small models down
     try:
         measured = function(config, seed)
     finally:
         torch.set_num_threads(threads)
-    if not torch.equal(before, torch.get_rng_state()):
-        raise RuntimeError(
-            "the trial drew from PyTorch's global generator: give each draw a generator of `streams(seed, …)`, and "
-            "make modules that draw their own first weights with `torch.nn.utils.skip_init`"
-        )
+    _check_defaults()
+    for name, state in _global_generators().items():
+        if state != before[name]:
+            raise RuntimeError(
+                f"the trial drew from the global generator of {name}: give each draw one of `streams(seed, …)`, "
+                "and make modules that draw their own first weights with `torch.nn.utils.skip_init`"
+            )
     if not isinstance(measured, dict) or not measured:
         raise TypeError(f"a trial must return a dictionary of measured numbers, not {type(measured).__name__}")
     return {name: _plain(name, value) for name, value in measured.items()}
+
+
+def _global_generators() -> dict[str, Any]:
+    import torch
+
+    return {
+        "PyTorch": torch.get_rng_state().numpy().tobytes(),
+        "NumPy": str(np.random.get_state(legacy=False)),  # noqa: NPY002 (it is looked at, and nothing is drawn)
+        "Python": random.getstate(),
+    }
+
+
+def _check_defaults() -> None:
+    """Numbers are measured under PyTorch's own defaults: what one lesson changes would reach the records of others.
+
+    Raises:
+        RuntimeError: a default was changed; the message names it.
+    """
+    import torch
+
+    found = {
+        "default dtype": (torch.get_default_dtype(), torch.float32),
+        "default device": (torch.get_default_device(), torch.device("cpu")),
+        "float32 matmul precision": (torch.get_float32_matmul_precision(), "highest"),
+        "use of deterministic algorithms": (torch.are_deterministic_algorithms_enabled(), False),
+        "grad mode": (torch.is_grad_enabled(), True),
+    }
+    for name, (here, default) in found.items():
+        if here != default:
+            raise RuntimeError(
+                f"PyTorch's {name} was set to {here} for the whole process, and belongs to no record: leave it at "
+                f"{default}, and say what is wanted at each call"
+            )
 
 
 def _plain(name: str, value: Any) -> float | list[float]:

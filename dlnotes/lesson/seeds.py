@@ -1,5 +1,6 @@
 """Running the trials of a lesson: seed by seed, in this process or in several, from where an earlier run ended."""
 
+import hashlib
 import multiprocessing
 import os
 import platform
@@ -7,10 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from dlnotes.files import remove_stale_parts
 from dlnotes.lesson.catalog import UsageError, lesson_at, records_folder
-from dlnotes.lesson.experiment import Experiment, as_dict, config_from, experiment_of, measure
+from dlnotes.lesson.experiment import Experiment, as_dict, check_loaded, config_from, experiment_of, measure
 from dlnotes.lesson.records import Record, Records
 from dlnotes.lesson.session import in_notebook
 
@@ -67,7 +68,7 @@ def records_of(experiment: Experiment, config: Any, function: str) -> Iterator[R
     key = {
         "function": function,
         "code": experiment.code,
-        "packages": _versions(experiment.packages),
+        "packages": _versions(experiment.sources.packages),
         "config": as_dict(config),
         "data": data.fingerprint(used) if used else None,
         "environment": environment(getattr(config, "device", "cpu")),
@@ -81,10 +82,16 @@ def records_of(experiment: Experiment, config: Any, function: str) -> Iterator[R
         yield Records(Path(folder), experiment.lesson.name, key)
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    """The version of each installed package, by the name that it is imported by."""
+def _versions(packages: Collection[str]) -> dict[str, str]:
+    """What each installed package is, by the name that imports it: version, and checksum of its list of files."""
     homes = packages_distributions() if packages else {}
-    return {name: " ".join(f"{home} {version(home)}" for home in sorted(set(homes.get(name, [])))) for name in packages}
+    found = {}
+    for name in sorted(packages):
+        parts = [distribution(home) for home in sorted(set(homes.get(name, [])))]
+        lists = "".join(part.read_text("RECORD") or "" for part in parts)
+        versions = " ".join(f"{part.name} {part.version}" for part in parts)
+        found[name] = f"{versions}, files {hashlib.sha256(lists.encode()).hexdigest()[:16]}"
+    return found
 
 
 def run_seeds(
@@ -154,6 +161,8 @@ def _measure_one(experiment: Experiment, config: Any, seed: int, records: Record
     except Exception as error:
         error.add_note(f"in seed {seed} of {experiment.lesson.name}")
         raise
+    if not experiment.doubt and (unseen := check_loaded(experiment.sources)):  # loaded since the trial began
+        raise UsageError(f"the seed {seed} of {experiment.lesson.name} is not kept: {unseen}")
     record = Record(measured, time.perf_counter() - start)
     records.write(seed, record)
     return record

@@ -13,7 +13,7 @@ from typing import Any
 
 from dlnotes.lesson.sources import bare
 
-__all__ = ["in_notebook", "is_interactive", "print_anywhere", "runs_the_script"]
+__all__ = ["in_notebook", "is_session", "is_typed", "print_anywhere", "ran_other_code", "runs_the_script"]
 
 # What a terminal that cannot show a character is given in its place; for all others, their numbers.
 _PLAIN = {"✓": "yes", "✗": "no", "◐": "part", "·": "-", "–": "-", "─": "-", "×": "x", "÷": "/", "≤": "<=", "…": "..."}
@@ -44,9 +44,19 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
     return "".join(plain), error.end
 
 
-def is_interactive(main: Any) -> bool:
-    """Whether what runs was typed, or came through a pipe, and need not be what stands in a file."""
-    return _shell() is not None or not Path(getattr(main, "__file__", None) or "<stdin>").is_file()
+def is_session() -> bool:
+    """Whether code is typed here: in a notebook, in IPython, or at Python's own prompt."""
+    return _shell() is not None or hasattr(sys, "ps1")
+
+
+def is_typed(file: str) -> bool:
+    """Whether code that says it is from this file was typed, or came through a pipe, and need not stand in it."""
+    return is_session() or not Path(file).is_file()
+
+
+def ran_other_code(script: Path) -> bool:
+    """Whether this is a session that has run anything else than the lesson in this file."""
+    return is_session() and not runs_the_script(script)
 
 
 def runs_the_script(script: Path) -> bool:

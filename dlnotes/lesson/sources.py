@@ -29,7 +29,7 @@ _NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence", "dlnotes.data.web")
 _NAMED = frozenset({"torch", "numpy", "scipy", "matplotlib", "PIL", "tqdm"})
 # With these a file can run code that its text does not show.
 _BUILTINS_THAT_RUN_CODE = frozenset({"exec", "eval", "compile", "__import__"})
-_MODULES_THAT_RUN_CODE = frozenset({"importlib", "runpy", "imp"})
+_MODULES_THAT_RUN_CODE = frozenset({"importlib", "imp", "pkgutil", "runpy"})
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Sources:
     Attributes:
         files: the file of each module of the library and of the lesson's own, by its dotted name.
         packages: the installed packages that it imports itself, but for those that every result names.
-        unknown: what it imports and is not to be found.
+        unknown: dotted names that it imports and that no file was found for; most are functions, and no modules.
         doubt: why not all of its code can be known; empty where it can.
     """
 
@@ -90,16 +90,19 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
     while waiting:
         importer, is_package, text = waiting.pop()
         ours = importer.split(".")[0] == library.name
-        if not ours and (reason := _runs_code_unseen(text)):
+        if not ours and (reason := _runs_code_unseen(text, library.name, is_script=not importer)):
             found.doubt = found.doubt or f"{f'{importer}.py' if importer else script.name} {reason}"
         for name in _imported(text, importer, is_package):
             if name in found.files or name == library.name or _is_left_out(name):
                 continue
-            path = _file_of(name, script.parent, library, found)
-            if path is not None and path.suffix == ".py":
+            bases = [library] if name.split(".")[0] == library.name else _own(name.split(".")[0], script.parent, found)
+            path = _file_of(name, bases)
+            if path is None:
+                found.unknown |= {name} if bases and bases != [library] else set()
+            elif path.suffix == ".py":
                 found.files[name] = path
                 waiting.append((name, path.name == "__init__.py", path.read_text(encoding="utf-8")))
-            elif path is not None:
+            else:
                 found.doubt = found.doubt or f"{path.name} is no Python source"
     return found
 
@@ -108,10 +111,14 @@ def _is_left_out(name: str) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in _NOT_MEASURING)
 
 
-def _runs_code_unseen(text: str) -> str:
+def _runs_code_unseen(text: str, library: str, is_script: bool) -> str:
     for node in ast.walk(_tree(text)):
         if isinstance(node, ast.Name) and node.id in _BUILTINS_THAT_RUN_CODE:
             return f"uses {node.id}, which can run code that its text does not show"
+        if isinstance(node, ast.Import) and any(alias.name == library for alias in node.names):
+            return f"imports {library} as a whole, and does not show which part of it: import the parts"
+        if isinstance(node, ast.ImportFrom) and node.level and is_script:
+            return "imports relatively, which depends on how it is run"
     for name in _imported(text, "", False):
         if name.split(".")[0] in _MODULES_THAT_RUN_CODE:
             return f"imports {name.split('.')[0]}, which can run code that its text does not show"
@@ -139,39 +146,46 @@ def _imported(text: str, importer: str, is_package: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(".".join(parts[: length + 1]) for parts in split for length in range(len(parts))))
 
 
-def _file_of(name: str, folder: Path, library: Path, found: Sources) -> Path | None:
-    """The file of a module of the library or of the lesson's own; None for what is neither, or no module at all."""
-    top, *inner = name.split(".")
-    base = library if top == library.name else _own(top, folder, found)
-    if base is None:
-        return None
-    if not inner and base.is_file():
-        return base
-    base = base.with_suffix("") if base.is_file() else base
-    place = base.joinpath(*inner)
-    candidates = place / "__init__.py", place.with_name(f"{place.name}.py")  # in Python's order
-    return next((path for path in candidates if path.is_file()), None)
+def _file_of(name: str, bases: list[Path]) -> Path | None:
+    """The file of a module, below the file or the folders of its top-level package; None where there is none."""
+    inner = name.split(".")[1:]
+    for base in bases:
+        if base.is_file():
+            if not inner:
+                return base
+            continue
+        place = base.joinpath(*inner)
+        candidates = place / "__init__.py", place.with_name(f"{place.name}.py")  # in Python's order
+        if found := next((path for path in candidates if path.is_file()), None):
+            return found
+    return None
 
 
-def _own(top: str, folder: Path, found: Sources) -> Path | None:
-    """The file or folder of a module of the lesson's own: beside the lesson, or found elsewhere and not installed."""
-    if top in sys.stdlib_module_names or top in _NAMED:
-        return None
+def _own(top: str, folder: Path, found: Sources) -> list[Path]:
+    """Where a module of the lesson's own is, beside the lesson or elsewhere: a file or folders; none if it is others'.
+
+    What is found nowhere is noted as unknown, and an installed package by its name.
+    """
+    if top in _NAMED:
+        return []
     beside = PathFinder.find_spec(top, [str(folder)])
+    if beside is None and top in sys.stdlib_module_names:
+        return []
     try:
-        spec = beside or find_spec(top)
-    except ValueError:  # something that is loaded and came from no file
-        spec = None
+        elsewhere = None if beside and beside.origin else find_spec(top)
+    except (ImportError, ValueError):  # something that is loaded and came from no file
+        elsewhere = None
+    spec = elsewhere if elsewhere and (elsewhere.origin or beside is None) else beside
     if spec is None:
         found.unknown.add(top)
-        return None
-    if spec.origin is None:  # a folder without __init__.py
-        return Path(str(next(iter(spec.submodule_search_locations or [str(folder)]))))
+        return []
+    if spec.origin is None:  # folders without __init__.py
+        return [Path(place) for place in spec.submodule_search_locations or ()]
     origin = Path(spec.origin)
     if beside is None and any(origin.is_relative_to(one) for one in _installed()):
         found.packages.add(top)
-        return None
-    return origin.parent if origin.name == "__init__.py" else origin
+        return []
+    return [origin.parent if origin.name == "__init__.py" else origin]
 
 
 @cache
@@ -199,10 +213,10 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
         kind, (row, column), (last, _) = tokenize.tok_name[token.type], token.start, token.end
         if kind == "COMMENT":
             lines[row - 1] = lines[row - 1][:column]
-        elif kind == "FSTRING_START":  # from Python 3.12 on; before, it is one STRING
+        elif kind in ("FSTRING_START", "TSTRING_START"):  # from Python 3.12 on; before, it is one STRING
             opened.append(row)
-        elif kind in ("STRING", "FSTRING_END"):
-            inside |= set(range((opened.pop() if kind == "FSTRING_END" else row) - 1, last - 1))
+        elif kind in ("STRING", "FSTRING_END", "TSTRING_END"):
+            inside |= set(range((row if kind == "STRING" else opened.pop()) - 1, last - 1))
     for node in _left_out(_tree(text), without):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = lines[first].encode()[: node.col_offset]  # the columns of a syntax tree count bytes
@@ -215,7 +229,14 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
 
 def _left_out(tree: ast.Module, without: frozenset[str]) -> Iterator[ast.stmt]:
     """The docstrings, and the top-level functions of some names."""
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in without]
+    used = {  # a function that others call is part of what they do
+        inner.id
+        for node in tree.body
+        if not (isinstance(node, ast.FunctionDef) and node.name in without)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)
+    }
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in without - used]
     yield from functions
     gone = {id(inner) for function in functions for inner in ast.walk(function)}
     for node in ast.walk(tree):

@@ -1,9 +1,11 @@
 """Seeds, settings and measured numbers as a user and an author write them."""
 
 import math
+import random
 
 import numpy as np
 import pytest
+import torch
 
 from dlnotes.lesson.catalog import UsageError
 from dlnotes.lesson.experiment import Trials, measure, seeds_from
@@ -43,3 +45,34 @@ def test_trials_are_arrays_over_the_seeds_in_order():
     assert trials["curve"].shape == (2, 2)
     with pytest.raises(KeyError, match="nothing named 'loss' was measured; measured: gain, curve"):
         trials["loss"]
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "said"),
+    [
+        (lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32), "dtype"),
+        (lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None), "device"),
+        (
+            lambda: torch.set_float32_matmul_precision("medium"),
+            lambda: torch.set_float32_matmul_precision("highest"),
+            "matmul precision",
+        ),
+    ],
+)
+def test_a_trial_under_changed_defaults_of_pytorch_is_refused(change, back, said):
+    def changes_it(config, seed):
+        change()
+        return {"a": 1.0}
+
+    try:
+        for trial in (changes_it, lambda config, seed: {"a": 1.0}):  # the second finds it changed
+            with pytest.raises(RuntimeError, match=f"PyTorch's .*{said} was set to"):
+                measure(trial, None, 0)
+    finally:
+        back()
+
+
+def test_a_trial_that_draws_from_the_generator_of_numpy_or_python_is_refused():
+    for name, draw in (("NumPy", np.random.rand), ("Python", random.random)):
+        with pytest.raises(RuntimeError, match=f"global generator of {name}"):
+            measure(lambda config, seed, draw=draw: {"a": float(draw())}, None, 0)

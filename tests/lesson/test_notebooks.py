@@ -169,14 +169,14 @@ def test_only_a_session_that_ran_the_cells_of_the_script_in_their_order_is_unedi
     shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_parsed=["", *cells]))
     monkeypatch.setattr(session, "_shell", lambda: shell)
     assert session.runs_the_script(tmp_path / "lesson.py") is unedited
-    assert session.is_interactive(SimpleNamespace(__file__=str(tmp_path / "lesson.py")))
+    assert session.is_typed(str(tmp_path / "lesson.py"))
+    assert session.ran_other_code(tmp_path / "lesson.py") is not unedited
 
 
 def test_what_comes_through_a_pipe_need_not_be_what_stands_in_a_file(tmp_path):
     (tmp_path / "lesson.py").touch()
-    assert not session.is_interactive(SimpleNamespace(__file__=str(tmp_path / "lesson.py")))
-    assert session.is_interactive(SimpleNamespace(__file__="<stdin>"))
-    assert session.is_interactive(SimpleNamespace())
+    assert not session.is_typed(str(tmp_path / "lesson.py"))
+    assert session.is_typed("<stdin>")
     assert not session.runs_the_script(tmp_path / "lesson.py")
 
 

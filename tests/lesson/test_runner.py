@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import py_compile
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dlnotes.lesson import catalog, runner, seeds
+import dlnotes
+from dlnotes.lesson import catalog, runner, seeds, session
 from dlnotes.lesson.catalog import UsageError
 from dlnotes.lesson.cli import _checked, _script_parser, command_line
 
@@ -281,6 +283,59 @@ def test_where_not_all_code_can_be_known_no_record_is_read_or_written(toy, capsy
     assert not (toy.script.parent / "out" / "tuning" / "toy.letters.json").exists()
 
 
+def test_a_session_that_changed_the_library_keeps_no_record_however_the_lesson_is_started(toy, monkeypatch, capsys):
+    shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_parsed=["", "linear.softmax = wrong"]))
+    monkeypatch.setattr(session, "_shell", lambda: shell)
+    toy("--seeds", "2")
+    assert "exploratory: this session has run other code than toy.py as it stands" in capsys.readouterr().out
+    assert not records(toy)
+
+
+def test_a_module_that_is_loaded_late_and_was_not_read_keeps_no_record(toy, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "late_student.py").write_text("right = 1\n", encoding="utf-8")
+    lines = f"    import sys\n\n    sys.path.append({str(elsewhere)!r})\n    from late_student import right\n\n"
+    source = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(source.replace("    drawn = torch.randn(", f"{lines}    drawn = torch.randn(", 1), "utf-8")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    with pytest.raises(UsageError, match="seed 0 of toy is not kept: it imports late_student"):
+        toy("--seeds", "2")
+    del sys.modules["late_student"]
+    assert not records(toy)
+
+
+def test_a_compiled_file_that_is_not_of_the_text_is_refused(toy, tmp_path, monkeypatch):
+    """Python trusts one by the time and the size of the source, which archives and copies may keep."""
+    helper = tmp_path / "old_student.py"
+    helper.write_text("right = 1\n", encoding="utf-8")
+    compiled = py_compile.compile(str(helper))
+    time = helper.stat()
+    helper.write_text("right = 2\n", encoding="utf-8")
+    os.utime(helper, ns=(time.st_atime_ns, time.st_mtime_ns))
+    assert compiled
+    monkeypatch.setattr(dlnotes, "_loaded_at", float("inf"))  # as in a process that begins now
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    source = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(source.replace("import torch\n", "import old_student\nimport torch\n", 1), "utf-8")
+    with pytest.raises(UsageError, match=r"old_student\.py was changed after this process had begun"):
+        toy("--seeds", "2")
+    assert sys.modules.pop("old_student").right == 1
+
+
+def test_a_lesson_that_runs_itself_whenever_it_is_imported_runs_once(toy):
+    source = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(source.replace('if __name__ == "__main__":\n    lesson', "lesson"), "utf-8")
+    ended = subprocess.run(
+        [sys.executable, "toy.py", "--seeds", "2", "--out", "out"],
+        cwd=toy.script.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.count("A toy lesson · ") == 1
+
+
 def test_ranks_do_not_share_records_of_code_that_is_not_known(toy, monkeypatch):
     toy.script.write_text(toy.script.read_text(encoding="utf-8") + "    import runpy\n", "utf-8")
     monkeypatch.setenv("RANK", "0")
@@ -294,8 +349,9 @@ def test_the_versions_of_packages_that_a_lesson_imports_belong_to_its_records(to
     toy.script.write_text(source.replace("import torch\n", "import hypothesis\nimport torch\n", 1), "utf-8")
     toy("--seeds", "1")
     key = results(records(toy)[0].parent, records(toy)[0].stem)["key"]
-    assert key["packages"] == {"hypothesis": f"hypothesis {version('hypothesis')}"}
-    monkeypatch.setattr(seeds, "version", lambda name: "0" if name == "hypothesis" else version(name))
+    assert key["packages"]["hypothesis"].startswith(f"hypothesis {version('hypothesis')}, files ")
+    other = SimpleNamespace(name="hypothesis", version=version("hypothesis"), read_text=lambda name: "other files")
+    monkeypatch.setattr(seeds, "distribution", lambda name: other)
     toy("--seeds", "1")
     assert len(records(toy)) == 2
 

@@ -136,6 +136,28 @@ def test_a_module_found_elsewhere_counts_and_an_installed_one_by_its_version(hou
 
 def test_what_is_found_nowhere_is_said(house):
     assert sources_of(lesson_that(house[0], "import no_such_module"), house[1]).unknown == {"no_such_module"}
+    assert "relatively" in sources_of(lesson_that(house[0], "from . import student"), house[1]).doubt
+
+
+def test_a_module_beside_the_lesson_with_the_name_of_pythons_own_counts(house):
+    (house[0].parent / "sched.py").write_text("x = 1\n")
+    assert sources_of(lesson_that(house[0], "import sched"), house[1]).files == {"sched": house[0].parent / "sched.py"}
+
+
+def test_a_folder_beside_the_lesson_does_not_hide_a_module_of_its_name(house, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "student_tools.py").write_text("x = 1\n")
+    (house[0].parent / "student_tools").mkdir()
+    monkeypatch.syspath_prepend(elsewhere)
+    sources = sources_of(lesson_that(house[0], "import student_tools"), house[1])
+    assert sources.files == {"student_tools": elsewhere / "student_tools.py"}
+
+
+def test_findings_that_a_trial_uses_count(house):
+    assert not changed(house, house[0], "return []", "return [1]")
+    house[0].write_text(house[0].read_text() + "\n\ndef tune(config, seed):\n    return findings(None)\n")
+    assert changed(house, house[0], "return [1]", "return [2]")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +169,8 @@ def test_what_is_found_nowhere_is_said(house):
         "import importlib",
         "from importlib import import_module as bring",
         "import runpy",
+        "import pkgutil",
+        "import dlnotes",
     ],
 )
 def test_what_can_run_code_unseen_leaves_a_doubt(house, line):
