@@ -1,6 +1,8 @@
 """What every test shares: the seed, one thread, and no draws behind its back."""
 
 import os
+import signal
+import threading
 
 import hypothesis
 import pytest
@@ -22,6 +24,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config):
     torch.set_num_threads(1)  # also for fixtures that are made before the first test begins
+    # A shell starts what runs in the background with Ctrl-C ignored, and some tests press it.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "global_generator: the test draws from torch's global generator, and may")
 
 

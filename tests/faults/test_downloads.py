@@ -189,7 +189,7 @@ def test_a_download_from_a_bad_server_ends_with_the_right_file_or_an_error(behav
     monkeypatch.setattr(web, "PATIENCE", PATIENCE)
     monkeypatch.setattr(web, "SLOWEST", 10_000)
     path, right, before = tmp_path / NAME, 0, threading.enumerate()
-    for chance in faults("downloads from bad servers, twenty kinds", few=2, all=20):
+    for chance in faults("downloads from bad servers, twenty kinds", few=1, all=20):
         mine = random.Random(f"{behaviour} {chance.random()}")
         with server(lambda request, mine=mine: BEHAVIOURS[behaviour](request, mine)) as bad:
             came = outcome(bad.address, path)
