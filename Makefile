@@ -27,7 +27,7 @@ setup:
 run: setup  ## the tour: four lessons at full strength; about four minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
-test: check  ## the checks, then all tests; 3 minutes on two cores
+test: check  ## the checks, then all tests; 4 minutes on two cores
 	$(PYTEST)
 
 check: setup  ## format, lint, types, and what is stale: results, planted bugs; seconds, without running anything
