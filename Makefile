@@ -43,15 +43,15 @@ mutants: setup  ## plants several hundred bugs, each to be caught by its test; 6
 faults: setup  ## thousands of kills, damaged files, bad servers, full disks, and their table; a quarter of an hour
 	DLNOTES_FAULTS=all $(PY) -m pytest -n 0 tests/faults -s
 
-seeds: setup  ## the tests that draw numbers, with a hundred seeds each; 8 minutes on two cores
+seeds: setup  ## the tests that draw numbers, with a hundred seeds each; longer than the faults
 	DLNOTES_TEST_SEED=all $(PYTEST)
 
-bench: setup  ## how fast the library is, beside what one would use instead; a quarter of an hour on an idle machine
+bench: setup  ## how fast the library is, beside what one would use instead; five minutes, best on an idle machine
 	@$(PY) -c 'import sys; from importlib.util import find_spec as find; sys.exit(not (find("sklearn") and find("keras")))' \
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
 
-lessons: setup  ## every lesson at full strength, about ten minutes on two cores; finished seeds are kept
+lessons: setup  ## every lesson at full strength, a quarter of an hour on two cores; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)
 
 results: setup  ## the same into results/, and the README's table from them

@@ -4,7 +4,7 @@ The batch in hand until its step is whole, Ctrl-C held back while weights move, 
 what looks like training and is not.
 """
 
-# What the module signal wraps: its enumerations take ten times as long, and each step would pay.
+# What the module signal wraps: its enumerations take ten times as long, and each step would pay. It has no types.
 import _signal  # type: ignore[import-not-found]
 import math
 import signal

@@ -367,7 +367,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]  # it was looked whether it can
+        self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]  # batches without it were refused
         batches = BatchInHand(self._source)
         self._set_chance(state)  # after what may draw: a DataLoader draws a seed when it is iterated
         self._batches, self._before, self._losses, self._torn = batches, {}, [], False
