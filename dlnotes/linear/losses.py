@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dlnotes.arguments import check_tensor
 from dlnotes.linear.softmax import log_softmax
@@ -68,13 +69,13 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """
     check_tensor("logits", logits)
     check_tensor("targets", targets)
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be floating point, not {logits.dtype}")
     if logits.ndim != 2 or not logits.numel():
         raise ValueError(f"logits must have the shape (N, K) with N and K of 1 or more, not {tuple(logits.shape)}")
     count, classes = logits.shape
-    log_probabilities = log_softmax(logits)
     if targets.shape == (count,):
-        _check_labels(targets, classes)
-        return -log_probabilities.gather(1, targets.long().unsqueeze(1)).mean()
+        return _minus_log_at(targets, logits)
     if targets.shape != logits.shape:
         raise ValueError(
             f"targets must have the shape ({count},) for class numbers or ({count}, {classes}) for probabilities, "
@@ -82,18 +83,42 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         )
     if targets.dtype != logits.dtype:
         raise TypeError(f"targets given as probabilities must be {logits.dtype} as the logits, not {targets.dtype}")
+    log_probabilities = log_softmax(logits)
     # A label of exactly 0 counts nothing, also where the class has no probability at all (0 · -inf is nan). Where it
     # has some, the product is 0 by itself, and the gradient of the label goes through it.
     counted = (targets != 0) | log_probabilities.isfinite()
     return -(targets * log_probabilities.where(counted, 0)).sum(1).mean()
 
 
+def _minus_log_at(labels: Tensor, logits: Tensor) -> Tensor:
+    """The mean of -log S at each label, which is all that is left of D(S, L) where L is 1 at one place."""
+    on_cpu, classes = logits.device.type == "cpu", logits.shape[1]
+    if not on_cpu or logits.dtype.itemsize < 4:
+        _check_labels(labels, classes)
+    if logits.dtype.itemsize < 4:
+        return -log_softmax(logits).gather(1, labels.long().unsqueeze(1)).mean()
+    # The same in two operators of PyTorch instead of ten: a small model spends more time on its loss than on itself.
+    _check_kind(labels)
+    try:
+        return functional.nll_loss(torch.log_softmax(logits, 1), labels.long(), ignore_index=_NO_LABEL)
+    except (IndexError, RuntimeError):
+        _check_labels(labels, classes)  # on a CPU PyTorch looks itself whether they are right, and says less
+        raise
+
+
+_NO_LABEL = torch.iinfo(torch.int64).min
+
+
 def _check_labels(labels: Tensor, classes: int) -> None:
     if classes < 1:
         raise ValueError(f"there must be 1 class or more, not {classes}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels must be integers, not {labels.dtype}")
+    _check_kind(labels)
     if labels.numel():
-        low, high = (int(end) for end in labels.long().aminmax())
+        low, high = torch.stack(labels.long().aminmax()).tolist()  # one wait for a GPU, not two
         if low < 0 or high >= classes:
             raise ValueError(f"labels must be from 0 to {classes - 1}, but they go from {low} to {high}")
+
+
+def _check_kind(labels: Tensor) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, not {labels.dtype}")

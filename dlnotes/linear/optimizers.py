@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks as _post_hooks_of_all
+from torch.optim.optimizer import _global_optimizer_pre_hooks as _pre_hooks_of_all
 
 from dlnotes.arguments import check_number
 
@@ -122,6 +124,33 @@ class GradientDescent(torch.optim.Optimizer):
             raise ValueError("max_norm is one number for all groups, since the norm spans them: give it to the chain")
         super().add_param_group(param_group)
 
+    @staticmethod
+    def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
+        """PyTorch puts this around `step`: hooks, and a mark for the profiler. Only where there is someone to see it.
+
+        The mark takes longer than the update of a small model (`make bench`).
+        """
+        shown = torch.optim.Optimizer.profile_hook_step(func)
+
+        @functools.wraps(func)
+        def step(self: GradientDescent, *args: Any, **settings: Any) -> Any:
+            return (shown if self._is_watched() else func)(self, *args, **settings)
+
+        return step
+
+    def _is_watched(self) -> bool:
+        hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or _pre_hooks_of_all
+        return bool(hooks or _post_hooks_of_all or torch.autograd._profiler_enabled())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to 0."""
+        if not set_to_none or self._is_watched():
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one update. A closure, where given, computes the loss and the gradients; its loss is returned."""
@@ -129,27 +158,28 @@ class GradientDescent(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        slots = self._slots()
-        gradients = [slot.parameter.grad for slot in slots if slot.parameter.grad is not None]
+        gradients, slots = self._gradients_and_slots()
         for link in self.links:
             gradients = link.update(gradients, slots)
-        for slot, gradient in zip(slots, gradients, strict=True):
-            slot.parameter.add_(gradient, alpha=-slot.settings["lr"])
+        for gradient, (parameter, _, settings) in zip(gradients, slots, strict=True):
+            parameter.add_(gradient, alpha=-settings["lr"])
         return loss
 
-    def _slots(self) -> list[Slot]:
-        slots = []
+    def _gradients_and_slots(self) -> tuple[list[Tensor], list[Slot]]:
+        gradients, slots = [], []
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None:
+                gradient = parameter.grad
+                if gradient is None:
                     continue
-                if self.links and parameter.grad.is_sparse:
+                if self.links and gradient.is_sparse:
                     raise RuntimeError(
                         f"the gradient of a parameter of shape {tuple(parameter.shape)} is sparse, and the links of "
                         "this chain need every entry: use dense gradients, or GradientDescent without links"
                     )
+                gradients.append(gradient)
                 slots.append(Slot(parameter, self.state[parameter], group))
-        return slots
+        return gradients, slots
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -298,23 +328,29 @@ def average_momentum(momentum: float = 0.9) -> Link:
 
 
 def _sum_up(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
-    return [
-        _velocity(slot).mul_(slot.settings["momentum"]).add_(gradient) if slot.settings["momentum"] else gradient
-        for gradient, slot in zip(gradients, slots, strict=True)
-    ]
+    summed = []
+    for gradient, (parameter, memory, settings) in zip(gradients, slots, strict=True):
+        if beta := settings["momentum"]:
+            velocity = _velocity(parameter, memory)
+            gradient = torch.add(gradient, velocity, alpha=beta, out=velocity)  # one way through the memory
+        summed.append(gradient)
+    return summed
 
 
 def _average(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
-    return [
-        _velocity(slot).lerp_(gradient, 1 - slot.settings["momentum"]) if slot.settings["momentum"] else gradient
-        for gradient, slot in zip(gradients, slots, strict=True)
-    ]
+    averages = []
+    for gradient, (parameter, memory, settings) in zip(gradients, slots, strict=True):
+        if beta := settings["momentum"]:
+            gradient = _velocity(parameter, memory).lerp_(gradient, 1 - beta)
+        averages.append(gradient)
+    return averages
 
 
-def _velocity(slot: Slot) -> Tensor:
-    if "momentum_buffer" not in slot.memory:
-        slot.memory["momentum_buffer"] = torch.zeros_like(slot.parameter)
-    return slot.memory["momentum_buffer"]
+def _velocity(parameter: Tensor, memory: dict[str, Any]) -> Tensor:
+    if "momentum_buffer" not in memory:
+        memory["momentum_buffer"] = torch.zeros_like(parameter)
+    velocity: Tensor = memory["momentum_buffer"]
+    return velocity
 
 
 def adagrad_scaling(initial_accumulator_value: float = 0.0, eps: float = 1e-10) -> Link:
