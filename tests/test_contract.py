@@ -223,8 +223,14 @@ def learned_by_hand():
     layers = [deep.affine(example(), example()[:, 0].clone()), deep.relu()]
     activations = deep.forward(layers, example())
     slope, (gradients, _) = deep.backward(layers, activations, activations[-1])
-    layers[0].descend(activations[-1], activations[0], *layers[0].parameters, lr=0.1)
-    return (slope, *gradients, *layers[0].parameters)
+    network = copy.deepcopy(NETWORK)
+    velocities = [torch.zeros_like(parameter) for parameter in network.parameters()]
+    settings = {"lr": 0.1, "momentum": 0.9, "velocities": velocities}
+    losses = [deep.descend(network, example(), example().argmax(1), **settings) for _ in range(2)]
+    return (slope, *gradients, *losses, *(parameter.detach() for parameter in network.parameters()))
+
+
+NETWORK = deep.MLP([7, 6, 7], generator=stream(0, "weights"), dtype=torch.float64)
 
 
 @contextlib.contextmanager
@@ -282,7 +288,9 @@ def test_training_on_a_gpu_is_training_on_the_cpu(optimizer):
         trainer = Trainer(model, linear.cross_entropy, optimizer(model.parameters(), lr=0.1), batches)
         losses = [step.loss for step in islice(trainer, 50)]
         model.eval()
-        by_hand = [deep.descend(model, *examples, lr=0.1).item() for _ in range(10)]
+        velocities = [torch.zeros_like(parameter) for parameter in model.parameters()]
+        settings = {"lr": 0.1, "momentum": 0.5, "velocities": velocities}
+        by_hand = [deep.descend(model, *examples, **settings).item() for _ in range(10)]
         assert all(parameter.device.type == device for parameter in model.parameters())
         return [*losses, *by_hand, evaluate(model, examples, linear.cross_entropy), accuracy(model, examples)]
 

@@ -5,13 +5,13 @@ from dlnotes.deep.backprop import (
     affine,
     backpropagate,
     backward,
-    descend,
     forward,
     layers_of,
     relu,
     sigmoid,
     tanh,
 )
+from dlnotes.deep.descent import descend
 from dlnotes.deep.dropout import Dropout
 from dlnotes.deep.early_stopping import EarlyStopping, History, train_with_early_stopping
 from dlnotes.deep.networks import MLP, count_parameters, widths_for_budget

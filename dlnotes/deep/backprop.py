@@ -10,18 +10,17 @@ A layer maps x to y, with parameters w. Going backward it is given ∂ℓ/∂y, 
 `forward` runs the layers and keeps what each hands to the next, the activations. `backward` goes through them from the
 last to the first: ∂ℓ/∂x of one layer is ∂ℓ/∂y of the layer before it. That is the whole of the chain rule, and the
 activations that are kept are what makes it cheap: nothing is computed twice. `backpropagate` does this for
-an `MLP`, and leaves its gradients where any optimizer of PyTorch finds them; `descend` makes the step of plain descent
-at once.
+an `MLP`, and leaves its gradients where any optimizer of PyTorch finds them. `descend` (dlnotes/deep/descent.py) makes
+the same step in place, for speed.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dlnotes.arguments import check_number, check_tensor
+from dlnotes.arguments import check_tensor
 from dlnotes.deep.networks import MLP
 from dlnotes.linear import cross_entropy, softmax
 
@@ -30,7 +29,6 @@ __all__ = [
     "affine",
     "backpropagate",
     "backward",
-    "descend",
     "forward",
     "layers_of",
     "relu",
@@ -43,24 +41,17 @@ def _no_gradients(gradient: Tensor, x: Tensor) -> tuple[Tensor, ...]:
     return ()
 
 
-def _no_step(gradient: Tensor, x: Tensor, *parameters: Tensor, lr: float) -> None:
-    pass
-
-
 class Layer(NamedTuple):
     """A layer of a network: how it computes, how gradients pass back through it, and what it learns.
 
-    To write your own, give its functions; without ``gradients`` and ``descend`` its parameters are never learned. Take
-    functions of a module, which keep no parameters of their own: then the layer can be pickled, and a copy learns by
-    itself.
+    To write your own, give its functions; without ``gradients`` its parameters are never learned. Take functions of a
+    module, which keep no parameters of their own: then the layer can be pickled, and a copy is a layer by itself.
 
     Attributes:
         forward: takes the inputs x and the parameters, and returns the outputs y.
         backward: takes ∂ℓ/∂y, x, y and the parameters, and returns ∂ℓ/∂x.
         parameters: what the layer learns; an activation function learns nothing.
         gradients: takes ∂ℓ/∂y and x, and returns the gradient of each parameter.
-        descend: takes ∂ℓ/∂y, x, the parameters and the learning rate ``lr``, and makes the step w ← w - α ∂ℓ/∂w in
-            place.
 
     Source: David E. Rumelhart, Geoffrey E. Hinton and Ronald J. Williams, "Learning representations by back-propagating
     errors", 1986.
@@ -70,7 +61,6 @@ class Layer(NamedTuple):
     backward: Callable[..., Tensor]
     parameters: tuple[Tensor, ...] = ()
     gradients: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = _no_gradients
-    descend: Callable[..., None] = _no_step
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -104,7 +94,7 @@ def affine(weight: Tensor, bias: Tensor) -> Layer:
             "weight must have the shape (outputs, inputs) and bias (outputs), "
             f"not {tuple(weight.shape)} and {tuple(bias.shape)}"
         )
-    return Layer(_affine, _affine_backward, (weight, bias), _affine_gradients, _affine_descend)
+    return Layer(_affine, _affine_backward, (weight, bias), _affine_gradients)
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -117,11 +107,6 @@ def _affine_backward(gradient: Tensor, x: Tensor, y: Tensor, weight: Tensor, bia
 
 def _affine_gradients(gradient: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return gradient.T @ x, gradient.sum(0)
-
-
-def _affine_descend(gradient: Tensor, x: Tensor, weight: Tensor, bias: Tensor, *, lr: float) -> None:
-    weight.addmm_(gradient.T, x, alpha=-lr)
-    bias.sub_(gradient.sum(0), alpha=lr)
 
 
 def relu() -> Layer:
@@ -253,22 +238,29 @@ def layers_of(network: MLP) -> list[Layer]:
         >>> len(layers_of(MLP([4, 3, 2], generator=torch.Generator())))     # affine, relu, affine
         3
     """
+    layers: list[Layer] = []
+    for weight, bias in weights_and_biases(network):
+        layers += [relu()] if layers else []
+        layers.append(affine(weight.detach(), bias.detach()))
+    return layers
+
+
+def weights_and_biases(network: MLP) -> list[tuple[Tensor, Tensor]]:
+    """The weight and the bias of each layer, which all learn by themselves; what it raises, `layers_of` says."""
     if not isinstance(network, MLP):
         raise TypeError(f"back-propagation by hand knows the layers of an MLP, not those of {type(network).__name__}")
     if network.dropout.p and network.dropout.training and len(network.layers) > 1:
         raise ValueError(f"the network has dropout of {network.dropout.p:g}, whose masks only its own pass knows")
-    parameters = [parameter for linear in network.layers for parameter in (linear.weight, linear.bias)]
-    if len({id(one) for one in parameters if isinstance(one, nn.Parameter) and one.requires_grad}) < len(parameters):
+    # What a ModuleList holds has no attributes that mypy knows.
+    pairs: list[tuple[Tensor, Tensor]] = [(linear.weight, linear.bias) for linear in network.layers]  # type: ignore[misc]
+    parameters = [parameter for pair in pairs for parameter in pair]
+    learning = {id(one) for one in parameters if one is not None and one.is_leaf and one.requires_grad}
+    if len(learning) < len(parameters):
         raise ValueError(
             "each layer must have a weight and a bias of its own that learn: none frozen, shared, missing or made of "
             "other parameters"
         )
-    layers: list[Layer] = []
-    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-        layers += [relu()] if layers else []
-        # What a ModuleList holds has no attributes that mypy knows; above they were seen to be parameters.
-        layers.append(affine(weight.detach(), bias.detach()))  # type: ignore[operator]
-    return layers
+    return pairs
 
 
 @torch.no_grad()
@@ -299,70 +291,27 @@ def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
         >>> torch.allclose(by_hand, network.layers[0].weight.grad)
         True
     """
-    loss, walk = _pass(network, inputs, targets)
-    modules = reversed(list(network.layers))
-    for layer, gradient, x in walk:
-        if layer.parameters:
-            module = next(modules)
-            module.weight.grad = module.bias.grad = None  # their memory first: the new ones take it
-            module.weight.grad, module.bias.grad = layer.gradients(gradient, x)
-    return loss
-
-
-@torch.no_grad()
-def descend(network: MLP, inputs: Tensor, targets: Tensor, *, lr: float) -> Tensor:
-    """Make one step of plain gradient descent on a batch: each layer is updated as soon as its gradient is known.
-
-    The same step as `backpropagate` and ``SGD(network.parameters(), lr=lr)``. No gradient of a weight is ever written
-    down: the product that it is goes straight into the weight, which saves the way through the memory.
-
-    Args:
-        network: without dropout, or in evaluation mode. Changed in place.
-        inputs: (N, *), as the network takes them.
-        targets: class numbers from 0 to K - 1, of shape (N), or probabilities of shape (N, K).
-        lr: the learning rate, 0 or larger and finite.
-
-    Returns:
-        The loss before the step, in nats.
-
-    Raises:
-        ValueError: a negative or infinite learning rate; otherwise as `backpropagate`.
-        TypeError: a learning rate that is no number; otherwise as `backpropagate`.
-
-    Example:
-        >>> network = MLP([2, 3, 2], generator=torch.Generator().manual_seed(0))
-        >>> batch = torch.eye(2), torch.tensor([0, 1])
-        >>> losses = [descend(network, *batch, lr=0.5).item() for _ in range(20)]
-        >>> losses[-1] < losses[0]
-        True
-    """
-    check_number("lr", lr)
-    if not 0 <= lr < math.inf:
-        raise ValueError(f"the learning rate must be 0 or larger and finite, not {lr}")
-    loss, walk = _pass(network, inputs, targets)
-    for layer, gradient, x in walk:
-        layer.descend(gradient, x, *layer.parameters, lr=lr)
-    return loss
-
-
-def _pass(network: MLP, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Iterator[tuple[Layer, Tensor, Tensor]]]:
-    """The loss; and, from the last layer to the first, each layer with ∂ℓ/∂y and x, when it may be changed."""
     layers = layers_of(network)
     activations = forward(layers, network.flatten(inputs))
     logits = activations[-1]
     loss = cross_entropy(logits, targets)
-    gradient = softmax(logits)  # minus the labels, which are 1 at the target's place
+    gradient = slope_of_loss(softmax(logits), targets)
+    modules = reversed(list(network.layers))
+    for layer, x, y in _from_the_last(layers, activations):
+        if layer.parameters:
+            module = next(modules)
+            module.weight.grad = module.bias.grad = None  # their memory first: the new ones take it
+            module.weight.grad, module.bias.grad = layer.gradients(gradient, x)
+        if x is not activations[0]:  # nobody asks for the gradient of the inputs
+            gradient = layer.backward(gradient, x, y, *layer.parameters)
+    return loss
+
+
+def slope_of_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """The gradient of the cross-entropy with respect to the scores, (S - L) / N, made of S in its place."""
     if targets.is_floating_point():
-        gradient *= targets.sum(1, keepdim=True)  # 1, unless an example counts for less or more
-        gradient -= targets
+        probabilities *= targets.sum(1, keepdim=True)  # 1, unless an example counts for less or more
+        probabilities -= targets
     else:
-        gradient.scatter_(1, targets.long()[:, None], -1, reduce="add")
-
-    def walk(gradient: Tensor) -> Iterator[tuple[Layer, Tensor, Tensor]]:
-        for layer, x, y in _from_the_last(layers, activations):
-            # Nobody asks for the gradient of the inputs; and it must pass a layer before the layer is changed.
-            below = gradient if x is activations[0] else layer.backward(gradient, x, y, *layer.parameters)
-            yield layer, gradient, x
-            gradient = below
-
-    return loss, walk(gradient.div_(len(logits)))
+        probabilities.scatter_(1, targets.long()[:, None], -1, reduce="add")  # L is 1 at the target's place
+    return probabilities.div_(len(probabilities))

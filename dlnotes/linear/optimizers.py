@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._autograd import _profiler_enabled
 from torch.optim.optimizer import _global_optimizer_post_hooks as _post_hooks_of_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _pre_hooks_of_all
 
@@ -140,7 +141,7 @@ class GradientDescent(torch.optim.Optimizer):
 
     def _is_watched(self) -> bool:
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or _pre_hooks_of_all
-        return bool(hooks or _post_hooks_of_all or torch.autograd._profiler_enabled())
+        return bool(hooks or _post_hooks_of_all or _profiler_enabled())
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to 0."""
