@@ -6,10 +6,16 @@ the arm with masks sees the same letters, the same first weights and the same ba
 """
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from torch import Generator
+import torch
+from torch import Generator, Tensor
 
-__all__ = ["stream", "streams"]
+__all__ = ["drawn_instead", "stream", "streams", "uniform"]
+
+Draw = Callable[[Sequence[int]], Tensor]
 
 
 def stream(seed: int, purpose: str) -> Generator:
@@ -74,3 +80,39 @@ def streams(seed: int, *purposes: str) -> dict[str, Generator]:
     if twice:
         raise ValueError(f"each purpose is given once, but these come twice: {', '.join(sorted(map(repr, twice)))}")
     return {purpose: stream(seed, purpose) for purpose in purposes}
+
+
+def uniform(shape: Sequence[int], generator: Generator) -> Tensor:
+    """Numbers between 0 and 1, in single precision and on the generator's own device: what a random layer draws.
+
+    Drawn by this function, a layer may be part of a `Sweep`, where each model draws from its own generator.
+
+    Example:
+        >>> uniform((2, 3), stream(0, "masks")).shape
+        torch.Size([2, 3])
+    """
+    draw = _instead.get().get(generator)
+    if draw is not None:
+        return draw(shape)
+    # The device is named because torch.set_default_device changes what a draw without one gives.
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+
+
+_instead: ContextVar[Mapping[Generator, Draw]] = ContextVar("instead", default={})  # noqa: B039  # it is only read
+
+
+@contextmanager
+def drawn_instead(draws: Mapping[Generator, Draw]) -> Iterator[None]:
+    """While it lasts, `uniform` asks these functions for the numbers of these generators.
+
+    Example:
+        >>> masks = stream(0, "masks")
+        >>> with drawn_instead({masks: torch.zeros}):
+        ...     uniform((2,), masks)
+        tensor([0., 0.])
+    """
+    before = _instead.set(draws)
+    try:
+        yield
+    finally:
+        _instead.reset(before)

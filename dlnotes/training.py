@@ -8,10 +8,9 @@
 A budget is `itertools.islice`, stopping is ``break``, logging is ``if``: there are no callbacks to learn.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,10 +20,9 @@ from torch.utils.data import Dataset
 
 from dlnotes.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from dlnotes.minibatches import Minibatches, batches_to_evaluate, check_batch_size, what_to_do_about_arrays
+from dlnotes.resuming import Resumable
 from dlnotes.stepping import (
     NO_GRADIENT,
-    BatchInHand,
-    CtrlC,
     check_gradients,
     explain,
     inputs_and_targets,
@@ -86,7 +84,7 @@ class DivergedError(ArithmeticError):
         return DivergedError, (self.step, self.loss, self.lr, self.last_loss), self.__dict__
 
 
-class Trainer:
+class Trainer(Resumable):
     """Gradient descent as an iterator: one `next` is one step.
 
     A step is the loop that every course draws: take a batch, compute the loss, go backward, update. The trainer is
@@ -156,20 +154,11 @@ class Trainer:
         generators: Mapping[str, Generator] | None = None,
         autocast: torch.autocast | None = None,
     ) -> None:
-        self.model, self.loss, self.optimizer, self.scheduler = model, loss, optimizer, scheduler
-        self.generators, self.autocast = dict(generators or {}), autocast
-        self.steps = 0
-        self._source = batches
-        self._batches = BatchInHand(batches)
+        super().__init__(optimizer, batches, scheduler, generators or {})
+        self.model, self.loss, self.autocast = model, loss, autocast
         self._last_loss = math.nan
-        self._before: dict[str, Any] = {}  # the state of batches and generators before the batch in hand
-        self._losses: list[float] = []  # of an update that was made, as long as its step is not whole
-        self._torn = False  # whether an update began and did not end
-        self._draws_nothing = type(batches) is Minibatches and isinstance(batches._examples, tuple)
-        self._learns = False  # whether a step has given the optimizer gradients
         # Where buffers are kept; what holds them may be replaced at any step.
         self._buffers = [own for module in model.modules() if (own := vars(module).get("_buffers"))]
-        self._ctrl_c = CtrlC()
         own = (parameter for group in optimizer.param_groups for parameter in group["params"])
         self._device_type = next((parameter.device.type for parameter in own), "cpu")
 
@@ -182,7 +171,7 @@ class Trainer:
         return f"Trainer({', '.join(parts)}, after {self.steps} steps)"
 
     def __next__(self) -> Step:
-        if self._losses:
+        if self._made:
             return self._finish()
         if self._torn:
             self._refuse_torn()
@@ -216,11 +205,11 @@ class Trainer:
             # The optimizer calls it: once for most, several times for L-BFGS. PyTorch says that it has to give a float,
             # and takes what its own examples give, a tensor.
             self.optimizer.step(forward_and_backward)  # type: ignore[arg-type]
-            self._losses, self._torn, self._learns = losses, False, True
+            self._made, self._torn, self._learns = losses, False, True
             return self._finish()
         except BaseException as error:
             self._ctrl_c.hold_back()
-            if not self._losses:
+            if not self._made:
                 self._set_chance(chance)
                 _restore_buffers(buffers)
             explain(error, self._batches.batch)
@@ -228,26 +217,13 @@ class Trainer:
         finally:
             self._ctrl_c.let_through()
 
-    def _take_batch(self) -> dict[str, Any]:
-        """Take the next batch in hand, and return the states of the generators after it."""
-        chance = self._chance()
-        self._before = {"batches": self._position(), **chance}
-        try:
-            self._batches.take(stacklevel=4)
-        except BaseException:
-            self._set_chance(chance)
-            raise
-        # Minibatches draw from no generator of others, unless a data set of the user's does.
-        return chance if self._draws_nothing else self._chance()
-
     def _finish(self) -> Step:
-        """What is left of a step once its update is made."""
-        losses = self._losses
+        losses = self._made
         if self.scheduler is not None:
             move_on(self.scheduler, self.optimizer, losses[0])
         step = Step(self.steps + 1, losses[0])
         # Python looks for signals at calls, and there is none here: all of these are set, or none.
-        self.steps, self._last_loss, self._batches.batch, self._losses = step.number, losses[-1], [], []
+        self.steps, self._last_loss, self._batches.batch, self._made = step.number, losses[-1], [], None
         return step
 
     def _finite(self, loss: Tensor) -> float:
@@ -265,118 +241,12 @@ class Trainer:
             raise ValueError(NO_GRADIENT)
         return value
 
-    def _refuse_torn(self) -> NoReturn:
-        raise RuntimeError(
-            f"the update of step {self.steps + 1} was left in the middle: part of the weights may have moved, which is "
-            "no state to keep or to go on from. Load a checkpoint by load_state_dict, or make a new Trainer"
-        )
+    def _learned(self) -> dict[str, Any]:
+        return {"last_loss": self._last_loss, "model": self.model.state_dict()}
 
-    def _position(self) -> Any:
-        """The state of the batches, where they keep one."""
-        if not hasattr(self._source, "state_dict"):
-            return None
-        state = self._source.state_dict()
-        # As in PyTorch, a state may refer to what the next batch changes.
-        return state if isinstance(self._source, Minibatches) else copy.deepcopy(state)
-
-    def _chance(self) -> dict[str, Any]:
-        """The states of all generators."""
-        return {
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "global": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
-        }
-
-    def _set_chance(self, state: Mapping[str, Any]) -> None:
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
-        torch.set_rng_state(state["global"]["cpu"])
-        if state["global"]["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["global"]["cuda"])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on: plain dictionaries, numbers and tensors.
-
-        The model, the optimizer, the scheduler, the position in the batches (where they keep one), the generators,
-        and PyTorch's global generators, all as the last whole step left them. Like PyTorch's own ``state_dict`` it
-        refers to the living tensors: `save_checkpoint` writes them down; ``copy.deepcopy`` keeps them in memory.
-
-        Raises:
-            RuntimeError: an update was left in the middle, so that there is no such state.
-        """
-        if self._torn:
-            self._refuse_torn()
-        if self._losses:
-            self._finish()
-        return self._state()
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "last_loss": self._last_loss,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            **(self._before if self._batches.batch else {"batches": self._position(), **self._chance()}),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, to the same bits, where `state_dict` was taken; where that fails, everything is as it was.
-
-        Raises:
-            TypeError: the batches keep no state, so that the run could not go on where it was.
-            ValueError: it is no state of a trainer; or it has a scheduler or generators that this trainer lacks, or
-                the other way round; or its scheduler or optimizer is of another kind, or its batches had other sizes.
-            RuntimeError: its model has other parameters (PyTorch's own error, which names them).
-        """
-        missing = self._state().keys() - state.keys()
-        if missing:
-            raise ValueError(
-                f"the state lacks {', '.join(sorted(missing))}: it is not one that Trainer.state_dict gave"
-            )
-        if not hasattr(self._source, "load_state_dict") or state["batches"] is None:
-            raise TypeError(
-                f"batches of type {type(self._source).__name__} keep no state (no state_dict and load_state_dict), "
-                "so that training cannot go on where it was: use Minibatches, or give them both"
-            )
-        if (state["scheduler"] is None) != (self.scheduler is None):
-            raise ValueError("the state and this trainer differ: one has a scheduler and the other has none")
-        if set(state["generators"]) != set(self.generators):
-            raise ValueError(
-                f"the state has the generators {sorted(state['generators'])}, this trainer {sorted(self.generators)}"
-            )
-        if self.scheduler is not None:
-            _check_scheduler(state["scheduler"], self.scheduler.state_dict(), type(self.scheduler).__name__)
-        now = copy.deepcopy({**self._state(), "batches": self._position(), **self._chance()})
-        optimizer, batch, before = dict(vars(self.optimizer)), self._batches.batch, self._before
-        losses, torn = self._losses, self._torn
-        try:
-            self._load(state)
-            _check_loaded(self.optimizer, optimizer["param_groups"])
-        except BaseException:
-            self._ctrl_c.hold_back()
-            self._load(now)
-            # PyTorch gives the optimizer another state and other groups, cast from those that were loaded.
-            vars(self.optimizer).update(optimizer)
-            self._batches.batch, self._before, self._losses, self._torn = batch, before, losses, torn
-            raise
-        finally:
-            self._ctrl_c.let_through()
-
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load_learned(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
-        self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]  # batches without it were refused
-        batches = BatchInHand(self._source)
-        self._set_chance(state)  # after what may draw: a DataLoader draws a seed when it is iterated
-        self._batches, self._before, self._losses, self._torn = batches, {}, [], False
-        self.steps, self._last_loss = state["steps"], state["last_loss"]
-
-
-def _cuda_states() -> list[Tensor]:
-    """The states of the global generators of the devices in use; none where CUDA was never touched."""
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        self._last_loss = state["last_loss"]
 
 
 def _copy(buffer: Tensor | None) -> Tensor | None:
@@ -389,30 +259,6 @@ def _restore_buffers(buffers: Iterable[tuple[dict[str, Any], list[tuple[str, Any
         own.clear()
         for name, buffer, numbers in before:
             own[name] = buffer if numbers is None else buffer.copy_(numbers)
-
-
-def _check_loaded(optimizer: torch.optim.Optimizer, groups: Iterable[Mapping[str, Any]]) -> None:
-    """Whether the groups that were loaded have the settings of those before; what PyTorch adds itself is a default."""
-    for group, before in zip(optimizer.param_groups, groups, strict=True):
-        missing = (before.keys() & optimizer.defaults.keys()) - group.keys()
-        foreign = group.keys() - before.keys() - optimizer.defaults.keys()
-        if missing or foreign:
-            raise ValueError(
-                f"the state is of another optimizer than this {type(optimizer).__name__}: its groups differ in "
-                f"{', '.join(sorted(missing | foreign))}"
-            )
-
-
-def _check_scheduler(state: Mapping[str, Any], here: Mapping[str, Any], name: str) -> None:
-    differs = state.keys() ^ here.keys()
-    parts, own = state.get("_schedulers", []), here.get("_schedulers", [])
-    if differs or len(parts) != len(own):
-        raise ValueError(
-            f"the state is of another scheduler than this {name}: they differ in "
-            f"{', '.join(sorted(differs)) or f'the number of schedulers, {len(parts)} and {len(own)}'}"
-        )
-    for one, other in zip(parts, own, strict=True):
-        _check_scheduler(one, other, name)
 
 
 # ----------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from dlnotes.randomness import stream, streams
+from dlnotes.randomness import drawn_instead, stream, streams, uniform
 
 
 def draws(seed, purpose, count=5):
@@ -149,3 +149,20 @@ def test_no_purpose_is_a_value_error():
 def test_a_purpose_given_twice_is_a_value_error_that_names_it():
     with pytest.raises(ValueError, match="come twice: 'data'"):
         streams(0, "data", "weights", "data")
+
+
+def test_uniform_numbers_are_those_of_torch_rand_whatever_the_defaults():
+    expected = torch.rand(3, 2, generator=stream(0, "x"), dtype=torch.float32)
+    with torch.device("meta"):
+        assert torch.equal(uniform((3, 2), stream(0, "x")), expected)
+
+
+def test_a_draw_instead_lasts_as_long_as_its_block_and_counts_for_its_generator_alone():
+    one, other = stream(0, "one"), stream(0, "other")
+    first, second = uniform((2,), stream(0, "one")), uniform((2,), stream(0, "other"))
+    with drawn_instead({one: torch.zeros}):
+        assert torch.equal(uniform((2,), one), torch.zeros(2))
+        assert torch.equal(uniform((2,), other), second)
+    with pytest.raises(ZeroDivisionError), drawn_instead({one: lambda shape: 1 / 0}):
+        uniform((2,), one)
+    assert torch.equal(uniform((2,), one), first)

@@ -11,7 +11,7 @@ from dlnotes.deep import MLP, Dropout
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cosine_decay, cross_entropy
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
-from dlnotes.training import DivergedError, Minibatches, Trainer
+from dlnotes.training import DivergedError, Minibatches, Trainer, load_checkpoint, save_checkpoint
 
 RATES = (0.01, 0.1, 1.0)
 
@@ -142,6 +142,134 @@ def test_a_sweep_runs_where_its_models_are(device):
     assert all(parameter.device.type == device for parameter in models[0].parameters())
 
 
+# Convolutions, and models that draw
+
+
+class Small(nn.Module):
+    """Two convolutions with pooling, and dropout of the inputs, which all models share, and of what is between."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.first = nn.utils.skip_init(nn.Conv2d, 1, 3, 3, padding=1)
+        self.second = nn.utils.skip_init(nn.Conv2d, 3, 4, 3, stride=2)
+        self.scores = nn.utils.skip_init(nn.Linear, 4, 3)
+        self.inputs, self.hidden = (Dropout(p, generator=stream(seed, f"masks {p}")) for p in (0.2, 0.5))
+        chance = stream(seed, "weights")
+        for parameter in self.double().parameters():
+            parameter.data.normal_(0, 0.5, generator=chance)
+
+    def forward(self, images):
+        maps = nn.functional.max_pool2d(self.first(self.inputs(images)).relu(), 2)
+        return self.scores(self.hidden(self.second(maps).relu()).mean((2, 3)))
+
+
+def dropping(seed, p=0.5):
+    masks = stream(seed, "masks")
+    return MLP([36, 5, 3], generator=stream(seed, "weights"), dropout=p, masks=masks, dtype=torch.float64)
+
+
+def sharing(seed):
+    """Two layers of dropout that draw from one generator."""
+    masks = stream(seed, "masks")
+    return nn.Sequential(Dropout(generator=masks), LogisticClassifier(6, 3), Dropout(generator=masks))
+
+
+def apart(seed):
+    first, last = Dropout(generator=stream(seed, "first")), Dropout(generator=stream(seed, "last"))
+    return nn.Sequential(first, LogisticClassifier(6, 3), last)
+
+
+def images():
+    chance = stream(0, "images")
+    pictures = torch.randn(40, 1, 6, 6, generator=chance, dtype=torch.float64)
+    return pictures, torch.randint(3, (40,), generator=chance)
+
+
+def pictures(device="cpu"):
+    return Minibatches([tensor.to(device) for tensor in images()], 7, stream(0, "batches"))
+
+
+@pytest.mark.parametrize("kind", [Small, dropping], ids=["convolutions", "dropout"])
+def test_convolutions_and_masks_are_those_of_each_model_alone(kind, device):
+    models, twins = ([kind(seed).to(device) for seed in range(3)] for _ in range(2))
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), pictures(device))
+    losses = [step.losses for step in islice(sweep, 15)]
+    for place, (model, twin) in enumerate(zip(models, twins, strict=True)):
+        alone = Trainer(twin, cross_entropy, SGD(twin.parameters(), lr=0.1), pictures(device))
+        expected = [step.loss for step in islice(alone, 15)]
+        torch.testing.assert_close([row[place] for row in losses], expected, rtol=1e-10, atol=1e-11)
+        torch.testing.assert_close(list(model.parameters()), list(twin.parameters()), rtol=1e-9, atol=1e-10)
+    assert len(set(losses[0])) == 3
+
+
+def test_a_generator_that_several_models_draw_from_is_refused_where_it_is_drawn_from():
+    models, masks = [dropping(seed) for seed in range(2)], stream(0, "masks")
+    for model in models:
+        model.dropout.generator = masks
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), pictures())
+    with pytest.raises(ValueError, match=r"a generator of its own, and several share the one at dropout\.generator"):
+        next(sweep)
+    for model in models:
+        model.eval()
+    assert next(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), pictures())).number == 1
+
+
+# The state
+
+
+def drawing(seed):
+    """A sweep with all that has a state: models that draw, momentum, a scheduler, a model that diverges."""
+    models = [dropping(seed + place) for place in range(3)]
+    optimizer = SGD(groups(models, lr=(0.1, 1e200, 0.3)), lr=0.1, momentum=0.9)
+    return Sweep(models, cross_entropy, optimizer, pictures(), scheduler=cosine_decay(optimizer, 20))
+
+
+def curves(sweep, count):
+    return torch.tensor([step.losses for step in islice(sweep, count)]).reshape(-1, len(sweep.models))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 6])
+def test_a_sweep_that_was_stopped_goes_on_to_the_same_bits(stop, tmp_path):
+    whole, stopped, other = drawing(0), drawing(0), drawing(7)
+    expected, found = curves(whole, 14), curves(stopped, stop)
+    save_checkpoint(tmp_path / "state.pt", stopped.state_dict())
+    curves(other, 3)
+    other.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
+    assert other.steps == stop
+    found = torch.cat([found, curves(other, 14 - stop)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert other.diverged == whole.diverged == [False, True, False]
+    for model, twin in zip(other.models, whole.models, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_a_step_that_was_stopped_after_its_masks_were_drawn_draws_them_again():
+    whole, stopped = drawing(0), drawing(0)
+    loss, expected, found = stopped.loss, curves(whole, 6), curves(stopped, 2)
+
+    def interrupt(scores, targets):
+        raise KeyboardInterrupt
+
+    stopped.loss = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        next(stopped)
+    stopped.loss = loss
+    found = torch.cat([found, curves(stopped, 4)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_state_of_other_models_is_refused_and_changes_nothing():
+    sweep, expected, state = drawing(0), curves(drawing(0), 5), drawing(3).state_dict()
+    for wrong, words in (
+        ({"steps": 3}, r"it is not one that Sweep\.state_dict gave"),
+        ({**state, "models": state["models"][:2]}, "the state has 2 models, and this sweep 3"),
+        ({**state, "generators": {}}, r"the state has the generators \[\], this Sweep \['0\.dropout\.generator'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sweep.load_state_dict(wrong)
+    torch.testing.assert_close(curves(sweep, 5), expected, rtol=0, atol=0, equal_nan=True)
+
+
 # Steps that are made whole or not at all
 
 
@@ -226,15 +354,15 @@ def test_autocast_around_a_sweep_lets_it_learn():
         Dropout(0.5, generator=stream(0, "masks")),
         lambda inputs: inputs + torch.randn(inputs.shape, generator=stream(0, "noise"), dtype=inputs.dtype),
     ],
-    ids=["dropout", "dropout of ours", "a function"],
+    ids=["PyTorch's dropout", "dropout of the loss", "a function"],
 )
-def test_random_layers_are_refused_and_draw_nothing(random):
+def test_numbers_that_are_not_each_models_own_are_refused(random):
     models = networks()
     sweep = Sweep(models, lambda scores, t: cross_entropy(random(scores), t), SGD(groups(models), lr=0.1), batches())
-    with pytest.raises(ValueError, match="draw random numbers, as dropout does: train them one by one"):
+    with pytest.raises(ValueError, match=r"not each model's own: .*randomness\.uniform, .*; or train them one by one"):
         next(sweep)
     models = [nn.Sequential(network, nn.Dropout(0.5)) for network in models]
-    with pytest.raises(ValueError, match="draw random numbers"):
+    with pytest.raises(ValueError, match="not each model's own"):
         next(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches()))
     for model in models:
         model.eval()
@@ -270,6 +398,8 @@ def test_models_that_cannot_be_stacked_are_refused():
         ([LogisticClassifier(6, 3), nn.utils.skip_init(nn.Linear, 6, 3)], "of one class"),
         ([one, one], "parameters of its own"),
         ([nn.BatchNorm1d(3), nn.BatchNorm1d(3)], "no buffers"),
+        ([dropping(0, p=0.5), dropping(1, p=0.2)], r"the same settings, .* not p=0\.2, .* and p=0\.5, "),
+        ([sharing(0), apart(1)], "generators, their own or shared, at the same places"),
     ):
         with pytest.raises(ValueError, match=words):
             Sweep(models, cross_entropy, optimizer, batches())

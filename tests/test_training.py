@@ -731,8 +731,8 @@ REFUSED = {
     "the batches have another size": ({}, {"batch_size": 4}, ValueError, "batch_size=5"),
     "the trainer has no scheduler": (STEP_LR, {}, ValueError, "scheduler"),
     "the state has no scheduler": ({}, STEP_LR, ValueError, "scheduler"),
-    "the trainer has no generator": ({"noise": True}, {}, ValueError, r"\['noise'\], this trainer \[\]"),
-    "the state has no generator": ({}, {"noise": True}, ValueError, r"\[\], this trainer \['noise'\]"),
+    "the trainer has no generator": ({"noise": True}, {}, ValueError, r"\['noise'\], this Trainer \[\]"),
+    "the state has no generator": ({}, {"noise": True}, ValueError, r"\[\], this Trainer \['noise'\]"),
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlnotes.arguments import check_tensor
+from dlnotes.randomness import uniform
 
 __all__ = ["Dropout"]
 
@@ -81,10 +82,9 @@ class Dropout(nn.Module):
             scaled: Tensor = inputs * keep if keep else _where_positive(inputs, torch.zeros_like(inputs), 0)
             return scaled
         # Uniform numbers: nn.Dropout draws Bernoulli ones, which takes longer on a CPU (`make bench`).
-        generator = self.generator
-        uniform = torch.rand(inputs.shape, generator=generator, device=generator.device, dtype=torch.float32)
-        # Kept where uniform < keep. A product with a mask would be nan where inf is dropped.
-        kept: Tensor = _where_positive(inputs, (keep - uniform).sign_().to(inputs), 0)
+        drawn = uniform(inputs.shape, self.generator)
+        # Kept where drawn < keep. A product with a mask would be nan where inf is dropped.
+        kept: Tensor = _where_positive(inputs, (keep - drawn).sign_().to(inputs), 0)
         return kept * _inverse(keep, inputs.dtype) if self.scaled == "training" and keep else kept
 
     def extra_repr(self) -> str:
