@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from benchmarks.clock import interleaved, shares
 from benchmarks.table import Row
-from benchmarks.training import torchs_model
+from benchmarks.training import Run, torchs_model
 from dlnotes.deep import MLP, Dropout, backpropagate, descend
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.randomness import stream
@@ -23,26 +23,35 @@ def rows() -> Iterator[Row]:
     """The comparisons; among them the products of a step, which no way of writing it can do without."""
     inputs = torch.randn(BATCH, WIDTHS[0], generator=stream(0, "inputs"))
     targets = torch.randint(WIDTHS[-1], (BATCH,), generator=stream(0, "targets"))
-    usual = torchs_model(WIDTHS)
-    theirs = torch.optim.SGD(usual.parameters(), lr=RATE)
-    one, other = (MLP(WIDTHS, generator=stream(0, "weights")) for _ in range(2))
-    ours = SGD(one.parameters(), lr=RATE)
-    weights = [parameter.detach() for parameter in other.parameters() if parameter.ndim == 2]
 
-    def autograd() -> float:
-        theirs.zero_grad()
-        loss = functional.cross_entropy(usual(inputs), targets)
-        loss.backward()
-        theirs.step()
-        return loss.item()
+    def autograd(momentum: float) -> Run:
+        network = torchs_model(WIDTHS)
+        optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=momentum)
 
-    def by_hand() -> float:
-        loss = backpropagate(one, inputs, targets)
-        ours.step()
-        return loss.item()
+        def run() -> float:
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(network(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
 
-    def at_once() -> float:
-        return descend(other, inputs, targets, lr=RATE).item()
+        return run
+
+    def at_once(momentum: float) -> Run:
+        network = MLP(WIDTHS, generator=stream(0, "weights"))
+        velocities = [torch.zeros_like(parameter) for parameter in network.parameters()]
+        return lambda: descend(network, inputs, targets, lr=RATE, momentum=momentum, velocities=velocities).item()
+
+    def by_hand(momentum: float) -> Run:
+        network = MLP(WIDTHS, generator=stream(0, "weights"))
+        optimizer = SGD(network.parameters(), lr=RATE, momentum=momentum)
+
+        def run() -> float:
+            loss = backpropagate(network, inputs, targets)
+            optimizer.step()
+            return loss.item()
+
+        return run
 
     def products() -> None:
         x = inputs
@@ -53,21 +62,22 @@ def rows() -> Iterator[Row]:
                 _ = y @ weight
             x = y
 
-    for what, mine, goal in (
-        ("descend", at_once, 1.4),
-        ("backpropagate and SGD", by_hand, None),
-        ("its matrix products alone", products, None),
+    network = MLP(WIDTHS, generator=stream(0, "weights"))
+    weights = [parameter.detach() for parameter in network.parameters() if parameter.ndim == 2]
+    for what, mine, theirs, goal in (
+        ("descend and autograd", at_once(0.0), autograd(0.0), 1.4),
+        ("descend and autograd, with momentum", at_once(0.9), autograd(0.9), 1.4),
+        ("backpropagate and SGD, and autograd", by_hand(0.0), autograd(0.0), None),
+        ("its matrix products alone and autograd", products, autograd(0.0), None),
     ):
-        ratio = interleaved(mine, autograd, calls=CALLS)
-        yield Row(
-            f"a step of MLP 784-256-128-10, batch {BATCH}: {what} and autograd", ratio, goal, shares(mine, calls=CALLS)
-        )
+        ratio = interleaved(mine, theirs, calls=CALLS)
+        yield Row(f"a step of MLP 784-256-128-10, batch {BATCH}: {what}", ratio, goal, shares(mine, calls=CALLS))
     scores = torch.randn(128, 10, generator=stream(0, "scores"), requires_grad=True)
     labels = torch.randint(10, (128,), generator=stream(0, "labels"))
     mine = partial(forward_and_backward, partial(cross_entropy, targets=labels), scores)
     peer = partial(forward_and_backward, partial(functional.cross_entropy, target=labels), scores)
     ratio = interleaved(mine, peer, calls=CALLS)
-    yield Row("cross_entropy and PyTorch's of 128 × 10, forward and backward", ratio, None, shares(mine, calls=CALLS))
+    yield Row("cross_entropy and PyTorch's of 128 × 10, forward and backward", ratio, 0.7, shares(mine, calls=CALLS))
     for shape in ((128, 256), (64, 1024)):
         activations = torch.randn(shape, generator=stream(0, "activations"), requires_grad=True)
         mine = partial(forward_and_backward, Dropout(0.5, generator=stream(0, "masks")), activations)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.clock import interleaved, shares
 from benchmarks.table import Row
-from dlnotes.deep import MLP
+from dlnotes.deep import MLP, descend
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cross_entropy
 from dlnotes.randomness import stream
 from dlnotes.training import Loss, Minibatches, Trainer
@@ -43,23 +43,28 @@ def trainings(name: str, widths: Sequence[int]) -> Iterator[Row]:
     """Our way to train beside others."""
     small = len(widths) == 2
     pieces = trainer(torchs_model(widths), torchs_sgd, functional.cross_entropy)
-    ours = trainer(model(widths), sgd, cross_entropy)
+    ours, scikit = trainer(model(widths), sgd, cross_entropy), scikit_learn(widths)
     for what, mine, theirs, goal in (
         ("Trainer and the loop by hand, both of PyTorch's pieces", pieces, by_hand(widths), 1 / 1.05),
         ("ours and the usual DataLoader loop", ours, data_loader(widths), 1.6 if small else 1.15),
-        ("ours and scikit-learn's MLPClassifier", ours, scikit_learn(widths), 0.85 if small else 1.3),
         ("ours and Keras 3 on PyTorch", ours, keras(widths), 2),
+        ("ours and scikit-learn's MLPClassifier", ours, scikit, None),
+        ("descend and scikit-learn's MLPClassifier", descent(widths), scikit, 1.4 if small else 1.6),
     ):
         yield Row(f"{name}: {what}", interleaved(mine, theirs, calls=1), goal, shares(mine, calls=1))
 
 
 def optimizer_steps(name: str, widths: Sequence[int]) -> Iterator[Row]:
-    """Our optimizers beside PyTorch's: those it takes by itself on a CPU, which are the goal, and its fused ones."""
-    for what, ours, theirs in (("SGD with momentum", sgd, torchs_sgd), ("AdaGrad", AdaGrad, torch.optim.Adagrad)):
-        for kind, peer, goal in (("PyTorch's", theirs, 1), ("PyTorch's fused", partial(theirs, fused=True), None)):
-            mine = step_of(ours, model(widths))
-            ratio = interleaved(mine, step_of(peer, model(widths)), calls=CALLS)
-            yield Row(f"{name}: {what} and {kind}", ratio, goal, shares(mine, calls=CALLS))
+    """Our optimizers beside PyTorch's: those it takes by itself on a CPU, and its fused ones."""
+    for what, ours, theirs, goal in (
+        ("SGD with momentum and PyTorch's", sgd, torchs_sgd, 1),
+        ("SGD with momentum and PyTorch's fused", sgd, partial(torchs_sgd, fused=True), 1),
+        ("AdaGrad and PyTorch's", AdaGrad, torch.optim.Adagrad, 1),
+        ("AdaGrad and PyTorch's fused", AdaGrad, partial(torch.optim.Adagrad, fused=True), None),
+    ):
+        mine = step_of(ours, model(widths))
+        ratio = interleaved(mine, step_of(theirs, model(widths)), calls=CALLS)
+        yield Row(f"{name}: {what}", ratio, goal, shares(mine, calls=CALLS))
 
 
 def examples() -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,6 +89,14 @@ def trainer(network: nn.Module, optimizer: Optimizer, loss: Loss) -> Run:
     batches = Minibatches(examples(), BATCH, stream(0, "batches"))
     steps = Trainer(network, loss, optimizer(network.parameters(), lr=RATE), batches)
     return lambda: sum(step.loss for step in islice(steps, EPOCHS * EXAMPLES // BATCH))
+
+
+def descent(widths: Sequence[int]) -> Run:
+    """Ours for an `MLP`, in place: `descend` over `Minibatches`; without a hidden layer it is softmax regression."""
+    network, batches = MLP(widths, generator=stream(0, "weights")), Minibatches(examples(), BATCH, stream(0, "batches"))
+    velocities = [torch.zeros_like(parameter) for parameter in network.parameters()]
+    step = partial(descend, network, lr=RATE, momentum=MOMENTUM, velocities=velocities)
+    return lambda: sum(step(*batch).item() for batch in islice(batches, EPOCHS * EXAMPLES // BATCH))
 
 
 def by_hand(widths: Sequence[int]) -> Run:
