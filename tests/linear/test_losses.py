@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, jacrev, vmap
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from dlnotes.linear import cross_entropy, one_hot, softmax
+from dlnotes.linear import cross_entropy, log_softmax, one_hot, softmax
 from tests import reference
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -217,10 +218,51 @@ def test_scores_and_labels_are_not_modified():
     assert all(now.equal(then) for now, then in zip((scores, soft, numbers), before, strict=True))
 
 
+# The quick way of class numbers, in single and double precision
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_class_numbers_cost_what_the_formula_says_up_to_rounding_with_all_gradients(dtype):
+    """Our own log-softmax, where the label is; values of every size, and a score that rules its class out."""
+    scores = (10 * normal(50, 7)).to(dtype)
+    scores[3, 2] = scores[4, 0] = -math.inf
+    numbers = labels(50, 7)
+    numbers[3], numbers[4] = 1, 6
+    found, expected = (scores.clone().requires_grad_() for _ in range(2))
+    quick = cross_entropy(found, numbers)
+    slow = -log_softmax(expected).gather(1, numbers[:, None]).mean()
+    assert_close(quick, slow)
+    quick.backward()
+    slow.backward()
+    assert_close(found.grad, expected.grad)
+
+
+@pytest.mark.global_generator
+def test_the_loss_of_class_numbers_has_second_derivatives_and_can_be_mapped_over():
+    scores, numbers = normal(4, 3), labels(4, 3)
+    assert gradcheck(lambda y: cross_entropy(y, numbers), scores.clone().requires_grad_())
+    assert gradgradcheck(lambda y: cross_entropy(y, numbers), scores.clone().requires_grad_())
+    probabilities = softmax(scores[0])
+    hessian = jacrev(jacrev(lambda y: cross_entropy(y[None], numbers[:1])))(scores[0])
+    assert_close(hessian, probabilities.diag() - probabilities.outer(probabilities))
+    several, their_numbers = normal(5, 4, 3, seed=1), torch.stack([labels(4, 3, seed) for seed in range(5)])
+    mapped = vmap(grad(cross_entropy))(several, their_numbers)
+    for one, own, slope in zip(several, their_numbers, mapped, strict=True):
+        assert_close(slope, (softmax(one) - one_hot(own, 3, dtype=one.dtype)) / 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_up_in_single(dtype):
+    """The mean of 100,000 examples; their sum and their number are beyond what float16 holds."""
+    scores, numbers = normal(100_000, 3).to(dtype), labels(100_000, 3)
+    expected = cross_entropy(scores.double(), numbers)
+    assert_close(cross_entropy(scores, numbers).double(), expected, rtol=torch.finfo(dtype).eps, atol=0)
+
+
 # Errors
 
 
-@pytest.mark.parametrize("wrong", [-1, 3, 255])
+@pytest.mark.parametrize("wrong", [-1, 3, 255, -100])
 def test_a_label_outside_the_classes_is_refused(wrong):
     numbers = torch.tensor([0, wrong, 2])
     message = f"labels must be from 0 to 2, but they go from {min(wrong, 0)} to {max(wrong, 2)}"

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.testing import assert_close
 
 from dlnotes.linear import (
@@ -552,6 +553,68 @@ def test_a_closure_computes_the_loss_and_the_gradients_of_the_step():
         assert [optimizer.step(closure).item() for _ in range(3)] == [9.0, 2.25, 0.5625]
     assert w.item() == 0.375
     assert optimizer.step() is None
+
+
+# What PyTorch puts around a step
+
+
+@pytest.mark.parametrize("kind", [SGD, torch.optim.SGD])
+def test_hooks_of_a_step_are_called_as_torchs_are(kind):
+    called = []
+
+    def note(word):
+        return lambda *_: called.append(word)
+
+    (w,) = parameters = point(1.0)
+    w.grad = tensor(1.0)
+    optimizer = kind(parameters, lr=0.5)
+    ends = [optimizer.register_step_pre_hook(note("before")), optimizer.register_step_post_hook(note("after"))]
+    optimizer.step()
+    for end in ends:
+        end.remove()
+    optimizer.step()
+    ends = [register_optimizer_step_pre_hook(note("before all")), register_optimizer_step_post_hook(note("after all"))]
+    optimizer.step()
+    for end in ends:
+        end.remove()
+    optimizer.step()
+    assert called == ["before", "after", "before all", "after all"]
+    assert w.item() == -1.0
+
+
+@pytest.mark.parametrize("kind", [SGD, torch.optim.SGD])
+def test_a_profiler_sees_the_steps_as_it_sees_torchs(kind):
+    (w,) = parameters = point(1.0)
+    w.grad = tensor(1.0)
+    optimizer = kind(parameters, lr=0.5)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        optimizer.step()
+        optimizer.zero_grad()
+    name = type(optimizer).__name__
+    seen = {event.key for event in profile.key_averages()}
+    assert {f"Optimizer.step#{name}.step", f"Optimizer.zero_grad#{name}.zero_grad"} <= seen
+
+
+def test_gradients_are_forgotten_or_zero():
+    (w,) = parameters = point(1.0, 2.0)
+    optimizer = SGD(parameters, lr=0.5)
+    w.grad = tensor(3.0, 4.0)
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0.0, 0.0]
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+def test_a_subclass_with_a_step_of_its_own_keeps_it():
+    class Twice(GradientDescent):
+        def step(self, closure=None):
+            super().step(closure)
+            return super().step()
+
+    (w,) = parameters = point(1.0)
+    w.grad = tensor(1.0)
+    Twice(parameters, lr=0.25).step()
+    assert w.item() == 0.5
 
 
 def test_a_link_of_your_own_takes_its_place_in_the_chain():
