@@ -28,10 +28,11 @@ up anyway, it should make no difference.
 """
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice, pairwise, repeat
+from itertools import chain, islice, pairwise, repeat
 
 import numpy as np
 import torch
@@ -58,8 +59,8 @@ class Config:
     data: str = "letters"  # or fashion_mnist, not_mnist
     train: int = 4_000  # training examples
     batch_size: int = 128  # examples a step
-    bowl_steps: int = 1_000  # steps on each bowl
-    image_steps: int = 600  # steps of each classifier
+    bowl_steps: int = 1_000  # most steps on each bowl
+    image_steps: int = 600  # most steps of each classifier
     small_rate: float = 1 / 32  # the rate of SGD in the comparison of small rates
     device: str = "cpu"  # of the classifiers
 
@@ -102,6 +103,7 @@ TUNED = {
 # One seed
 # --------
 # The same start and the same batches for both arms; they differ in the momentum, and in the rate that is best for each.
+# The losses come one by one, as training makes them, and it ends where nobody asks for the next: at the target.
 
 
 def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
@@ -109,8 +111,9 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     for kappa in BOWLS:
         for arm, beta in ARMS.items():
             losses = on_bowl(kappa, seed, config.bowl_steps, lr=TUNED[f"κ={kappa}/{arm}"], beta=beta)
-            measured[f"κ={kappa}/{arm}/steps"] = steps_until_below(losses[0] / 10_000, losses)
-            measured[f"κ={kappa}/{arm}/curve"] = [losses[step] / losses[0] for step in SHOWN]
+            first = list(islice(losses, SHOWN.stop))
+            measured[f"κ={kappa}/{arm}/steps"] = steps_until_below(first[0] / 10_000, chain(first, losses))
+            measured[f"κ={kappa}/{arm}/curve"] = [first[step] / first[0] for step in SHOWN]
 
     examples = data.load(config.data, seed, train=config.train, test=0).train.to(config.device)
     for arm, beta in ARMS.items():
@@ -121,23 +124,24 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     return measured
 
 
-def on_bowl(kappa: float, seed: int, steps: int, *, lr: float, beta: float) -> list[float]:
+def on_bowl(kappa: float, seed: int, steps: int, *, lr: float, beta: float) -> Iterator[float]:
     """The loss on a bowl at the start and after each step."""
     bowl, nothing = Bowl(kappa, seed), torch.zeros(1)
     optimizer = SGD(bowl.parameters(), lr=lr, momentum=beta)
     trainer = Trainer(bowl, lambda loss, _: loss, optimizer, repeat((nothing, nothing)))  # a bowl has no examples
-    return [*until_diverged((step.loss for step in islice(trainer, steps)), steps), bowl(nothing).item()]
+    yield from until_diverged((step.loss for step in islice(trainer, steps)), steps)
+    yield bowl(nothing).item()
 
 
-def on_images(config: Config, seed: int, examples: data.Examples, *, lr: float, beta: float) -> list[float]:
+def on_images(config: Config, seed: int, examples: data.Examples, *, lr: float, beta: float) -> Iterator[float]:
     """The loss of a linear classifier over the first 1,000 training examples, at the start and after each step."""
     model = LogisticClassifier(784, 10).to(config.device)
     batches = Minibatches(examples, config.batch_size, stream(seed, "batches"))
     trainer = Trainer(model, cross_entropy, SGD(model.parameters(), lr=lr, momentum=beta), batches)
     watched = [tensor[:1_000] for tensor in examples]
-    start = evaluate(model, watched, cross_entropy)
+    yield evaluate(model, watched, cross_entropy)
     losses = (evaluate(model, watched, cross_entropy) for _ in islice(trainer, config.image_steps))
-    return [start, *until_diverged(losses, config.image_steps)]
+    yield from until_diverged(losses, config.image_steps)
 
 
 class Bowl(nn.Module):
@@ -153,18 +157,23 @@ class Bowl(nn.Module):
         return (self.curvatures * self.w**2).sum() / 2
 
 
-def until_diverged(losses: Iterator[float], count: int) -> list[float]:
+def until_diverged(losses: Iterator[float], count: int) -> Iterator[float]:
     """The losses, and nan for those that are missing because training diverged."""
-    found: list[float] = []
     with suppress(DivergedError):
-        found.extend(losses)
-    return found + [math.nan] * (count - len(found))
+        for loss in losses:
+            yield loss
+            count -= 1
+    yield from repeat(math.nan, count)
 
 
-def steps_until_below(target: float, losses: list[float]) -> float:
+def steps_until_below(target: float, losses: Iterable[float]) -> float:
     """After how many steps the mean of the last ten losses is first at or below the target; nan where it never is."""
-    means = np.lib.stride_tricks.sliding_window_view(losses, 10).mean(1)  # the first is that of the steps 0 to 9
-    return float(9 + np.argmax(means <= target)) if (means <= target).any() else math.nan
+    last_ten: deque[float] = deque(maxlen=10)
+    for step, loss in enumerate(losses):
+        last_ten.append(loss)
+        if len(last_ten) == 10 and sum(last_ten) / 10 <= target:
+            return float(step)
+    return math.nan
 
 
 # %%
@@ -175,7 +184,7 @@ def steps_until_below(target: float, losses: list[float]) -> float:
 def formulas(seed: int) -> dict[str, float | list[float]]:
     constant = [torch.randn(20, generator=stream(seed, "gradient"), dtype=torch.float64)] * 200
     noisy = list(torch.randn(200, 20, generator=stream(seed, "gradients"), dtype=torch.float64))
-    with_gradient = on_bowl(10, seed, 100, lr=0.1, beta=0.9)
+    with_gradient = list(on_bowl(10, seed, 100, lr=0.1, beta=0.9))
     summed = walk(noisy, linear.momentum(0.9), lr=0.1)
     w = nn.Parameter(torch.zeros(20, dtype=torch.float64))
     return {
@@ -236,7 +245,8 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
         for lr in RATES:
             for kappa in BOWLS if config.data == Config.data else ():
                 losses = on_bowl(kappa, seed, config.bowl_steps, lr=lr, beta=beta)
-                scores[f"κ={kappa}/{arm}/{lr:.6g}"] = steps_until_below(losses[0] / 10_000, losses)
+                start = next(losses)
+                scores[f"κ={kappa}/{arm}/{lr:.6g}"] = steps_until_below(start / 10_000, chain([start], losses))
             losses = on_images(config, seed, examples, lr=lr, beta=beta)
             scores[f"{config.data}/{arm}/{lr:.6g}"] = steps_until_below(TARGETS[config.data], losses)
     return scores
