@@ -43,7 +43,7 @@ from dlnotes.deep import MLP, EarlyStopping
 from dlnotes.evidence import claim, difference, limit, no_difference, ratio
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.randomness import stream
-from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
+from dlnotes.training import Minibatches, Trainer, evaluate
 
 # %%
 # Settings
@@ -132,21 +132,28 @@ def one_run(
     for step in islice(trainer, steps):
         if not looked:
             looked = each_step.should_stop(evaluate(model, validation, cross_entropy))
-            measured |= {  # those of the step at which it stops stand
-                "each step/steps": step.number,
-                "each step/loss": evaluate(model, test, cross_entropy),
-                "each step/accuracy": accuracy(model, test),
-            }
+            if looked or step.number == steps:  # a run in which it never stops is stopped by its end
+                loss, right = loss_and_accuracy(model, test)
+                measured |= {"each step/steps": step.number, "each step/loss": loss, "each step/accuracy": right}
         if step.number % a_pass == 0:
             losses.append(evaluate(model, validation, cross_entropy))
-            test_losses.append(evaluate(model, test, cross_entropy))
-            accuracies.append(accuracy(model, test))
+            loss, right = loss_and_accuracy(model, test)
+            test_losses.append(loss)
+            accuracies.append(right)
     for rule, (stopped, given_back) in read(losses).items():
         measured[f"{rule}/steps"] = stopped * a_pass
         measured[f"{rule}/given back"] = given_back * a_pass
         measured[f"{rule}/loss"] = test_losses[given_back - 1]
         measured[f"{rule}/accuracy"] = accuracies[given_back - 1]
     return measured | {"validation curve": losses, "test curve": test_losses}
+
+
+@torch.no_grad()
+def loss_and_accuracy(model: MLP, examples: Examples) -> tuple[float, float]:
+    """Both from the same scores: to compute those is most of the work."""
+    scores = model(examples.inputs)
+    right = scores.argmax(1) == examples.targets
+    return cross_entropy(scores, examples.targets).item(), right.double().mean().item()
 
 
 def read(losses: Sequence[float]) -> dict[str, tuple[int, int]]:
