@@ -186,21 +186,34 @@ class Sweep(Resumable):
 
     def _losses(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """The loss of each model on one batch, (R)."""
+        if len(self.models) == 1:  # there is nothing to stack, and the stack would take twice as long
+            losses = self._loss(self.models[0](*inputs), targets)[None]
+        else:
+            losses = self._losses_at_once(inputs, targets)
+        if not losses.requires_grad:
+            raise ValueError(NO_GRADIENT)
+        return losses
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        loss = self.loss(outputs, targets)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"the loss must be a scalar tensor, not {type(loss).__name__}")
+        if loss.ndim:
+            raise ValueError(f"the loss must be a scalar, not a tensor of shape {tuple(loss.shape)}: take its mean")
+        return loss
+
+    def _losses_at_once(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """The models are mapped over as one whose parameters, and random numbers, have a dimension more."""
         names = self._parameters[0]
         stacked = {name: torch.stack([own[name] for own in self._parameters]) for name in names}
 
         def loss_of_one(parameters: dict[str, Tensor], place: Tensor) -> Tensor:
             draws = {one: partial(self._draw, name, place) for name, one in self._generators[0].items()}
             with drawn_instead(draws):
-                loss = self.loss(functional_call(self.models[0], parameters, tuple(inputs)), targets)
-            if not isinstance(loss, Tensor):
-                raise TypeError(f"the loss must be a scalar tensor, not {type(loss).__name__}")
-            if loss.ndim:
-                raise ValueError(f"the loss must be a scalar, not a tensor of shape {tuple(loss.shape)}: take its mean")
-            return loss
+                return self._loss(functional_call(self.models[0], parameters, tuple(inputs)), targets)
 
         try:
-            losses = vmap(loss_of_one)(stacked, self._places)
+            return vmap(loss_of_one)(stacked, self._places)
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
@@ -211,9 +224,6 @@ class Sweep(Resumable):
                 "the models of a sweep or their loss draw random numbers that are not each model's own: draw them by "
                 f"dlnotes.randomness.uniform, as Dropout does, from a generator that a module holds; or {alone}"
             ) from error
-        if not losses.requires_grad:
-            raise ValueError(NO_GRADIENT)
-        return losses
 
     def _draw(self, name: str, place: Tensor, shape: Sequence[int]) -> Tensor:
         """Random numbers for each model, from its own generator of that name."""

@@ -57,6 +57,19 @@ def test_each_model_ends_where_it_would_have_ended_alone(kind):
             assert not torch.equal(one, start)
 
 
+def test_a_sweep_of_one_is_a_trainer_that_goes_on_from_a_loss_that_is_not_finite():
+    (model,), (twin,) = networks(1), networks(1)
+    sweep = Sweep([model], cross_entropy, SGD(model.parameters(), lr=0.1, momentum=0.9), batches())
+    expected = alone(twin, SGD(twin.parameters(), lr=0.1, momentum=0.9), 15)
+    assert [step.losses for step in islice(sweep, 15)] == [[loss] for loss in expected]
+    (model,) = networks(1)
+    sweep = Sweep([model], cross_entropy, SGD(model.parameters(), lr=1e200), batches())
+    losses = [step.losses[0] for step in islice(sweep, 9)]
+    assert math.isfinite(losses[0])
+    assert all(math.isnan(loss) for loss in losses[5:])
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
 def test_whatever_a_group_holds_may_differ_and_a_scheduler_falls_for_all():
     def schedule(optimizer):
         return cosine_decay(optimizer, 20)
