@@ -14,7 +14,7 @@ from torch import Tensor
 from dlnotes.arguments import check_number
 from dlnotes.deep.backprop import slope_of_loss, weights_and_biases
 from dlnotes.deep.networks import MLP
-from dlnotes.linear import cross_entropy
+from dlnotes.linear.losses import check_targets, negative_log_likelihood
 
 __all__ = ["descend"]
 
@@ -80,11 +80,13 @@ def descend(
     activations = [network.flatten(inputs)]
     for weight, bias in hidden:
         activations.append(torch.addmm(bias, activations[-1], weight.T).relu_())
-    # Wx + b, with an example a column: for few scores many times as quick as with an example a row.
-    logits = torch.addmm(last_bias[:, None], last_weight, activations[-1].T).T.contiguous()
-    loss = cross_entropy(logits, targets)
+    # Wx + b with an example a column, as a linear classifier computes its scores.
+    logits = torch.addmm(last_bias[:, None], last_weight, activations[-1].T).T
+    check_targets(targets, logits)
+    log_probabilities = torch.log_softmax(logits, 1)
+    loss = negative_log_likelihood(log_probabilities, targets)
 
-    gradient = slope_of_loss(torch.softmax(logits, 1), targets)
+    gradient = slope_of_loss(log_probabilities.exp_(), targets)
     for number in reversed(range(len(layers))):
         (weight, bias), velocity, x = layers[number], moving[number], activations[number]
         below = gradient @ weight if number else gradient  # it has to pass the layer before the layer moves

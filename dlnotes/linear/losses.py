@@ -68,39 +68,52 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Source: Thomas M. Cover and Joy A. Thomas, "Elements of Information Theory", 2006.
     """
     check_tensor("logits", logits)
-    check_tensor("targets", targets)
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, not {logits.dtype}")
     if logits.ndim != 2 or not logits.numel():
         raise ValueError(f"logits must have the shape (N, K) with N and K of 1 or more, not {tuple(logits.shape)}")
+    check_targets(targets, logits)
+    if targets.ndim == 1 and logits.dtype.itemsize >= 4:
+        # PyTorch's operator instead of our five: a small model spends more time on its loss than on itself.
+        return negative_log_likelihood(torch.log_softmax(logits, 1), targets)
+    return negative_log_likelihood(log_softmax(logits), targets)
+
+
+def check_targets(targets: Tensor, logits: Tensor) -> None:
+    """Refuse targets that do not fit the scores; whether class numbers are in range is seen where they are used."""
+    check_tensor("targets", targets)
     count, classes = logits.shape
     if targets.shape == (count,):
-        return _minus_log_at(targets, logits)
-    if targets.shape != logits.shape:
+        _check_kind(targets)
+    elif targets.shape != logits.shape:
         raise ValueError(
             f"targets must have the shape ({count},) for class numbers or ({count}, {classes}) for probabilities, "
             f"to fit logits of shape ({count}, {classes}), not {tuple(targets.shape)}"
         )
-    if targets.dtype != logits.dtype:
+    elif targets.dtype != logits.dtype:
         raise TypeError(f"targets given as probabilities must be {logits.dtype} as the logits, not {targets.dtype}")
-    log_probabilities = log_softmax(logits)
+
+
+def negative_log_likelihood(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """The mean of D(S, L), from log S and targets that fit."""
+    if targets.ndim == 1:
+        return _minus_log_at(targets, log_probabilities)
     # A label of exactly 0 counts nothing, also where the class has no probability at all (0 · -inf is nan). Where it
     # has some, the product is 0 by itself, and the gradient of the label goes through it.
     counted = (targets != 0) | log_probabilities.isfinite()
     return -(targets * log_probabilities.where(counted, 0)).sum(1).mean()
 
 
-def _minus_log_at(labels: Tensor, logits: Tensor) -> Tensor:
+def _minus_log_at(labels: Tensor, log_probabilities: Tensor) -> Tensor:
     """The mean of -log S at each label, which is all that is left of D(S, L) where L is 1 at one place."""
-    on_cpu, classes = logits.device.type == "cpu", logits.shape[1]
-    if not on_cpu or logits.dtype.itemsize < 4:
+    classes, half = log_probabilities.shape[1], log_probabilities.dtype.itemsize < 4
+    if half or log_probabilities.device.type != "cpu":
         _check_labels(labels, classes)
-    if logits.dtype.itemsize < 4:
-        return -log_softmax(logits).gather(1, labels.long().unsqueeze(1)).mean()
-    # The same in two operators of PyTorch instead of ten: a small model spends more time on its loss than on itself.
-    _check_kind(labels)
+    if half:
+        return -log_probabilities.gather(1, labels.long().unsqueeze(1)).mean()
     try:
-        return functional.nll_loss(torch.log_softmax(logits, 1), labels.long(), ignore_index=_NO_LABEL)
+        # The same in one operator; in half precision it would add up what does not fit.
+        return functional.nll_loss(log_probabilities, labels.long(), ignore_index=_NO_LABEL)
     except (IndexError, RuntimeError):
         _check_labels(labels, classes)  # on a CPU PyTorch looks itself whether they are right, and says less
         raise
