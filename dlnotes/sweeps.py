@@ -40,7 +40,8 @@ class Sweep(Resumable):
     Each model ends where `Trainer` would have brought it alone, up to rounding. What differs from model to model is
     in the models' parameters (their first weights), in the generators that their modules hold (the masks of dropout),
     and in the optimizer's parameter groups (rate, momentum, whatever it has); loss and batches are shared. They stay
-    ordinary modules, to be looked at, evaluated or saved at any moment.
+    ordinary modules, to be looked at, evaluated or saved at any moment. What they are is looked at when a loop over the
+    sweep begins, and has to be the same of all of them, plain attributes of their modules included (``p`` of dropout).
 
     **Divergence is a result here.** A model whose loss is no longer finite is not updated any more, and its loss reads
     nan from then on. The others go on.
@@ -52,7 +53,7 @@ class Sweep(Resumable):
     Args:
         models: modules of one class with the same settings, in one mode and on one device, without buffers. A random
             layer draws by `dlnotes.randomness.uniform`, as `Dropout` does, from a generator that the module holds, one
-            for each model.
+            for each model. (A sweep of a single model trains it as `Trainer` would, and sees only such generators.)
         loss: takes ``(outputs, targets)`` and returns a scalar tensor.
         optimizer: any ``torch.optim.Optimizer`` over the parameters of all models that skips parameters without a
             gradient, as ours and PyTorch's do. What spans all groups (clipping by global norm) would mix the models.
@@ -60,10 +61,9 @@ class Sweep(Resumable):
         scheduler: any scheduler of ``torch.optim.lr_scheduler`` that needs no loss, moved on once a step.
 
     Raises:
-        ValueError: no models; models of different classes, modes or settings, with parameters of different names,
-            shapes, dtypes or devices, with common parameters, or with buffers; when iterated, random numbers that are
-            not each model's own, a loss that is not a scalar or depends on no weight that learns; at the first step, an
-            optimizer none of whose parameters gets a gradient.
+        ValueError: no models; models that are not alike, with common parameters, or with buffers; when iterated, random
+            numbers that are not each model's own, a loss that is not a scalar or depends on no weight that learns; at
+            the first step, an optimizer none of whose parameters gets a gradient.
         TypeError: a ``Dataset`` as batches; when iterated, a batch that is not a tuple or list of tensors, or a loss
             that is not a tensor.
         RuntimeError: when iterated, after an update that was left in the middle by an error of the optimizer.
@@ -99,40 +99,38 @@ class Sweep(Resumable):
     ) -> None:
         self.models, self.loss = list(models), loss
         self.diverged = [False] * len(self.models)
-        self._parameters = [dict(model.named_parameters()) for model in self.models]
-        self._generators = [_generators_of(model) for model in self.models]
-        self._check()
+        self._look()
         self._places = torch.arange(len(self.models), device="cpu")
-        named = {f"{place}.{name}": one for place, own in enumerate(self._generators) for name, one in own.items()}
-        super().__init__(optimizer, batches, scheduler, named)
+        super().__init__(optimizer, batches, scheduler, self._named_generators())
 
-    def _check(self) -> None:
+    def _look(self) -> None:
+        """Look at the models as they are now, and refuse those that cannot be stacked."""
         if not self.models:
             raise ValueError("a sweep needs at least one model")
-        parts = [[(type(module), module.training) for module in model.modules()] for model in self.models]
-        if any(own != parts[0] for own in parts):
-            raise ValueError("the models of a sweep must be of one class, with all their parts in the same mode")
-        kinds = [{name: (p.shape, p.dtype, p.device) for name, p in own.items()} for own in self._parameters]
-        if any(kind != kinds[0] for kind in kinds):
-            raise ValueError("the models of a sweep must have parameters of the same names, shapes, dtypes and devices")
+        layouts = [_layout(model) for model in self.models]
+        for layout in layouts[1:]:
+            for place in (*layouts[0], *layout):
+                one, other = layouts[0].get(place, "missing"), layout.get(place, "missing")
+                if one != other:
+                    raise ValueError(
+                        "the models of a sweep must be alike but for the numbers in their parameters, since what the "
+                        f"first has counts for all: {place} is {one} in one and {other} in another"
+                    )
+        self._first = layouts[0]
+        self._parameters = [dict(model.named_parameters()) for model in self.models]
+        self._generators = [_generators_of(model) for model in self.models]
         if any(True for model in self.models for _ in model.buffers()):
             raise ValueError("the models of a sweep must have no buffers: a stack of models cannot update them")
-        if len({id(p) for own in self._parameters for p in own.values()}) < len(kinds[0]) * len(kinds):
+        every = [id(parameter) for own in self._parameters for parameter in own.values()]
+        if len(set(every)) < len(every):
             raise ValueError("each model of a sweep must have parameters of its own")
-        if any(own.keys() != self._generators[0].keys() for own in self._generators):
-            raise ValueError(
-                "the models of a sweep must have their generators, their own or shared, at the same places"
-            )
-        for settings in zip(
-            *[[module.extra_repr() for module in model.modules()] for model in self.models], strict=True
-        ):
-            if len(set(settings)) > 1:
-                raise ValueError(
-                    "the models of a sweep must have the same settings, since those of the first are taken for all, "
-                    f"and not {' and '.join(sorted(set(settings)))}"
-                )
+
+    def _named_generators(self) -> dict[str, Generator]:
+        return {f"{place}.{name}": one for place, own in enumerate(self._generators) for name, one in own.items()}
 
     def __iter__(self) -> Iterator[SweepStep]:
+        self._look()
+        self.generators = self._named_generators()
         self._batches.begin()
         return self
 
@@ -186,10 +184,11 @@ class Sweep(Resumable):
 
     def _losses(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """The loss of each model on one batch, (R)."""
-        if len(self.models) == 1:  # there is nothing to stack, and the stack would take twice as long
-            losses = self._loss(self.models[0](*inputs), targets)[None]
-        else:
+        device = next((parameter.device.type for parameter in self._parameters[0].values()), "cpu")
+        if len(self.models) > 1 or torch.is_autocast_enabled(device):  # whose cache would keep the casts of weights
             losses = self._losses_at_once(inputs, targets)
+        else:  # there is nothing to stack, and the stack would take twice as long
+            losses = self._loss(self.models[0](*inputs), targets)[None]
         if not losses.requires_grad:
             raise ValueError(NO_GRADIENT)
         return losses
@@ -204,13 +203,17 @@ class Sweep(Resumable):
 
     def _losses_at_once(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """The models are mapped over as one whose parameters, and random numbers, have a dimension more."""
-        names = self._parameters[0]
-        stacked = {name: torch.stack([own[name] for own in self._parameters]) for name in names}
+        stacked = {name: torch.stack([own[name] for own in self._parameters]) for name in self._parameters[0]}
+        # By place, the parameter that is there: one that is shared is at several.
+        held = {place: entry.name for place, entry in self._first.items() if isinstance(entry, _Held)}
+        names = {place: name for place, name in held.items() if name in stacked}
 
         def loss_of_one(parameters: dict[str, Tensor], place: Tensor) -> Tensor:
             draws = {one: partial(self._draw, name, place) for name, one in self._generators[0].items()}
+            placed = {place: parameters[name] for place, name in names.items()}
             with drawn_instead(draws):
-                return self._loss(functional_call(self.models[0], parameters, tuple(inputs)), targets)
+                outputs = functional_call(self.models[0], placed, tuple(inputs), tie_weights=False)
+                return self._loss(outputs, targets)
 
         try:
             return vmap(loss_of_one)(stacked, self._places)
@@ -228,7 +231,8 @@ class Sweep(Resumable):
     def _draw(self, name: str, place: Tensor, shape: Sequence[int]) -> Tensor:
         """Random numbers for each model, from its own generator of that name."""
         generators = [own[name] for own in self._generators]
-        if len(set(generators)) < len(generators):
+        every = [one for own in self._generators for one in own.values()]
+        if any(every.count(one) > 1 for one in generators):
             raise ValueError(
                 f"each model of a sweep must draw from a generator of its own, and several share the one at {name}"
             )
@@ -241,17 +245,19 @@ class Sweep(Resumable):
     def _load_learned(self, state: Mapping[str, Any]) -> None:
         if len(state["models"]) != len(self.models):
             raise ValueError(f"the state has {len(state['models'])} models, and this sweep {len(self.models)}")
+        if len(state["diverged"]) != len(self.models):
+            raise ValueError(f"the state says of {len(state['diverged'])} models whether they diverged, not of all")
         for model, learned in zip(self.models, state["models"], strict=True):
             model.load_state_dict(learned)
         self.diverged = list(state["diverged"])
 
 
 class _ForEachModel(torch.autograd.Function):
-    """The numbers of the model at a place; where vmap computes all models at once, those of all, one above another."""
+    """Random numbers inside vmap: for each place, those of its own generator."""
 
     @staticmethod
     def forward(place: Tensor, shape: tuple[int, ...], generators: Sequence[Generator]) -> Tensor:
-        return uniform(shape, generators[int(place)])
+        raise NotImplementedError("PyTorch asks for it, and calls vmap below, since places are mapped over")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -261,6 +267,40 @@ class _ForEachModel(torch.autograd.Function):
     def vmap(info: Any, dims: Any, places: Tensor, shape: Any, generators: Sequence[Generator]) -> tuple[Tensor, int]:
         with drawn_instead({}):
             return torch.stack([uniform(shape, generator) for generator in generators]), 0
+
+
+class _Held(NamedTuple):
+    """A parameter or generator as models of a sweep must have it alike: the first place where it is, and its kind."""
+
+    name: str
+    kind: tuple[Any, ...]
+
+
+def _layout(model: nn.Module) -> dict[str, Any]:
+    """What a model is but for its numbers, by place: modules and their modes, plain settings, what is shared where.
+
+    What begins with an underscore is a module's own affair.
+    """
+    found: dict[str, Any] = {}
+    first: dict[int, str] = {}
+    for path, module in model.named_modules():
+        before = f"{path}." if path else ""
+        found[path or "the model"] = (type(module), "in training" if module.training else "in evaluation")
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            kind = (*parameter.shape, parameter.dtype, parameter.device)
+            found[before + name] = _Held(first.setdefault(id(parameter), before + name), kind)
+        for name, value in vars(module).items():
+            if isinstance(value, Generator):
+                found[before + name] = _Held(first.setdefault(id(value), before + name), (Generator, value.device))
+            elif not name.startswith("_") and _is_plain(value):
+                found[before + name] = value
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _generators_of(model: nn.Module) -> dict[str, Generator]:

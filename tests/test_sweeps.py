@@ -227,6 +227,70 @@ def test_a_generator_that_several_models_draw_from_is_refused_where_it_is_drawn_
     assert next(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), pictures())).number == 1
 
 
+def test_a_generator_of_several_models_under_other_names_is_refused_too():
+    chance = [stream(seed, "masks") for seed in range(3)]
+
+    def model(first, last):
+        return nn.Sequential(
+            Dropout(generator=first), LogisticClassifier(6, 3, dtype=torch.float64), Dropout(generator=last)
+        )
+
+    models = [model(*chance[:2]), model(*chance[1:])]
+    with pytest.raises(ValueError, match=r"a generator of its own, and several share the one at 0\.generator"):
+        next(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches()))
+
+
+def test_one_generator_in_two_layers_is_drawn_from_in_turns_as_it_would_be_alone():
+    def model(seed):
+        masks = stream(seed, "masks")
+        return nn.Sequential(Dropout(generator=masks), networks(seed + 1)[seed], Dropout(0.2, generator=masks))
+
+    models, twins = ([model(seed) for seed in range(3)] for _ in range(2))
+    losses = [step.losses for step in islice(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches()), 9)]
+    for place, twin in enumerate(twins):
+        expected = alone(twin, SGD(twin.parameters(), lr=0.1), 9)
+        torch.testing.assert_close([row[place] for row in losses], expected, rtol=1e-10, atol=1e-11)
+
+
+def test_settings_and_generators_that_change_between_loops_are_seen():
+    models = [dropping(seed) for seed in range(2)]
+    sweep = Sweep(models, cross_entropy, SGD(groups(models), lr=0.0), pictures())
+    masked = curves(sweep, 1)
+    for model in models:
+        model.dropout.p = 0.0
+    whole = curves(sweep, 3)
+    models[1].dropout.p = 0.5
+    with pytest.raises(ValueError, match=r"dropout\.p is 0\.0 in one and 0\.5 in another"):
+        curves(sweep, 1)
+    for model in models:
+        model.dropout.p, model.dropout.generator = 0.5, models[0].dropout.generator
+    with pytest.raises(ValueError, match="a generator of its own"):
+        curves(sweep, 1)
+    models[1].dropout.generator = stream(8, "new masks")
+    assert curves(sweep, 1).isfinite().all()
+    assert not torch.equal(masked, whole[:1])
+
+
+@pytest.mark.parametrize("tie", ["the module", "the weight"])
+def test_what_is_shared_within_a_model_stays_shared_and_learns_as_it_would_alone(tie):
+    def model(seed):
+        first, again, last = networks(seed + 1)[seed].layers[0], None, LogisticClassifier(5, 3, dtype=torch.float64)
+        square = LogisticClassifier(5, 5, dtype=torch.float64)
+        square.weight.data.normal_(generator=stream(seed, "square"))
+        again = square if tie == "the module" else LogisticClassifier(5, 5, dtype=torch.float64)
+        again.weight = square.weight
+        return nn.Sequential(first, nn.Tanh(), square, nn.Tanh(), again, last)
+
+    models, twins = ([model(seed) for seed in range(3)] for _ in range(2))
+    losses = [step.losses for step in islice(Sweep(models, cross_entropy, SGD(groups(models), lr=0.1), batches()), 9)]
+    for place, (model, twin) in enumerate(zip(models, twins, strict=True)):
+        expected = alone(twin, SGD(twin.parameters(), lr=0.1), 9)
+        torch.testing.assert_close([row[place] for row in losses], expected, rtol=1e-10, atol=1e-11)
+        assert type(model[2].weight) is nn.Parameter
+        assert model[4].weight is model[2].weight
+        torch.testing.assert_close(list(model.parameters()), list(twin.parameters()), rtol=1e-9, atol=1e-10)
+
+
 # The state
 
 
@@ -276,6 +340,7 @@ def test_a_state_of_other_models_is_refused_and_changes_nothing():
     for wrong, words in (
         ({"steps": 3}, r"it is not one that Sweep\.state_dict gave"),
         ({**state, "models": state["models"][:2]}, "the state has 2 models, and this sweep 3"),
+        ({**state, "diverged": [False]}, "of 1 models whether they diverged"),
         ({**state, "generators": {}}, r"the state has the generators \[\], this Sweep \['0\.dropout\.generator'"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -347,8 +412,9 @@ def test_a_loop_over_batches_that_have_ended_says_so():
     assert warned[0].filename == __file__
 
 
-def test_autocast_around_a_sweep_lets_it_learn():
-    models = [LogisticClassifier(6, 3) for _ in range(2)]
+@pytest.mark.parametrize("count", [1, 2])
+def test_autocast_around_a_sweep_lets_it_learn(count):
+    models = [LogisticClassifier(6, 3) for _ in range(count)]
     inputs, _ = problem()
     examples = (inputs.float(), (inputs[:, 0] > 0).long())
     with torch.autocast("cpu", torch.bfloat16):
@@ -406,13 +472,19 @@ def test_models_that_cannot_be_stacked_are_refused():
     one, other = networks(1)[0], MLP([6, 4, 3], generator=stream(0, "weights"), dtype=torch.float64)
     for models, words in (
         ([], "at least one model"),
-        ([one, other], "same names, shapes, dtypes and devices"),
-        ([one, networks(2)[1].eval()], "in the same mode"),
-        ([LogisticClassifier(6, 3), nn.utils.skip_init(nn.Linear, 6, 3)], "of one class"),
+        ([one, other], r"alike .*: widths is \(6, 5, 3\) in one and \(6, 4, 3\) in another"),
+        ([one, networks(2)[1].eval()], "alike .* 'in training'.* and .* 'in evaluation'"),
+        (
+            [LogisticClassifier(6, 3), nn.utils.skip_init(nn.Linear, 6, 3)],
+            "alike .* the model is .*LogisticClassifier.* in one and .*Linear.* in another",
+        ),
         ([one, one], "parameters of its own"),
         ([nn.BatchNorm1d(3), nn.BatchNorm1d(3)], "no buffers"),
-        ([dropping(0, p=0.5), dropping(1, p=0.2)], r"the same settings, .* not p=0\.2, .* and p=0\.5, "),
-        ([sharing(0), apart(1)], "generators, their own or shared, at the same places"),
+        (
+            [dropping(0, p=0.5), dropping(1, p=0.5000001)],
+            r"alike .* dropout\.p is 0\.5 in one and 0\.5000001 in another",
+        ),
+        ([sharing(0), apart(1)], r"alike .* 2\.generator is .* in one and .* in another"),
     ):
         with pytest.raises(ValueError, match=words):
             Sweep(models, cross_entropy, optimizer, batches())

@@ -105,12 +105,12 @@ def _by_layer(
     velocities: Sequence[Tensor] | None, layers: Sequence[tuple[Tensor, Tensor]]
 ) -> list[tuple[Tensor, Tensor]]:
     """The velocities of each layer's weight and bias."""
-    expected = [parameter.shape for pair in layers for parameter in pair]
-    if velocities is None or [velocity.shape for velocity in velocities] != expected:
-        came = "none" if velocities is None else f"shapes {[tuple(velocity.shape) for velocity in velocities]}"
+    expected = [(*one.shape, one.dtype, one.device) for pair in layers for one in pair]
+    came = [(*one.shape, one.dtype, one.device) for one in velocities or ()]
+    if velocities is None or came != expected:
         raise ValueError(
-            "momentum needs velocities, a tensor for each parameter of the network: "
-            "[torch.zeros_like(parameter) for parameter in network.parameters()], "
-            f"with the shapes {[tuple(shape) for shape in expected]}; {came} came"
+            "momentum needs velocities, a list of a tensor for each parameter of the network: "
+            "[torch.zeros_like(parameter) for parameter in network.parameters()]. "
+            f"Expected {expected}, came {came or 'none'}"
         )
     return list(zip(velocities[::2], velocities[1::2], strict=True))

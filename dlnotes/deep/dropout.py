@@ -89,7 +89,7 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, for ``print(dropout)``."""
-        return f"p={self.p:g}, scaled={self.scaled!r}"
+        return f"p={self.p}, scaled={self.scaled!r}"
 
 
 @functools.cache

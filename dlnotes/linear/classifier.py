@@ -70,6 +70,8 @@ class LogisticClassifier(nn.Module):
             )
         if flat.dtype != self.weight.dtype and not torch.is_autocast_enabled(flat.device.type):
             raise TypeError(f"inputs must be {self.weight.dtype} as the weights are, not {flat.dtype}")
+        if flat.layout != torch.strided:
+            return torch.addmm(self.bias, flat, self.weight.T)
         # Wx + b with an example a column: the same scores, and for few classes sooner, in a sweep several times.
         return torch.addmm(self.bias[:, None], self.weight, flat.T).T.contiguous()
 

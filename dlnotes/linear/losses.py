@@ -1,5 +1,7 @@
 """How far probabilities are from the labels: cross-entropy and one-hot labels."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,7 +59,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Raises:
         TypeError: the scores are no tensor of floating-point numbers, or the targets none of integers or of the
             scores' dtype.
-        ValueError: the shapes do not fit, there is no example, or a class number lies outside 0 to K - 1.
+        ValueError: the shapes do not fit, there is no example, or a class number lies outside 0 to K - 1 (compiled, or
+            where labels are mapped over, that is PyTorch's own error).
 
     Example:
         >>> cross_entropy(torch.zeros(4, 10), torch.tensor([0, 3, 9, 9]))
@@ -115,11 +118,13 @@ def _minus_log_at(labels: Tensor, log_probabilities: Tensor) -> Tensor:
         # The same in one operator; in half precision it would add up what does not fit.
         return functional.nll_loss(log_probabilities, labels.long(), ignore_index=_NO_LABEL)
     except (IndexError, RuntimeError):
-        _check_labels(labels, classes)  # on a CPU PyTorch looks itself whether they are right, and says less
+        # On a CPU PyTorch looks itself whether they are right, and says less. Labels that are mapped over stay unseen.
+        with suppress(RuntimeError):
+            _check_labels(labels, classes)
         raise
 
 
-_NO_LABEL = torch.iinfo(torch.int64).min
+_NO_LABEL = -(2**62) - 1  # what to leave out, for PyTorch: a number that no conversion makes (nan gives -2**63)
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:

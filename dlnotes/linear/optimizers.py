@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._autograd import _profiler_enabled
+from torch.autograd import profiler
 from torch.optim.optimizer import _global_optimizer_post_hooks as _post_hooks_of_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _pre_hooks_of_all
 
@@ -127,7 +127,7 @@ class GradientDescent(torch.optim.Optimizer):
 
     @staticmethod
     def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
-        """PyTorch puts this around `step`: hooks, and a mark for the profiler. Only where there is someone to see it.
+        """PyTorch puts this around `step`: hooks, and a mark for the profiler. Only where there are any.
 
         The mark takes longer than the update of a small model (`make bench`).
         """
@@ -141,7 +141,8 @@ class GradientDescent(torch.optim.Optimizer):
 
     def _is_watched(self) -> bool:
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or _pre_hooks_of_all
-        return bool(hooks or _post_hooks_of_all or _profiler_enabled())
+        watched = torch.compiler.is_compiling() or hooks or _post_hooks_of_all or profiler._is_profiler_enabled
+        return bool(watched)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to 0."""
@@ -348,7 +349,7 @@ def _average(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
 
 
 def _velocity(parameter: Tensor, memory: dict[str, Any]) -> Tensor:
-    if "momentum_buffer" not in memory:
+    if memory.get("momentum_buffer") is None:  # old states of PyTorch's SGD say None
         memory["momentum_buffer"] = torch.zeros_like(parameter)
     velocity: Tensor = memory["momentum_buffer"]
     return velocity

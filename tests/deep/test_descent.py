@@ -122,10 +122,14 @@ def test_what_is_no_number_is_refused(name, value):
         descend(network(5, 4, 3), *batch(), **{"lr": 0.1, name: value})
 
 
-@pytest.mark.parametrize("given", [None, [], lambda model: zeros(model)[:3], lambda model: zeros(model)[::-1]])
+def mixed(model):
+    return [velocity.float() if velocity.ndim == 1 else velocity for velocity in zeros(model)]
+
+
+@pytest.mark.parametrize("given", [None, [], lambda model: zeros(model)[:3], lambda model: zeros(model)[::-1], mixed])
 def test_momentum_without_the_velocities_it_needs_is_refused(given):
     model = network(5, 4, 3)
     velocities = given(model) if callable(given) else given
-    with pytest.raises(ValueError, match=r"velocities, a tensor for each parameter .* \(3,\)\]"):
+    with pytest.raises(ValueError, match=r"velocities, a list of a tensor for each parameter .* Expected .*, came"):
         descend(model, *batch(), lr=0.1, momentum=0.9, velocities=velocities)
     torch.testing.assert_close(list(model.parameters()), list(network(5, 4, 3).parameters()), rtol=0, atol=0)

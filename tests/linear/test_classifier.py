@@ -266,3 +266,20 @@ def test_arrays_of_numpy_are_refused():
         TypeError, match=r"^inputs must be a tensor, not a NumPy array: make it one by torch\.from_numpy"
     ):
         LogisticClassifier(3, 2)(np.ones((5, 3), np.float32))
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+def test_sparse_inputs_have_the_scores_and_gradients_of_dense_ones(layout):
+    sparse, dense = LogisticClassifier(4, 3), LogisticClassifier(4, 3)
+    inputs, targets = torch.eye(4)[[0, 2, 2, 3]], torch.tensor([0, 1, 2, 0])
+    for model, laid_out in ((sparse, inputs.to_sparse(layout=layout)), (dense, inputs)):
+        cross_entropy(model(laid_out), targets).backward()
+    torch.testing.assert_close(sparse.weight.grad, dense.weight.grad)
+
+
+def test_the_scores_lie_in_memory_as_those_of_torch():
+    assert (
+        LogisticClassifier(4, 3)(torch.ones(5, 4)).stride()
+        == nn.utils.skip_init(nn.Linear, 4, 3)(torch.ones(5, 4)).stride()
+    )

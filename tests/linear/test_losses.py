@@ -244,6 +244,10 @@ def test_the_loss_of_class_numbers_has_second_derivatives_and_can_be_mapped_over
     assert gradgradcheck(lambda y: cross_entropy(y, numbers), scores.clone().requires_grad_())
     probabilities = softmax(scores[0])
     hessian = jacrev(jacrev(lambda y: cross_entropy(y[None], numbers[:1])))(scores[0])
+    with pytest.raises(
+        (IndexError, RuntimeError), match="out of bounds"
+    ):  # nobody can look at labels that are mapped over
+        vmap(grad(cross_entropy))(torch.zeros(2, 4, 3), torch.full((2, 4), 3))
     assert_close(hessian, probabilities.diag() - probabilities.outer(probabilities))
     several, their_numbers = normal(5, 4, 3, seed=1), torch.stack([labels(4, 3, seed) for seed in range(5)])
     mapped = vmap(grad(cross_entropy))(several, their_numbers)
@@ -262,7 +266,7 @@ def test_half_precision_is_summed_up_in_single(dtype):
 # Errors
 
 
-@pytest.mark.parametrize("wrong", [-1, 3, 255, -100])
+@pytest.mark.parametrize("wrong", [-1, 3, 255, -100, -(2**63), 2**63 - 1])
 def test_a_label_outside_the_classes_is_refused(wrong):
     numbers = torch.tensor([0, wrong, 2])
     message = f"labels must be from 0 to 2, but they go from {min(wrong, 0)} to {max(wrong, 2)}"

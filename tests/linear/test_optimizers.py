@@ -9,6 +9,7 @@ import io
 import itertools
 import math
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -593,6 +594,30 @@ def test_a_profiler_sees_the_steps_as_it_sees_torchs(kind):
     name = type(optimizer).__name__
     seen = {event.key for event in profile.key_averages()}
     assert {f"Optimizer.step#{name}.step", f"Optimizer.zero_grad#{name}.zero_grad"} <= seen
+
+
+def test_a_step_compiles_as_a_whole_and_is_the_same():
+    compiled, eager = point(1.0, 2.0), point(1.0, 2.0)
+    for (w,), around in (
+        (compiled, partial(torch.compile, backend="eager", fullgraph=True)),
+        (eager, lambda step: step),
+    ):
+        optimizer = SGD([w], lr=0.5, momentum=0.5)
+        step = around(lambda optimizer=optimizer: optimizer.step())
+        for gradient in ((3.0, 4.0), (1.0, 0.0)):
+            w.grad = tensor(*gradient)
+            step()
+    assert_close(compiled, eager)
+
+
+def test_a_state_of_torchs_that_has_no_velocity_yet_begins_one():
+    (w,) = parameters = point(1.0)
+    optimizer = SGD(parameters, lr=0.5, momentum=0.5)
+    state = torch.optim.SGD(parameters, lr=0.5, momentum=0.5).state_dict()
+    optimizer.load_state_dict({**state, "state": {0: {"momentum_buffer": None}}})
+    w.grad = tensor(2.0)
+    optimizer.step()
+    assert w.item() == 0.0
 
 
 def test_gradients_are_forgotten_or_zero():
