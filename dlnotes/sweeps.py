@@ -7,7 +7,7 @@
 
 A small model keeps the processor busy with calls, not with arithmetic. Stacked into one, a dozen small models take
 little more time than one of them, as long as they have some hundred inputs; large ones gain nothing (`make bench` says
-where). A single model is faster with `Trainer`.
+where).
 """
 
 import math
@@ -107,18 +107,17 @@ class Sweep(Resumable):
         """Look at the models as they are now, and refuse those that cannot be stacked."""
         if not self.models:
             raise ValueError("a sweep needs at least one model")
-        layouts = [_layout(model) for model in self.models]
-        for layout in layouts[1:]:
-            for place in (*layouts[0], *layout):
-                one, other = layouts[0].get(place, "missing"), layout.get(place, "missing")
+        self._layouts = [_layout(model) for model in self.models]
+        (first, *_), *others = self._layouts
+        for alike, *_ in others:
+            for place in (*first, *alike):
+                one, other = first.get(place, "missing"), alike.get(place, "missing")
                 if one != other:
                     raise ValueError(
                         "the models of a sweep must be alike but for the numbers in their parameters, since what the "
                         f"first has counts for all: {place} is {one} in one and {other} in another"
                     )
-        self._first = layouts[0]
         self._parameters = [dict(model.named_parameters()) for model in self.models]
-        self._generators = [_generators_of(model) for model in self.models]
         if any(True for model in self.models for _ in model.buffers()):
             raise ValueError("the models of a sweep must have no buffers: a stack of models cannot update them")
         every = [id(parameter) for own in self._parameters for parameter in own.values()]
@@ -126,7 +125,8 @@ class Sweep(Resumable):
             raise ValueError("each model of a sweep must have parameters of its own")
 
     def _named_generators(self) -> dict[str, Generator]:
-        return {f"{place}.{name}": one for place, own in enumerate(self._generators) for name, one in own.items()}
+        every = enumerate(self._layouts)
+        return {f"{number}.{place}": one for number, own in every for place, one in own.generators.items()}
 
     def __iter__(self) -> Iterator[SweepStep]:
         self._look()
@@ -204,12 +204,10 @@ class Sweep(Resumable):
     def _losses_at_once(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """The models are mapped over as one whose parameters, and random numbers, have a dimension more."""
         stacked = {name: torch.stack([own[name] for own in self._parameters]) for name in self._parameters[0]}
-        # By place, the parameter that is there: one that is shared is at several.
-        held = {place: entry.name for place, entry in self._first.items() if isinstance(entry, _Held)}
-        names = {place: name for place, name in held.items() if name in stacked}
+        _, names, generators = self._layouts[0]
 
         def loss_of_one(parameters: dict[str, Tensor], place: Tensor) -> Tensor:
-            draws = {one: partial(self._draw, name, place) for name, one in self._generators[0].items()}
+            draws = {one: partial(self._draw, name, place) for name, one in generators.items()}
             placed = {place: parameters[name] for place, name in names.items()}
             with drawn_instead(draws):
                 outputs = functional_call(self.models[0], placed, tuple(inputs), tie_weights=False)
@@ -230,8 +228,8 @@ class Sweep(Resumable):
 
     def _draw(self, name: str, place: Tensor, shape: Sequence[int]) -> Tensor:
         """Random numbers for each model, from its own generator of that name."""
-        generators = [own[name] for own in self._generators]
-        every = [one for own in self._generators for one in own.values()]
+        generators = [own.generators[name] for own in self._layouts]
+        every = [one for own in self._layouts for one in own.generators.values()]
         if any(every.count(one) > 1 for one in generators):
             raise ValueError(
                 f"each model of a sweep must draw from a generator of its own, and several share the one at {name}"
@@ -269,45 +267,44 @@ class _ForEachModel(torch.autograd.Function):
             return torch.stack([uniform(shape, generator) for generator in generators]), 0
 
 
-class _Held(NamedTuple):
-    """A parameter or generator as models of a sweep must have it alike: the first place where it is, and its kind."""
+class _Layout(NamedTuple):
+    """What a model is but for its numbers, each thing by the place where it is, such as ``layers.0.weight``.
 
-    name: str
-    kind: tuple[Any, ...]
-
-
-def _layout(model: nn.Module) -> dict[str, Any]:
-    """What a model is but for its numbers, by place: modules and their modes, plain settings, what is shared where.
-
-    What begins with an underscore is a module's own affair.
+    Attributes:
+        alike: what all models must have alike: modules and their modes, plain settings, the shapes of parameters, and
+            which of the parameters and generators are one. What begins with an underscore is a module's own affair.
+        names: of each parameter, the first place where it is: a shared one is at several.
+        generators: each at the first place where it is.
     """
-    found: dict[str, Any] = {}
+
+    alike: dict[str, Any]
+    names: dict[str, str]
+    generators: dict[str, Generator]
+
+
+def _layout(model: nn.Module) -> _Layout:
+    alike: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    generators: dict[str, Generator] = {}
     first: dict[int, str] = {}
     for path, module in model.named_modules():
         before = f"{path}." if path else ""
-        found[path or "the model"] = (type(module), "in training" if module.training else "in evaluation")
+        alike[path or "the model"] = (type(module), "in training" if module.training else "in evaluation")
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            kind = (*parameter.shape, parameter.dtype, parameter.device)
-            found[before + name] = _Held(first.setdefault(id(parameter), before + name), kind)
+            place = before + name
+            names[place] = first.setdefault(id(parameter), place)
+            alike[place] = (names[place], *parameter.shape, parameter.dtype, parameter.device)
         for name, value in vars(module).items():
+            place = before + name
             if isinstance(value, Generator):
-                found[before + name] = _Held(first.setdefault(id(value), before + name), (Generator, value.device))
+                generators.setdefault(first.setdefault(id(value), place), value)
+                alike[place] = f"the generator of {first[id(value)]}"
             elif not name.startswith("_") and _is_plain(value):
-                found[before + name] = value
-    return found
+                alike[place] = value
+    return _Layout(alike, names, generators)
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _generators_of(model: nn.Module) -> dict[str, Generator]:
-    """The generators that modules of a model hold, by where they are; one that is held twice, where it comes first."""
-    found: dict[Generator, str] = {}
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            if isinstance(value, Generator):
-                found.setdefault(value, f"{path}.{name}" if path else name)
-    return {name: generator for generator, name in found.items()}
