@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from benchmarks.clock import interleaved, shares
 from benchmarks.table import Row
-from benchmarks.training import Run, torchs_model
+from benchmarks.training import Run, products, torchs_model
 from dlnotes.deep import MLP, Dropout, backpropagate, descend
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.randomness import stream
@@ -20,7 +20,7 @@ WIDTHS, BATCH, RATE, CALLS = [784, 256, 128, 10], 64, 0.01, 200
 
 
 def rows() -> Iterator[Row]:
-    """The comparisons; among them the products of a step, which no way of writing it can do without."""
+    """The comparisons."""
     inputs = torch.randn(BATCH, WIDTHS[0], generator=stream(0, "inputs"))
     targets = torch.randint(WIDTHS[-1], (BATCH,), generator=stream(0, "targets"))
 
@@ -53,22 +53,11 @@ def rows() -> Iterator[Row]:
 
         return run
 
-    def products() -> None:
-        x = inputs
-        for number, weight in enumerate(weights):
-            y = x @ weight.T
-            _ = y.T @ x
-            if number:
-                _ = y @ weight
-            x = y
-
-    network = MLP(WIDTHS, generator=stream(0, "weights"))
-    weights = [parameter.detach() for parameter in network.parameters() if parameter.ndim == 2]
     for what, mine, theirs, goal in (
         ("descend and autograd", at_once(0.0), autograd(0.0), 1.4),
         ("descend and autograd, with momentum", at_once(0.9), autograd(0.9), 1.4),
         ("backpropagate and SGD, and autograd", by_hand(0.0), autograd(0.0), None),
-        ("its matrix products alone and autograd", products, autograd(0.0), None),
+        ("its matrix products alone and autograd", products(WIDTHS, BATCH), autograd(0.0), None),
     ):
         ratio = interleaved(mine, theirs, calls=CALLS)
         yield Row(f"a step of MLP 784-256-128-10, batch {BATCH}: {what}", ratio, goal, shares(mine, calls=CALLS))

@@ -50,6 +50,7 @@ def trainings(name: str, widths: Sequence[int]) -> Iterator[Row]:
         ("ours and Keras 3 on PyTorch", ours, keras(widths), 2),
         ("ours and scikit-learn's MLPClassifier", ours, scikit, None),
         ("descend and scikit-learn's MLPClassifier", descent(widths), scikit, 1.4 if small else 1.6),
+        ("the matrix products alone and scikit-learn's MLPClassifier", products_of_training(widths), scikit, None),
     ):
         yield Row(f"{name}: {what}", interleaved(mine, theirs, calls=1), goal, shares(mine, calls=1))
 
@@ -97,6 +98,35 @@ def descent(widths: Sequence[int]) -> Run:
     velocities = [torch.zeros_like(parameter) for parameter in network.parameters()]
     step = partial(descend, network, lr=RATE, momentum=MOMENTUM, velocities=velocities)
     return lambda: sum(step(*batch).item() for batch in islice(batches, EPOCHS * EXAMPLES // BATCH))
+
+
+def products(widths: Sequence[int], batch: int) -> Run:
+    """The matrix products of a step, which no way of writing it can do without."""
+    network = MLP(widths, generator=stream(0, "weights"))
+    weights = [parameter.detach() for parameter in network.parameters() if parameter.ndim == 2]
+    inputs = torch.randn(batch, widths[0], generator=stream(0, "inputs"))
+
+    def run() -> None:
+        x = inputs
+        for number, weight in enumerate(weights):
+            y = x @ weight.T
+            _ = y.T @ x
+            if number:
+                _ = y @ weight
+            x = y
+
+    return run
+
+
+def products_of_training(widths: Sequence[int]) -> Run:
+    """Those of all its steps."""
+    step = products(widths, BATCH)
+
+    def run() -> None:
+        for _ in range(EPOCHS * EXAMPLES // BATCH):
+            step()
+
+    return run
 
 
 def by_hand(widths: Sequence[int]) -> Run:
@@ -156,7 +186,7 @@ def scikit_learn(widths: Sequence[int]) -> Run:
         nesterovs_momentum=False,
         warm_start=True,
         max_iter=EPOCHS,
-        n_iter_no_change=EPOCHS + 1,
+        n_iter_no_change=10**9,  # it counts on from call to call, and would end them after a pass
     )
 
     def run() -> object:
