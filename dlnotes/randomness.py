@@ -83,9 +83,9 @@ def streams(seed: int, *purposes: str) -> dict[str, Generator]:
 
 
 def uniform(shape: Sequence[int], generator: Generator) -> Tensor:
-    """Numbers between 0 and 1, in single precision and on the generator's own device: what a random layer draws.
+    """Uniform numbers from 0 to below 1, in single precision and on the generator's own device.
 
-    Drawn by this function, a layer may be part of a `Sweep`, where each model draws from its own generator.
+    A layer that draws with this function can be used in a `Sweep`, where each model draws from its own generator.
 
     Example:
         >>> uniform((2, 3), stream(0, "masks")).shape
@@ -103,7 +103,7 @@ _instead: ContextVar[Mapping[Generator, Draw]] = ContextVar("instead", default={
 
 @contextmanager
 def drawn_instead(draws: Mapping[Generator, Draw]) -> Iterator[None]:
-    """While it lasts, `uniform` asks these functions for the numbers of these generators.
+    """Inside the ``with`` block, `uniform` asks these functions for the numbers of these generators, and of no others.
 
     Example:
         >>> masks = stream(0, "masks")

@@ -1,4 +1,4 @@
-"""The state that a training can be gone back to, for `Trainer` and `Sweep`: all that its next step depends on."""
+"""The state from which a training can be resumed, for `Trainer` and `Sweep`: all that its next step depends on."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Resumable:
         self._source = batches
         self._batches = BatchInHand(batches)
         self._before: dict[str, Any] = {}  # the state of batches and generators before the batch in hand
-        self._made: Any = None  # what came of an update that was made, as long as its step is not whole
+        self._made: Any = None  # the result of an update whose step is not finished yet, else None
         self._torn = False  # whether an update began and did not end
         self._draws_nothing = type(batches) is Minibatches and isinstance(batches._examples, tuple)
         self._learns = False  # whether a step has given the optimizer gradients
@@ -46,7 +46,7 @@ class Resumable:
         raise NotImplementedError
 
     def _finish(self) -> Any:
-        """What is left of a step once its update is made."""
+        """Finish a step after its update."""
         raise NotImplementedError
 
     def _take_batch(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Resumable:
         except BaseException:
             self._set_chance(chance)
             raise
-        # Minibatches draw from no generator of others, unless a data set of the user's does.
+        # Minibatches draw from their own generator alone, unless they hold a data set of the user's.
         return chance if self._draws_nothing else self._chance()
 
     def _refuse_torn(self) -> NoReturn:
@@ -73,7 +73,7 @@ class Resumable:
         if not hasattr(self._source, "state_dict"):
             return None
         state = self._source.state_dict()
-        # As in PyTorch, a state may refer to what the next batch changes.
+        # Copied, because the next batch may change it in place.
         return state if isinstance(self._source, Minibatches) else copy.deepcopy(state)
 
     def _chance(self) -> dict[str, Any]:
@@ -91,11 +91,13 @@ class Resumable:
             torch.cuda.set_rng_state_all(state["global"]["cuda"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on: plain dictionaries, numbers and tensors.
+        """What the next step depends on, as far as it is known here: plain dictionaries, numbers and tensors.
 
         The models, the optimizer, the scheduler, the position in the batches (where they keep one), the generators,
         and PyTorch's global generators, all as the last whole step left them. Like PyTorch's own ``state_dict`` it
         refers to the living tensors: `save_checkpoint` writes them down; ``copy.deepcopy`` keeps them in memory.
+        Not in it are the generators of NumPy and Python, and those that nobody named. A step whose update was made and
+        whose scheduler failed is finished first.
 
         Raises:
             RuntimeError: an update was left in the middle, so that there is no such state.
@@ -116,7 +118,7 @@ class Resumable:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, to the same bits, where `state_dict` was taken; where that fails, everything is as it was.
+        """Load a state; training then goes on from it bit for bit. If loading fails, nothing changes.
 
         Raises:
             TypeError: the batches keep no state, so that the run could not go on where it was.

@@ -5,9 +5,8 @@
     for step in islice(Sweep(models, cross_entropy, optimizer, batches), 500):
         print(step.number, min(step.losses))
 
-A small model keeps the processor busy with calls, not with arithmetic. Stacked into one, a dozen small models take
-little more time than one of them, as long as they have some hundred inputs; large ones gain nothing (`make bench` says
-where).
+A small model keeps the processor busy with calls, not with arithmetic. Stacked into one, a dozen models of 200 inputs
+train one and a half to three times as fast as one after another; large ones gain nothing (benchmarks/README.md).
 """
 
 import math
@@ -37,23 +36,28 @@ class SweepStep(NamedTuple):
 class Sweep(Resumable):
     """Gradient descent of several models at once, as an iterator: one `next` is one step of each.
 
-    Each model ends where `Trainer` would have brought it alone, up to rounding. What differs from model to model is
-    in the models' parameters (their first weights), in the generators that their modules hold (the masks of dropout),
-    and in the optimizer's parameter groups (rate, momentum, whatever it has); loss and batches are shared. They stay
-    ordinary modules, to be looked at, evaluated or saved at any moment. What they are is looked at when a loop over the
-    sweep begins, and has to be the same of all of them, plain attributes of their modules included (``p`` of dropout).
+    Each model ends where `Trainer` would have brought it alone, up to rounding. What differs from model to model is in
+    the models' parameters (their first weights), in the generators that their modules hold (the masks of dropout), and
+    in the optimizer's parameter groups (rate, momentum, whatever it has); loss and batches are shared. They stay
+    ordinary modules, to be looked at, evaluated or saved at any moment. In all else they must be alike. The sweep
+    checks this when it is made and when a loop begins: modules, modes, shapes, and attributes that are numbers, texts
+    or tuples of them, such as ``p`` of dropout. It cannot check functions, lists and plain tensors: those of the first
+    count for all.
 
     **Divergence is a result here.** A model whose loss is no longer finite is not updated any more, and its loss reads
     nan from then on. The others go on.
 
-    A step is made whole or not at all, as a `Trainer` makes it, and `state_dict` is what the last whole one left: after
-    an exception or Ctrl-C the next `next` takes the same batch again. A loop that makes no step because the batches
-    have ended warns.
+    A step is made whole or not at all, as a `Trainer` makes it, and `state_dict` is what the last whole one left. After
+    an exception or Ctrl-C before the update, the next `next` takes the same batch again; after it, in the scheduler, it
+    finishes the step. A loop that makes no step because the batches have ended warns.
+
+    ``steps`` counts the steps, and ``diverged`` says of each model whether it was left behind.
 
     Args:
         models: modules of one class with the same settings, in one mode and on one device, without buffers. A random
             layer draws by `dlnotes.randomness.uniform`, as `Dropout` does, from a generator that the module holds, one
-            for each model. (A sweep of a single model trains it as `Trainer` would, and sees only such generators.)
+            for each model. A single model is trained as `Trainer` would; of other generators that it draws from the
+            state knows nothing.
         loss: takes ``(outputs, targets)`` and returns a scalar tensor.
         optimizer: any ``torch.optim.Optimizer`` over the parameters of all models that skips parameters without a
             gradient, as ours and PyTorch's do. What spans all groups (clipping by global norm) would mix the models.
@@ -100,7 +104,7 @@ class Sweep(Resumable):
         self.models, self.loss = list(models), loss
         self.diverged = [False] * len(self.models)
         self._look()
-        self._places = torch.arange(len(self.models), device="cpu")
+        self._numbers = torch.arange(len(self.models), device="cpu")
         super().__init__(optimizer, batches, scheduler, self._named_generators())
 
     def _look(self) -> None:
@@ -153,10 +157,10 @@ class Sweep(Resumable):
             losses.sum().backward()
             if not self._learns:
                 check_gradients((p for own in self._parameters for p in own.values()), self.optimizer)
-            for place, (own, value) in enumerate(zip(self._parameters, values, strict=True)):
-                diverged[place] |= not math.isfinite(value)
-                if diverged[place]:
-                    values[place] = math.nan
+            for number, (own, value) in enumerate(zip(self._parameters, values, strict=True)):
+                diverged[number] |= not math.isfinite(value)
+                if diverged[number]:
+                    values[number] = math.nan
                     for parameter in own.values():
                         parameter.grad = None
             self._ctrl_c.hold_back()
@@ -178,16 +182,18 @@ class Sweep(Resumable):
         if self.scheduler is not None:
             move_on(self.scheduler, self.optimizer)
         step = SweepStep(self.steps + 1, values)
-        # Python looks for signals at calls, and there is none here: all of these are set, or none.
+        # Ctrl-C comes in at calls, and there is none on this line: all of these are set, or none.
         self.steps, self.diverged, self._batches.batch, self._made = step.number, diverged, [], None
         return step
 
     def _losses(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """The loss of each model on one batch, (R)."""
         device = next((parameter.device.type for parameter in self._parameters[0].values()), "cpu")
-        if len(self.models) > 1 or torch.is_autocast_enabled(device):  # whose cache would keep the casts of weights
+        if len(self.models) > 1 or torch.is_autocast_enabled(device):
             losses = self._losses_at_once(inputs, targets)
-        else:  # there is nothing to stack, and the stack would take twice as long
+        else:
+            # A stack of one would take twice as long. Autocast needs it: its cache would keep the casts of the weights
+            # themselves, and so of the first ones.
             losses = self._loss(self.models[0](*inputs), targets)[None]
         if not losses.requires_grad:
             raise ValueError(NO_GRADIENT)
@@ -206,15 +212,15 @@ class Sweep(Resumable):
         stacked = {name: torch.stack([own[name] for own in self._parameters]) for name in self._parameters[0]}
         _, names, generators = self._layouts[0]
 
-        def loss_of_one(parameters: dict[str, Tensor], place: Tensor) -> Tensor:
-            draws = {one: partial(self._draw, name, place) for name, one in generators.items()}
+        def loss_of_one(parameters: dict[str, Tensor], number: Tensor) -> Tensor:
+            draws = {one: partial(self._draw, name, number) for name, one in generators.items()}
             placed = {place: parameters[name] for place, name in names.items()}
             with drawn_instead(draws):
                 outputs = functional_call(self.models[0], placed, tuple(inputs), tie_weights=False)
                 return self._loss(outputs, targets)
 
         try:
-            return vmap(loss_of_one)(stacked, self._places)
+            return vmap(loss_of_one)(stacked, self._numbers)
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
@@ -226,7 +232,7 @@ class Sweep(Resumable):
                 f"dlnotes.randomness.uniform, as Dropout does, from a generator that a module holds; or {alone}"
             ) from error
 
-    def _draw(self, name: str, place: Tensor, shape: Sequence[int]) -> Tensor:
+    def _draw(self, name: str, number: Tensor, shape: Sequence[int]) -> Tensor:
         """Random numbers for each model, from its own generator of that name."""
         generators = [own.generators[name] for own in self._layouts]
         every = [one for own in self._layouts for one in own.generators.values()]
@@ -234,7 +240,7 @@ class Sweep(Resumable):
             raise ValueError(
                 f"each model of a sweep must draw from a generator of its own, and several share the one at {name}"
             )
-        drawn: Tensor = _ForEachModel.apply(place, tuple(shape), generators)
+        drawn: Tensor = _ForEachModel.apply(number, tuple(shape), generators)
         return drawn
 
     def _learned(self) -> dict[str, Any]:
@@ -251,24 +257,24 @@ class Sweep(Resumable):
 
 
 class _ForEachModel(torch.autograd.Function):
-    """Random numbers inside vmap: for each place, those of its own generator."""
+    """Random numbers inside vmap: for the number of each model, from its own generator."""
 
     @staticmethod
-    def forward(place: Tensor, shape: tuple[int, ...], generators: Sequence[Generator]) -> Tensor:
-        raise NotImplementedError("PyTorch asks for it, and calls vmap below, since places are mapped over")
+    def forward(number: Tensor, shape: tuple[int, ...], generators: Sequence[Generator]) -> Tensor:
+        raise NotImplementedError("PyTorch asks for it, and calls vmap below, since the numbers are mapped over")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         pass
 
     @staticmethod
-    def vmap(info: Any, dims: Any, places: Tensor, shape: Any, generators: Sequence[Generator]) -> tuple[Tensor, int]:
+    def vmap(info: Any, dims: Any, numbers: Tensor, shape: Any, generators: Sequence[Generator]) -> tuple[Tensor, int]:
         with drawn_instead({}):
             return torch.stack([uniform(shape, generator) for generator in generators]), 0
 
 
 class _Layout(NamedTuple):
-    """What a model is but for its numbers, each thing by the place where it is, such as ``layers.0.weight``.
+    """The structure of a model, by places: paths of attributes such as ``layers.0.weight``.
 
     Attributes:
         alike: what all models must have alike: modules and their modes, plain settings, the shapes of parameters, and

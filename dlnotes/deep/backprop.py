@@ -1,6 +1,7 @@
 """Back-propagation by hand: each layer as a pair of functions, and the chain rule over them.
 
-A layer maps x to y, with parameters w. Going backward it is given ∂ℓ/∂y, and makes ∂ℓ/∂x and ∂ℓ/∂w of it:
+A layer maps x to y, with parameters w; each row of x is an example. Going backward it is given ∂ℓ/∂y, and makes ∂ℓ/∂x
+and ∂ℓ/∂w of it, for which we write ∂y, ∂x and ∂w:
 
     affine     y = x Wᵀ + b         ∂x = ∂y W        ∂W = ∂yᵀ x        ∂b = Σₙ ∂yₙ
     relu       y = max(x, 0)        ∂x = ∂y · sign y
@@ -10,8 +11,8 @@ A layer maps x to y, with parameters w. Going backward it is given ∂ℓ/∂y, 
 `forward` runs the layers and keeps what each hands to the next, the activations. `backward` goes through them from the
 last to the first: ∂ℓ/∂x of one layer is ∂ℓ/∂y of the layer before it. That is the whole of the chain rule, and the
 activations that are kept are what makes it cheap: nothing is computed twice. `backpropagate` does this for
-an `MLP`, and leaves its gradients where any optimizer of PyTorch finds them. `descend` (dlnotes/deep/descent.py) makes
-the same step in place, for speed.
+an `MLP`, and leaves its gradients where any optimizer of PyTorch finds them. `descend` (dlnotes/deep/descent.py) does
+this and the update of SGD in one, for speed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +45,9 @@ def _no_gradients(gradient: Tensor, x: Tensor) -> tuple[Tensor, ...]:
 class Layer(NamedTuple):
     """A layer of a network: how it computes, how gradients pass back through it, and what it learns.
 
-    To write your own, give its functions; without ``gradients`` its parameters are never learned. Take functions of a
-    module, which keep no parameters of their own: then the layer can be pickled, and a copy is a layer by itself.
+    To write your own, give its functions; without ``gradients`` its parameters are never learned. Write them at the top
+    level of a file, not as lambdas or closures: then the layer can be pickled, and a deep copy shares no parameters
+    with it.
 
     Attributes:
         forward: takes the inputs x and the parameters, and returns the outputs y.
@@ -232,7 +234,7 @@ def layers_of(network: MLP) -> list[Layer]:
     Raises:
         TypeError: it is no `MLP`.
         ValueError: it draws masks of dropout, which only its own forward pass knows; or a weight or bias is frozen,
-            shared, missing or made of others, so that it does not learn as the chain rule of its layer alone says.
+            shared, missing, or computed from other parameters, so that its gradient by hand would be wrong or lost.
 
     Example:
         >>> len(layers_of(MLP([4, 3, 2], generator=torch.Generator())))     # affine, relu, affine
@@ -300,7 +302,7 @@ def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
     for layer, x, y in _from_the_last(layers, activations):
         if layer.parameters:
             module = next(modules)
-            module.weight.grad = module.bias.grad = None  # their memory first: the new ones take it
+            module.weight.grad = module.bias.grad = None  # freed first, so that the new ones reuse their memory
             module.weight.grad, module.bias.grad = layer.gradients(gradient, x)
         if x is not activations[0]:  # nobody asks for the gradient of the inputs
             gradient = layer.backward(gradient, x, y, *layer.parameters)
@@ -308,7 +310,7 @@ def backpropagate(network: MLP, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def slope_of_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """The gradient of the cross-entropy with respect to the scores, (S - L) / N, made of S in its place."""
+    """The gradient of the cross-entropy with respect to the scores, (S - L) / N; overwrites the probabilities S."""
     if targets.is_floating_point():
         probabilities *= targets.sum(1, keepdim=True)  # 1, unless an example counts for less or more
         probabilities -= targets

@@ -1,8 +1,8 @@
 """Gradient descent on an `MLP` for speed: the chain rule of `backprop` and the update, in place and without a graph.
 
-Three things make it quicker than autograd and an optimizer. No gradient of a weight is written down: the product that
-it is goes into the velocity, or into the weight, as it is made. A rectifier cuts off the activations, and later their
-gradients, in the memory where they are. And no graph is kept.
+Three things make it quicker than autograd and an optimizer. It never stores the gradient of a weight, which is a matrix
+product: one call adds the product to the velocity, or to the weight. Rectifiers work in place, forward and backward.
+And no graph is kept.
 """
 
 import math
@@ -36,8 +36,9 @@ def descend(
 
         M ← β M + g        w ← w - α M
 
-    The same step as `backpropagate` and ``SGD(network.parameters(), lr=lr, momentum=momentum)``. It does not look
-    whether the loss is finite: use `Trainer` for a run that has to stop before an update that would break it.
+    The same step, up to rounding, as `backpropagate` and ``SGD(network.parameters(), lr=lr, momentum=momentum)``. It
+    does not check that the loss is finite: use `Trainer` for a run that has to stop before an update that would break
+    it.
 
     Args:
         network: without dropout, or in evaluation mode. Changed in place.
@@ -45,15 +46,15 @@ def descend(
         targets: class numbers from 0 to K - 1, of shape (N), or probabilities of shape (N, K).
         lr: the learning rate α, 0 or larger and finite.
         momentum: β, from 0 to below 1; 0 is plain descent, and remembers nothing.
-        velocities: M, a tensor for each parameter in the order of ``network.parameters()``, zeros at the start;
-            needed where there is momentum, and changed in place.
+        velocities: M, a tensor for each parameter in the order of ``network.parameters()``, zeros at the start. Needed
+            where there is momentum, and then changed in place; without momentum they are left alone.
 
     Returns:
         The loss before the step, in nats.
 
     Raises:
         ValueError: a learning rate or momentum out of its range; momentum without velocities, or velocities of other
-            shapes than the parameters; otherwise as `backpropagate`.
+            shapes, dtypes or devices than the parameters; otherwise as `backpropagate`.
         TypeError: a learning rate or momentum that is no number; otherwise as `backpropagate`.
 
     Example:
@@ -74,13 +75,13 @@ def descend(
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be from 0 to below 1, not {momentum}")
     layers = weights_and_biases(network)
-    moving = _by_layer(velocities, layers) if momentum else [None] * len(layers)
+    by_layer = _by_layer(velocities, layers) if momentum else [None] * len(layers)
 
     *hidden, (last_weight, last_bias) = layers
     activations = [network.flatten(inputs)]
     for weight, bias in hidden:
         activations.append(torch.addmm(bias, activations[-1], weight.T).relu_())
-    # Wx + b with an example a column, as a linear classifier computes its scores.
+    # Wx + b with an example a column: for few classes sooner than with an example a row.
     logits = torch.addmm(last_bias[:, None], last_weight, activations[-1].T).T
     check_targets(targets, logits)
     log_probabilities = torch.log_softmax(logits, 1)
@@ -88,8 +89,8 @@ def descend(
 
     gradient = slope_of_loss(log_probabilities.exp_(), targets)
     for number in reversed(range(len(layers))):
-        (weight, bias), velocity, x = layers[number], moving[number], activations[number]
-        below = gradient @ weight if number else gradient  # it has to pass the layer before the layer moves
+        (weight, bias), velocity, x = layers[number], by_layer[number], activations[number]
+        below = gradient @ weight if number else gradient  # before the update below changes the weight
         if velocity is None:
             weight.addmm_(gradient.T, x, alpha=-lr)
             bias.sub_(gradient.sum(0), alpha=lr)

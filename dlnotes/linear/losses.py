@@ -44,10 +44,10 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         loss = (1/N) Σₙ D(S(yₙ), Lₙ)        D(S, L) = - Σᵢ Lᵢ log Sᵢ
 
     It measures how far S is from L, but is no distance: it is not symmetric, and D(L, L) is the entropy of L, which is
-    zero only for certain labels. Its gradient with respect to the scores is (S - L) / N, and with respect to labels
-    that want one -log S / N. A label of 0 counts nothing in the loss, whatever the score; where S is 0 too, its
-    gradient would be infinite, and is 0, as that of ``torch.xlogy``. Scores that are all equal give ln K: the value to
-    see at the first step of training.
+    zero only where L is one-hot. Its gradient with respect to the scores is (S - L) / N. Labels may want a gradient
+    too: theirs is -log S / N. A label of 0 adds nothing to the loss, even where S is 0; there its gradient would be
+    infinite, and we return 0, as ``torch.xlogy`` does. Nobody checks that the labels of an example sum to 1. Scores
+    that are all equal give ln K: the value to see at the first step of training.
 
     Args:
         logits: scores. Not probabilities: the softmax is taken here, by its stable logarithm.
@@ -60,7 +60,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         TypeError: the scores are no tensor of floating-point numbers, or the targets none of integers or of the
             scores' dtype.
         ValueError: the shapes do not fit, there is no example, or a class number lies outside 0 to K - 1 (compiled, or
-            where labels are mapped over, that is PyTorch's own error).
+            with labels under ``vmap``, that is PyTorch's own error).
 
     Example:
         >>> cross_entropy(torch.zeros(4, 10), torch.tensor([0, 3, 9, 9]))
@@ -73,8 +73,6 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     check_tensor("logits", logits)
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, not {logits.dtype}")
-    if logits.ndim != 2 or not logits.numel():
-        raise ValueError(f"logits must have the shape (N, K) with N and K of 1 or more, not {tuple(logits.shape)}")
     check_targets(targets, logits)
     if targets.ndim == 1 and logits.dtype.itemsize >= 4:
         # PyTorch's operator instead of our five: a small model spends more time on its loss than on itself.
@@ -83,8 +81,14 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def check_targets(targets: Tensor, logits: Tensor) -> None:
-    """Refuse targets that do not fit the scores; whether class numbers are in range is seen where they are used."""
+    """Refuse scores of no example, and targets that do not fit; the range of class numbers is checked where it is used.
+
+    Raises:
+        ValueError, TypeError: as `cross_entropy` says.
+    """
     check_tensor("targets", targets)
+    if logits.ndim != 2 or not logits.numel():
+        raise ValueError(f"logits must have the shape (N, K) with N and K of 1 or more, not {tuple(logits.shape)}")
     count, classes = logits.shape
     if targets.shape == (count,):
         _check_kind(targets)
@@ -111,20 +115,23 @@ def _minus_log_at(labels: Tensor, log_probabilities: Tensor) -> Tensor:
     """The mean of -log S at each label, which is all that is left of D(S, L) where L is 1 at one place."""
     classes, half = log_probabilities.shape[1], log_probabilities.dtype.itemsize < 4
     if half or log_probabilities.device.type != "cpu":
-        _check_labels(labels, classes)
+        with suppress(RuntimeError):  # labels under vmap cannot be looked at
+            _check_labels(labels, classes)
     if half:
         return -log_probabilities.gather(1, labels.long().unsqueeze(1)).mean()
     try:
         # The same in one operator; in half precision it would add up what does not fit.
         return functional.nll_loss(log_probabilities, labels.long(), ignore_index=_NO_LABEL)
     except (IndexError, RuntimeError):
-        # On a CPU PyTorch looks itself whether they are right, and says less. Labels that are mapped over stay unseen.
+        # On a CPU PyTorch checks the labels itself, and says less.
         with suppress(RuntimeError):
             _check_labels(labels, classes)
         raise
 
 
-_NO_LABEL = -(2**62) - 1  # what to leave out, for PyTorch: a number that no conversion makes (nan gives -2**63)
+# nll_loss silently skips labels that equal ignore_index, by itself -100. We name a number that no label has, so that
+# -100 is refused as any other bad label. (Not -2**63: that is what nan becomes.)
+_NO_LABEL = -(2**62) - 1
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:

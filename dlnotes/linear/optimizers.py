@@ -1,6 +1,6 @@
 """Update rules as chains of gradient transforms.
 
-A link takes the gradients (or what the link before made of them) and gives back what to go against:
+A link takes the gradients (or what the link before made of them) and returns the directions to step against:
 
     clip_by_global_norm   g ← g · c / max(‖g‖, c)      ‖g‖ over all parameters together
     l2                    g ← g + λ w
@@ -57,7 +57,7 @@ class Link(NamedTuple):
         settings: the hyper-parameters with their values, by the name that they have in ``param_groups``.
         update: takes the list of gradients and the list of slots, and returns the list of transformed gradients.
             It must not write to a gradient that it was given, since that may be the parameter's own ``.grad``.
-            It is a function of a module, not a lambda, so that the optimizer can be copied and pickled.
+            It is a function at the top level of a file, not a lambda, so that the optimizer can be copied and pickled.
     """
 
     settings: Mapping[str, float]
@@ -127,9 +127,10 @@ class GradientDescent(torch.optim.Optimizer):
 
     @staticmethod
     def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
-        """PyTorch puts this around `step`: hooks, and a mark for the profiler. Only where there are any.
+        """PyTorch wraps `step` in this, to call hooks and to mark the step for the profiler.
 
-        The mark takes longer than the update of a small model (`make bench`).
+        We take what it wraps where there is no hook, no profiler and no compiler: the mark takes longer than the update
+        of a small model.
         """
         shown = torch.optim.Optimizer.profile_hook_step(func)
 
@@ -287,7 +288,7 @@ def _add_penalty(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
 
 
 def momentum(momentum: float = 0.9) -> Link:
-    """Go along a discounted sum of the past gradients: M ← β M + g, from M = 0.
+    """Replace the gradient by a discounted sum of all gradients so far: M ← β M + g, from M = 0.
 
     On a constant gradient M grows to g / (1 - β): with 0.9 the steps become ten times as long.
 
@@ -309,10 +310,10 @@ def momentum(momentum: float = 0.9) -> Link:
 
 
 def average_momentum(momentum: float = 0.9) -> Link:
-    """Go along a running average of the past gradients: M ← β M + (1 - β) g, from M = 0.
+    """Replace the gradient by a running average of all gradients so far: M ← β M + (1 - β) g, from M = 0.
 
-    The same steps as `momentum` at 1 / (1 - β) of its learning rate. Not PyTorch's ``dampening``, which takes the first
-    gradient whole.
+    With the learning rate α / (1 - β) it makes the same steps as `momentum` with α. Not PyTorch's ``dampening``, which
+    takes the first gradient whole.
 
     Args:
         momentum: β, from 0 to below 1; 0 is plain descent, and remembers nothing.
@@ -334,7 +335,7 @@ def _sum_up(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
     for gradient, (parameter, memory, settings) in zip(gradients, slots, strict=True):
         if beta := settings["momentum"]:
             velocity = _velocity(parameter, memory)
-            gradient = torch.add(gradient, velocity, alpha=beta, out=velocity)  # one way through the memory
+            gradient = torch.add(gradient, velocity, alpha=beta, out=velocity)  # one pass over memory
         summed.append(gradient)
     return summed
 
@@ -349,9 +350,9 @@ def _average(gradients: list[Tensor], slots: list[Slot]) -> list[Tensor]:
 
 
 def _velocity(parameter: Tensor, memory: dict[str, Any]) -> Tensor:
-    if memory.get("momentum_buffer") is None:  # old states of PyTorch's SGD say None
-        memory["momentum_buffer"] = torch.zeros_like(parameter)
-    velocity: Tensor = memory["momentum_buffer"]
+    velocity: Tensor | None = memory.get("momentum_buffer")
+    if velocity is None:  # which is also what old states of PyTorch's SGD have
+        velocity = memory["momentum_buffer"] = torch.zeros_like(parameter)
     return velocity
 
 
@@ -420,12 +421,12 @@ def SGD(
     """Stochastic gradient descent: clip, add L2, sum up with momentum, go against it.
 
     Step for step equal to ``torch.nn.utils.clip_grad_norm_`` followed by ``torch.optim.SGD``, but for the 1e-6 that
-    PyTorch adds to the norm when it clips, and for gradients whose squares the dtype does not hold, which PyTorch clips
-    to 0.
+    PyTorch adds to the norm when it clips, and for gradients whose squares overflow, which PyTorch clips to 0, or
+    vanish, which it does not clip.
 
     Args:
         parameters: tensors, or dictionaries for groups with settings of their own.
-        lr: the learning rate, 0 or larger.
+        lr: the learning rate, 0 or larger and finite.
         momentum: what is kept of the past gradients' sum, from 0 to below 1.
         weight_decay: the strength of the L2 penalty, 0 or larger.
         max_norm: the largest norm of all gradients together; ``inf`` does not clip.
@@ -433,6 +434,7 @@ def SGD(
     Raises:
         ValueError: a setting out of its range.
         TypeError: a setting that is no number.
+        RuntimeError: when stepping, a sparse gradient (`GradientDescent` without links takes it).
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([1.0]))

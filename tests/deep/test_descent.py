@@ -94,6 +94,13 @@ def test_a_rectifier_passes_nothing_back_where_it_was_off_even_what_is_not_finit
     assert torch.equal(models[0].layers[0].weight[0], models[1].layers[0].weight[0])
 
 
+def test_a_batch_without_examples_is_refused_before_anything_moves():
+    model = network(5, 4, 3)
+    with pytest.raises(ValueError, match=r"N and K of 1 or more, not \(0, 3\)"):
+        descend(model, torch.zeros(0, 5, dtype=torch.float64), torch.zeros(0, dtype=torch.long), lr=0.1)
+    torch.testing.assert_close(list(model.parameters()), list(network(5, 4, 3).parameters()), rtol=0, atol=0)
+
+
 def test_the_mode_of_gradients_does_not_matter():
     losses = []
     for mode in (torch.enable_grad(), torch.no_grad()):

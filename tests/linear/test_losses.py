@@ -255,6 +255,12 @@ def test_the_loss_of_class_numbers_has_second_derivatives_and_can_be_mapped_over
         assert_close(slope, (softmax(one) - one_hot(own, 3, dtype=one.dtype)) / 4)
 
 
+def test_labels_of_half_precision_can_be_mapped_over_too():
+    several, numbers = normal(5, 4, 3).half(), torch.stack([labels(4, 3, seed) for seed in range(5)])
+    expected = torch.stack([cross_entropy(*pair) for pair in zip(several, numbers, strict=True)])
+    assert torch.equal(vmap(cross_entropy)(several, numbers), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_up_in_single(dtype):
     """The mean of 100,000 examples; their sum and their number are beyond what float16 holds."""
