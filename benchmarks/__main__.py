@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -38,7 +39,8 @@ def main() -> None:
     print(f"the time of theirs over ours: median [smallest, largest] of {ROUNDS} rounds; torch {torch.__version__}")
     rows = list(printed(chosen or list(PARTS)))
     if not chosen:
-        content = table.kept(rows, environment("cpu"))
+        peers = {name: version(name) for name in ("scikit-learn", "keras")}
+        content = table.kept(rows, {**environment("cpu"), **peers})
         write_whole(HERE / "results.json", to_json(content))
         page = HERE / "README.md"
         write_whole(page, table.page(page.read_text("utf-8"), content))

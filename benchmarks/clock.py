@@ -11,7 +11,7 @@ __all__ = ["Ratio", "interleaved", "ratio_of", "shares", "shares_of"]
 
 ROUNDS = 11
 
-_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot"}
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "mkldnn_convolution", "convolution_backward"}
 _MOVES = {"index_select", "gather", "copy", "fill", "zero", "cat", "stack"}
 
 
