@@ -46,7 +46,7 @@ faults: setup  ## thousands of kills, damaged files, bad servers, full disks, an
 seeds: setup  ## the tests that draw numbers, with a hundred seeds each; longer than the faults
 	DLNOTES_TEST_SEED=all $(PYTEST)
 
-bench: setup  ## how fast the library is, beside what one would use instead; five minutes, best on an idle machine
+bench: setup  ## how fast the library is, beside what one would use instead; ten minutes, best on an idle machine
 	@$(PY) -c 'import sys; from importlib.util import find_spec as find; sys.exit(not (find("sklearn") and find("keras")))' \
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
