@@ -126,7 +126,9 @@ def _tensors_or_dataset(examples: Any) -> tuple[Tensor, ...] | Dataset[Any]:
     if isinstance(examples, Dataset):
         if type(examples).__getitem__ is not TensorDataset.__getitem__:
             return examples
-        examples = examples.tensors  # type: ignore[attr-defined]  # it is a TensorDataset: looked up in one go
+        # It fetches as a TensorDataset does, so it has tensors: they are indexed at once, not example by example. A
+        # subclass that fetches in its own way was returned above, which is why isinstance, which mypy knows, is not it.
+        examples = examples.tensors  # type: ignore[attr-defined]
     elif _is_map_style(examples):
         return examples
     if not isinstance(examples, tuple | list) or not all(isinstance(tensor, Tensor) for tensor in examples):

@@ -17,7 +17,8 @@ __all__ = ["Resumable"]
 class Resumable:
     """What is stepped besides the models: optimizer, scheduler, batches, generators; and the state of all of it.
 
-    A subclass gives the rest: `_learned` and `_load_learned` for its models, and `_finish`.
+    How many models there are, what a step of theirs gives and what of it is kept, only `Trainer` and `Sweep` know: they
+    define `_learned`, `_load_learned` and `_finish`, which here raise. By itself this class is never made.
     """
 
     def __init__(
@@ -39,14 +40,15 @@ class Resumable:
         self._ctrl_c = CtrlC()
 
     def _learned(self) -> dict[str, Any]:
-        """What the models have learned, of the state."""
+        """The entries of the state that belong to the models."""
         raise NotImplementedError
 
     def _load_learned(self, state: Mapping[str, Any]) -> None:
+        """Load those entries into the models."""
         raise NotImplementedError
 
     def _finish(self) -> Any:
-        """Finish a step after its update."""
+        """Finish a step after its update, and return what it gave."""
         raise NotImplementedError
 
     def _take_batch(self) -> dict[str, Any]:
@@ -165,7 +167,8 @@ class Resumable:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]  # batches without it were refused
+        # Batches are any iterable to mypy; `load_state_dict`, which alone calls this, has refused those without it.
+        self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]
         batches = BatchInHand(self._source)
         self._set_chance(state)  # after what may draw: a DataLoader draws a seed when it is iterated
         self._batches, self._before, self._made, self._torn = batches, {}, None, False

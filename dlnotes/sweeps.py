@@ -6,7 +6,7 @@
         print(step.number, min(step.losses))
 
 A small model keeps the processor busy with calls, not with arithmetic. Stacked into one, a dozen models of 200 inputs
-train one and a half to three times as fast as one after another; large ones gain nothing (benchmarks/README.md).
+train about twice as fast as one after another; large ones gain nothing (benchmarks/README.md).
 """
 
 import math

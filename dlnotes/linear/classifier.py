@@ -72,7 +72,7 @@ class LogisticClassifier(nn.Module):
             raise TypeError(f"inputs must be {self.weight.dtype} as the weights are, not {flat.dtype}")
         if flat.layout != torch.strided:
             return torch.addmm(self.bias, flat, self.weight.T)
-        # Wx + b with an example a column: the same scores, and for few classes sooner, in a sweep several times.
+        # Wx + b with an example a column: the same scores, and for few classes sooner, in a sweep above all.
         return torch.addmm(self.bias[:, None], self.weight, flat.T).T.contiguous()
 
     def extra_repr(self) -> str:
