@@ -10,15 +10,15 @@ question:
     proportion      is a share larger than a given one?          exact binomial test
     simulation      is an estimate larger than m?                its own standard error
     identity        is an error never larger than a tolerance?   the largest error
+    not_better      is d, or a / b, smaller than m?              the opposite of one of the first two
 
-`claim` and `limit` put a judgement into a sentence about a row of the notes, and `verdict_of_row` joins the findings
-of one row.
+A `Finding` is a judgement as a sentence about a row of the notes, and `verdict_of_row` joins the findings of one row.
 """
 
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -30,11 +30,11 @@ __all__ = [
     "MOST_SEEDS",
     "Finding",
     "Judgement",
-    "claim",
+    "at_least",
     "difference",
     "identity",
-    "limit",
     "no_difference",
+    "not_better",
     "proportion",
     "ratio",
     "simulation",
@@ -48,6 +48,7 @@ MOST_SEEDS = 20
 """The exact test tries all patterns of signs: a million for 20 seeds, in seconds."""
 
 SUPPORTED, REFUTED, INCONCLUSIVE, CONDITIONAL = "supported", "refuted", "inconclusive", "conditional"
+BETTER, NOT_BETTER, THE_SAME = "better", "not better", "the same"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Judgement:
         p_against: the same for the opposite statement.
         seeds: the number of each seed (of a proportion or a simulation: none).
         unit: how to read the effect: ``difference``, ``ratio``, ``share``, ``estimate`` or ``error``.
+        expects: what supports it: an effect above the margin (``better``), one below it (``not better``), or one that
+            the margin encloses on both sides (``the same``).
     """
 
     verdict: str
@@ -73,6 +76,7 @@ class Judgement:
     p_against: float
     seeds: tuple[float, ...] = ()
     unit: str = "difference"
+    expects: str = BETTER
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,22 @@ class Finding:
     Attributes:
         row: the row, such as ``"1.18"``.
         kind: ``claim``: the notes' statement in one setting; ``limit``: a setting in which it is predicted to fail.
+        name: what it is called, in a word or two; no other finding of the lesson is called so.
         statement: what was tested, with its data and setting.
         judgement: what the numbers say.
         of: what the effect is an effect on, in words: "accuracy above chance".
+        reading: which of several readings of the row it belongs to; empty where there is one.
+        because: why it was predicted: a reason, or a source.
     """
 
     row: str
     kind: str
+    name: str
     statement: str
     judgement: Judgement
     of: str = ""
+    reading: str = ""
+    because: str = ""
 
     @property
     def verdict(self) -> str:
@@ -100,24 +110,9 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as one flat dictionary, for a results file. Numbers that are not finite become ``None``."""
-        words = {"row": self.row, "kind": self.kind, "statement": self.statement, "of": self.of}
-        flat = {**words, **asdict(self.judgement)}
-        return {name: _finite_or_none(value) for name, value in flat.items()}
-
-
-def claim(row: str, statement: str, judgement: Judgement, *, of: str = "") -> Finding:
-    """A finding about what the notes state. ``of`` says in words what the judged number is.
-
-    Example:
-        >>> claim("1.18", "momentum needs fewer steps", difference([3, 4, 3, 5, 4, 3, 4, 4], margin=1)).verdict
-        'supported'
-    """
-    return Finding(row, "claim", statement, judgement, of)
-
-
-def limit(row: str, statement: str, judgement: Judgement, *, of: str = "") -> Finding:
-    """A finding about a setting in which the notes' statement is predicted to fail: supported if it does."""
-    return Finding(row, "limit", statement, judgement, of)
+        words = asdict(self)
+        flat = {**words, **words.pop("judgement")}
+        return {name: _finite_or_none(value) for name, value in flat.items() if name != "judgement"}
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -131,7 +126,8 @@ def difference(d: ArrayLike, *, margin: float) -> Judgement:
     Supported where the one-sided exact sign-flip test of d - m has p ≤ 0.01, refuted where that of m - d has. The test
     asks how often the mean would be as large if each seed's sign were a coin's: exact for differences that are
     symmetric around m under the null hypothesis, whatever their distribution. Skewed ones can be called supported more
-    often than in 1 % of cases (about 4.5 % for exponential ones). With fewer than 7 seeds no verdict is possible.
+    often than in 1 % of cases (about 4.5 % for exponential ones), and refuted too: where the mean of log-normal ones is
+    exactly m, up to a tenth of the experiments say so. With fewer than 7 seeds no verdict is possible.
 
     Args:
         d: one number a seed, positive in the stated direction.
@@ -204,6 +200,42 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, *, margin: float) -> Jud
     )
 
 
+def not_better(judged: Judgement) -> Judgement:
+    """The opposite of a judgement: is the effect smaller than the margin?
+
+    Supported where the judgement is refuted, and refuted where it is supported. That no effect is there is not asked:
+    of a ratio with a margin of 1.1 this says "not better by a tenth".
+
+    Args:
+        judged: what `difference` or `ratio` gave.
+
+    Raises:
+        ValueError: a judgement of another kind.
+
+    Example:
+        >>> judged = not_better(ratio([100, 101, 99, 100, 102, 98, 100, 101], [100] * 8, margin=1.1))
+        >>> judged.verdict, round(judged.effect, 2), judged.margin
+        ('supported', 1.0, 1.1)
+    """
+    if judged.unit not in ("difference", "ratio") or judged.expects != BETTER:
+        raise ValueError(f"only a difference or a ratio has an opposite, and no judgement of {judged.expects!r}")
+    opposite = {SUPPORTED: REFUTED, REFUTED: SUPPORTED, INCONCLUSIVE: INCONCLUSIVE}
+    return replace(judged, verdict=opposite[judged.verdict], p=judged.p_against, p_against=judged.p, expects=NOT_BETTER)
+
+
+def at_least(steps: ArrayLike, *, budget: float) -> NDArray[np.float64]:
+    """Steps until a target, with the budget in the place of those that are nan: it took at least as many.
+
+    For the side of a comparison that is predicted to need more. On the other side a missing number stays nan, so that
+    nothing is concluded from it.
+
+    Example:
+        >>> at_least([30, float("nan")], budget=600).tolist()
+        [30.0, 600.0]
+    """
+    return np.nan_to_num(_numbers(steps), nan=budget)
+
+
 def no_difference(d: ArrayLike, *, margin: float) -> Judgement:
     """Judge whether a paired difference is smaller than a margin to both sides.
 
@@ -228,7 +260,7 @@ def no_difference(d: ArrayLike, *, margin: float) -> Judgement:
     if not margin:
         raise ValueError("a margin of 0 can never show that there is no difference: say what would not matter")
     if not np.isfinite(numbers).all():
-        return _not_judged(numbers, margin)
+        return replace(_not_judged(numbers, margin), expects=THE_SAME)
     above_the_lower, below_the_lower = _sign_flips(_beyond(numbers, -margin))
     above_the_upper, below_the_upper = _sign_flips(_beyond(numbers, margin))
     p = max(above_the_lower, below_the_upper)
@@ -242,6 +274,7 @@ def no_difference(d: ArrayLike, *, margin: float) -> Judgement:
         p,
         p_against,
         tuple(numbers.tolist()),
+        expects=THE_SAME,
     )
 
 
@@ -332,11 +365,12 @@ def identity(errors: ArrayLike, *, tolerance: float) -> Judgement:
     numbers = _numbers(errors)
     _check_margin(tolerance, least=0.0)
     if not np.isfinite(numbers).all():
-        return _not_judged(numbers, tolerance, "error")
+        return replace(_not_judged(numbers, tolerance), unit="error", expects=THE_SAME)
     holds = bool((numbers <= tolerance).all())
     verdict, p, p_against = (SUPPORTED, 0.0, 1.0) if holds else (REFUTED, 1.0, 0.0)
     largest, smallest = float(numbers.max()), float(numbers.min())
-    return Judgement(verdict, largest, (smallest, largest), tolerance, p, p_against, tuple(numbers.tolist()), "error")
+    seeds = tuple(numbers.tolist())
+    return Judgement(verdict, largest, (smallest, largest), tolerance, p, p_against, seeds, "error", THE_SAME)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -348,33 +382,53 @@ def verdict_of_row(findings: Iterable[Finding]) -> str:
     """Join the findings of one row.
 
     - ``refuted``: at least one claim is refuted, also after Holm's correction for the number of claims;
-    - ``conditional``: all claims are supported, and every predicted limit was shown;
-    - ``supported``: all claims are supported, and no limit was predicted, or not every one was shown;
+    - ``conditional``: all claims are supported, and at least one predicted limit was shown: it holds, and not
+      everywhere;
+    - ``supported``: all claims are supported, and no limit was predicted, or none was shown;
     - ``inconclusive``: anything else.
 
+    Where the findings belong to several readings, each reading is judged so. A statement that holds in one and is
+    refuted in another is ``conditional``: on what is meant. One that holds in all is supported, or conditional if it
+    is so in any. One that is refuted in all is refuted, and anything else is inconclusive.
+
     Raises:
-        ValueError: there is no claim among the findings, or they are of several rows.
+        ValueError: the findings are of several rows, some have a reading and others none, or a reading has no claim.
 
     Example:
-        >>> holds = claim("1.18", "on a long valley", difference([3, 4, 3, 5, 4, 3, 4, 4], margin=1))
-        >>> fails = limit("1.18", "on a round bowl", difference([2, 2, 3, 2, 4, 2, 3, 2], margin=1))
+        >>> more, fewer = difference([3, 4, 3, 5, 4, 3, 4, 4], margin=1), difference([-2] * 8, margin=1)
+        >>> holds = Finding("1.18", "claim", "long", "In a long valley it is faster.", more)
+        >>> fails = Finding("1.18", "limit", "round", "In a round bowl it is slower.", more)
         >>> verdict_of_row([holds]), verdict_of_row([holds, fails])
         ('supported', 'conditional')
+        >>> one = Finding("2.12", "claim", "mistakes", "It makes fewer.", more, reading="mistakes")
+        >>> other = Finding("2.12", "claim", "gap", "Its gap is smaller.", fewer, reading="gap")
+        >>> verdict_of_row([one, other])
+        'conditional'
 
     Source: Sture Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
     findings = list(findings)
-    rows = {finding.row for finding in findings}
+    readings = {finding.reading: [one for one in findings if one.reading == finding.reading] for finding in findings}
+    if len({finding.row for finding in findings}) != 1 or (len(readings) > 1 and "" in readings):
+        raise ValueError(f"expected the findings of one row, each with a reading or none, not {findings}")
+    verdicts = {_verdict_of_reading(those) for those in readings.values()}
+    if len(verdicts) == 1:
+        return verdicts.pop()
+    holds = verdicts & {SUPPORTED, CONDITIONAL}
+    return CONDITIONAL if holds and (REFUTED in verdicts or verdicts == holds) else INCONCLUSIVE
+
+
+def _verdict_of_reading(findings: Sequence[Finding]) -> str:
     claims = [finding.judgement for finding in findings if finding.kind == "claim"]
     limits = [finding.judgement for finding in findings if finding.kind == "limit"]
-    if not claims or len(rows) != 1:
-        raise ValueError(f"a row's verdict needs the findings of one row, with a claim among them; got {findings}")
+    if not claims:
+        raise ValueError(f"a verdict needs a claim, and there is none among {findings}")
     # Holm's procedure rejects anything at all exactly if it rejects the smallest p.
     if any(one.verdict == REFUTED for one in claims) and min(one.p_against for one in claims) <= ALPHA / len(claims):
         return REFUTED
     if any(one.verdict != SUPPORTED for one in claims):
         return INCONCLUSIVE
-    return CONDITIONAL if limits and all(one.verdict == SUPPORTED for one in limits) else SUPPORTED
+    return CONDITIONAL if any(one.verdict == SUPPORTED for one in limits) else SUPPORTED
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -423,9 +477,9 @@ def _verdict(p: float, p_against: float) -> str:
     return REFUTED if p_against <= ALPHA else INCONCLUSIVE
 
 
-def _not_judged(numbers: NDArray[np.float64], margin: float, unit: str = "difference") -> Judgement:
+def _not_judged(numbers: NDArray[np.float64], margin: float) -> Judgement:
     """What is said of numbers that are not all finite: shown, and not judged."""
-    return Judgement(INCONCLUSIVE, math.nan, (math.nan, math.nan), margin, 1.0, 1.0, tuple(numbers.tolist()), unit)
+    return Judgement(INCONCLUSIVE, math.nan, (math.nan, math.nan), margin, 1.0, 1.0, tuple(numbers.tolist()))
 
 
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:

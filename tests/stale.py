@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 
-from dlnotes.lesson import catalog, report
+from dlnotes.lesson import contents, report
 from tests.mutants.bugs import KEYS, LISTS, bugs_in
 
-ROOT = catalog.CHECKOUT
+ROOT = contents.CHECKOUT
 
 
 @cache
@@ -29,7 +29,8 @@ def functions(path: str) -> frozenset[str]:
 
 
 def there(test: str) -> bool:
-    path, _, name = test.partition("::")
+    """Whether there is such a test; of one with parameters, ``file::function[parameter]``, the parameter is not asked."""
+    path, _, name = test.partition("[")[0].partition("::")
     return name in functions(path)
 
 
@@ -75,8 +76,8 @@ def faults_of(bug: dict[str, str]) -> Iterator[str]:
 
 def rows() -> Iterator[str]:
     """Rows of the notes that name a lesson or a test that is not there."""
-    chapters = {lesson.name: lesson.chapter for lesson in catalog.lessons()}
-    for note in catalog.notes():
+    chapters = {lesson.name: lesson.chapter for lesson in contents.lessons()}
+    for note in contents.notes():
         wrong = [f"names {test}, which is not there" for test in note.tests if not there(test)]
         if note.lesson and chapters.get(note.lesson) != note.chapter:
             wrong.append(f"names {note.lesson}, which is no lesson of {note.chapter}")
@@ -87,12 +88,12 @@ def rows() -> Iterator[str]:
 
 def results() -> Iterator[str]:
     """Lessons without results, or with results of other code or for other rows."""
-    for lesson in catalog.lessons():
-        path = catalog.results_folder() / f"{lesson.name}.json"
+    for lesson in contents.lessons():
+        path = contents.results_folder() / f"{lesson.name}.json"
         mend = f"python -m lessons run {lesson.name} --out results, or make results for all"
         try:
             kept = report.read_results(path)
-        except catalog.UsageError as error:
+        except contents.UsageError as error:
             yield str(error)
             continue
         if kept is None or not path.with_suffix(".svg").is_file():
@@ -109,8 +110,8 @@ def readme() -> Iterator[str]:
     """The README, where its table is not made from the results."""
     text = (ROOT / "README.md").read_text("utf-8")
     try:
-        made = report.readme_with_table(text, catalog.results_folder())
-    except catalog.UsageError as error:
+        made = report.readme_with_table(text, contents.results_folder())
+    except contents.UsageError as error:
         yield f"the README's table of verdicts cannot be made: {error}"
     else:
         if made != text:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dlnotes.lesson import catalog, report
+from dlnotes.lesson import contents, report
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LIBRARY = CHECKOUT / "dlnotes"
@@ -42,12 +42,12 @@ def uses(path: Path, package: str) -> bool:
 @pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
 def test_imports_flow_one_way(path):
     room = path.relative_to(LIBRARY).parts[0]
-    if room in catalog.CHAPTERS:
-        closed = [*catalog.CHAPTERS[catalog.CHAPTERS.index(room) + 1 :], "lesson"]
+    if room in contents.CHAPTERS:
+        closed = [*contents.CHAPTERS[contents.CHAPTERS.index(room) + 1 :], "lesson"]
     elif room == "lesson":
-        closed = catalog.CHAPTERS
+        closed = contents.CHAPTERS
     else:
-        closed = [*catalog.CHAPTERS, "lesson"]
+        closed = [*contents.CHAPTERS, "lesson"]
     assert not [other for other in closed if uses(path, f"dlnotes.{other}")]
     assert not uses(path, "lessons")
     assert not uses(path, "tests")
@@ -130,13 +130,13 @@ def test_the_verdicts_of_a_fast_lesson_are_those_of_the_reference_run(name, tmp_
     monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
     assert command_line(["run", name, "--out", str(tmp_path)], tour=()) == 0
     here = report.read_results(tmp_path / f"{name}.json")
-    assert here["verdicts"] == report.read_results(catalog.results_folder() / f"{name}.json")["verdicts"]
+    assert here["verdicts"] == report.read_results(contents.results_folder() / f"{name}.json")["verdicts"]
 
 
 @pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
 def test_the_settings_of_a_lesson_are_the_winners_of_its_tuning(path):
     tuning = json.loads(path.read_text(encoding="utf-8"))
-    script = catalog.lesson_named(tuning["lesson"]).path
+    script = contents.lesson_named(tuning["lesson"]).path
     source = ast.parse(script.read_text(encoding="utf-8"))
     tuned = next(
         ast.literal_eval(node.value)
@@ -157,16 +157,16 @@ def test_the_settings_of_a_lesson_are_the_winners_of_its_tuning(path):
 
 
 def test_the_notes_have_89_statements_in_order():
-    rows = [note.row for note in catalog.notes()]
+    rows = [note.row for note in contents.notes()]
     sizes = {"1": 28, "2": 12, "3": 23, "4": 26}
     assert rows == [f"{chapter}.{number:02}" for chapter, size in sizes.items() for number in range(1, size + 1)]
-    for note in catalog.notes():
-        assert note.chapter == catalog.CHAPTERS[int(note.row[0]) - 1]
+    for note in contents.notes():
+        assert note.chapter == contents.CHAPTERS[int(note.row[0]) - 1]
         assert note.kind in {"definition", "procedure", "rule", "empirical"}
         assert note.tier in {"A", "B", "C"}
 
 
-@pytest.mark.parametrize("note", [note for note in catalog.notes() if note.library], ids=lambda note: note.row)
+@pytest.mark.parametrize("note", [note for note in contents.notes() if note.library], ids=lambda note: note.row)
 def test_what_a_note_names_of_the_library_is_there(note):
     for dotted in note.library:
         module, _, name = dotted.rpartition(".")

@@ -24,14 +24,14 @@ NOTE |= {"library": [], "lesson": "toy", "tests": ["tests/test_topic.py::TestHal
 # Writes results of the lesson, with the checksums of its code; a program, since it works for the checkout it runs in.
 MEASURED = """
 import json
-from dlnotes.lesson import catalog, report, sources
-script, package = catalog.lesson_named("toy").path, catalog.PACKAGE
+from dlnotes.lesson import contents, report, sources
+script, package = contents.lesson_named("toy").path, contents.PACKAGE
 code, judge = sources.checksum_of_code(script, package), sources.checksum_of_judge(script, package)
 content = {"schema": report.SCHEMA, "code": code, "judge": judge, "verdicts": {"1.99": "supported"}, "findings": []}
-(catalog.results_folder() / "toy.json").write_text(json.dumps(content))
-(catalog.results_folder() / "toy.svg").touch()
-readme = catalog.CHECKOUT / "README.md"
-readme.write_text(report.readme_with_table(report._BEGIN + report._END, catalog.results_folder()))
+(contents.results_folder() / "toy.json").write_text(json.dumps(content))
+(contents.results_folder() / "toy.svg").touch()
+readme = contents.CHECKOUT / "README.md"
+readme.write_text(report.readme_with_table(report._BEGIN + report._END, contents.results_folder()))
 """
 
 

@@ -11,7 +11,7 @@ from dlnotes.data.catalogue import describe, download, fingerprint, load, names
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
-from dlnotes.data.places import cache, root
+from dlnotes.places import cache, root
 
 __all__ = [
     "STANDARD",

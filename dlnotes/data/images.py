@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlnotes.data import idx, notmnist, places, web
+from dlnotes import places
+from dlnotes.data import idx, notmnist, web
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts, check_count
 from dlnotes.data.idx import Checksum, Content
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST, TEST, TRAIN, Copy, ImageSet

@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlnotes.lesson import catalog, report, session
-from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson import contents, report, session
+from dlnotes.lesson.contents import UsageError
+from dlnotes.lesson.settings import seeds_from
+
+if TYPE_CHECKING:
+    from dlnotes.lesson.plans import Options
 
 __all__ = ["command_line", "lesson_main"]
 
@@ -50,10 +54,10 @@ def lesson_main(name: str) -> None:
     typed = session.is_typed(file)
 
     def run() -> int:
-        path = catalog.lesson_named(name).path if typed else Path(file).resolve()
+        path = contents.lesson_named(name).path if typed else Path(file).resolve()
         if path.stem != name:
             raise UsageError(f"the lesson in {path.name} calls itself {name!r}: the name must be the file's")
-        lesson = catalog.lesson_at(path)
+        lesson = contents.lesson_at(path)
         of_the_session = session.in_notebook() or (session.is_session() and not Path(file).is_file())
         options = _script_parser(lesson).parse_args([] if of_the_session else sys.argv[1:])
         cells = sys.modules["__main__"] if typed and not session.runs_the_script(path) else None
@@ -143,7 +147,12 @@ class _Parser(argparse.ArgumentParser):
 def _run_options() -> "_Parser":
     options = _Parser(add_help=False)
     add = options.add_argument
-    add("--seeds", metavar="S", help="other seeds than the declared: 12 (the first twelve), 4-7, or 0,3,9")
+    add(
+        "--seeds",
+        type=seeds_from,
+        metavar="S",
+        help="other seeds than the declared: 12 (the first twelve), 4-7, or 0,3,9",
+    )
     add("--quick", action="store_true", help="three seeds of a small variant, in seconds, without a verdict")
     add("--jobs", type=_positive, default=1, metavar="N", help="processes at work at the same time (default: 1)")
     add("--data", metavar="NAME", help="another data set: letters, fashion_mnist, mnist, not_mnist")
@@ -177,6 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("tour", help="run the lessons that show best what this is about", parents=[_run_options()])
     tune = commands.add_parser("tune", help="choose settings on seeds that no verdict sees", parents=[_run_options()])
     tune.add_argument("what", nargs="+", help="lessons that have settings to choose")
+    again = commands.add_parser("recheck", help="measure one seed again where code changed: are the bits the same?")
+    again.add_argument("what", nargs="*", help="lessons, chapters or rows; all if none is named")
     made = commands.add_parser("report", help="print the table of verdicts of the reference run")
     made.add_argument("--readme", action="store_true", help="write it into README.md as well")
     get = commands.add_parser("download", help="fetch a data set into the data root, and check it")
@@ -184,35 +195,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _script_parser(lesson: catalog.Lesson) -> argparse.ArgumentParser:
+def _script_parser(lesson: contents.Lesson) -> argparse.ArgumentParser:
     rows = f" It tests {', '.join(lesson.rows)} of the notes." if lesson.rows else ""
     return _Parser(
         prog=lesson.path.name,
         description=f"{lesson.title}.{rows}",
-        epilog="\n  ".join(["settings (--set NAME=VALUE):", *catalog.settings_of(lesson)]),
+        epilog=report.help_of(lesson, contents.results_folder()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[_run_options()],
     )
 
 
 def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
-    named = [one for one in catalog.lessons() if one.name in arguments]
+    named = [one for one in contents.lessons() if one.name in arguments]
     if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments) and len(named) == 1:
         _script_parser(named[0]).print_help()
         return 0
-    if arguments and (arguments[0] in catalog.CHAPTERS or arguments[0] in {one.name for one in catalog.lessons()}):
+    if arguments and (arguments[0] in contents.CHAPTERS or arguments[0] in {one.name for one in contents.lessons()}):
         raise UsageError(f"a lesson or chapter is run by `python -m lessons run {arguments[0]}`")
     options = _parser().parse_args(arguments)
     if options.command in (None, "list"):
-        print(report.summary([catalog.output_folder(), catalog.results_folder()]))
+        print(report.summary([contents.output_folder(), contents.results_folder()]))
         print("\nrun one:  python -m lessons run NAME      help:  python -m lessons --help")
         return 0
     if options.command == "run":
-        return _run(catalog.select(options.what), options)
+        return _run(contents.select(options.what), options)
     if options.command == "tour":
-        return _tour([catalog.lesson_named(name) for name in tour], options)
+        return _tour([contents.lesson_named(name) for name in tour], options)
     if options.command == "tune":
-        return _tune([catalog.lesson_named(name) for name in options.what], options)
+        return _tune([contents.lesson_named(name) for name in options.what], options)
+    if options.command == "recheck":
+        return _recheck(contents.select(options.what))
     if options.command == "download":
         return _download(options.name)
     return _report(options.readme)
@@ -224,7 +237,7 @@ def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
 
 
 def _run(
-    chosen: Sequence[catalog.Lesson],
+    chosen: Sequence[contents.Lesson],
     options: argparse.Namespace,
     *,
     cells: ModuleType | None = None,
@@ -236,7 +249,7 @@ def _run(
     return 0
 
 
-def _tour(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
+def _tour(chosen: Sequence[contents.Lesson], options: argparse.Namespace) -> int:
     from dlnotes.lesson import runner
 
     figures = runner.run(chosen, _checked(options))
@@ -249,11 +262,17 @@ def _tour(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
     return 0
 
 
-def _tune(chosen: Sequence[catalog.Lesson], options: argparse.Namespace) -> int:
+def _tune(chosen: Sequence[contents.Lesson], options: argparse.Namespace) -> int:
     from dlnotes.lesson import runner
 
     runner.tune(chosen, _checked(options))
     return 0
+
+
+def _recheck(chosen: Sequence[contents.Lesson]) -> int:
+    from dlnotes.lesson import runner
+
+    return runner.recheck(chosen)
 
 
 def _download(name: str) -> int:
@@ -269,28 +288,37 @@ def _download(name: str) -> int:
 
 
 def _report(readme: bool) -> int:
-    print(report.table_of_verdicts(catalog.results_folder()))
+    print(report.table_of_verdicts(contents.results_folder()))
     if readme:
         from dlnotes.files import write_whole
 
-        path = catalog.CHECKOUT / "README.md"
-        write_whole(path, report.readme_with_table(path.read_text(encoding="utf-8"), catalog.results_folder()))
+        path = contents.CHECKOUT / "README.md"
+        write_whole(path, report.readme_with_table(path.read_text(encoding="utf-8"), contents.results_folder()))
     return 0
 
 
-def _checked(options: argparse.Namespace) -> argparse.Namespace:
-    """The options, once it is known that the device exists and the seeds can be read."""
-    from dlnotes.lesson.experiment import seeds_from
+def _checked(given: argparse.Namespace) -> "Options":
+    """The options, once it is known that they go together and that the device exists."""
+    from dlnotes.lesson.plans import Options
 
-    if options.quick and options.seeds is not None:
+    if given.quick and given.seeds is not None:
         raise UsageError("--quick has seeds of its own: give --seeds or --quick")
-    options.seeds = None if options.seeds is None else seeds_from(options.seeds)
-    if options.device:
+    if given.device:
         import torch
 
         try:
-            torch.empty(0, device=options.device)
+            torch.empty(0, device=given.device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"the device {options.device!r} cannot be used here: {reason}") from error
-    return options
+            raise UsageError(f"the device {given.device!r} cannot be used here: {reason}") from error
+    return Options(
+        quick=given.quick,
+        seeds=given.seeds,
+        jobs=given.jobs,
+        data=given.data,
+        device=given.device,
+        settings=tuple(given.set),
+        out=given.out,
+        show=given.show,
+        fresh=given.fresh,
+    )

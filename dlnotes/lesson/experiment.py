@@ -1,13 +1,13 @@
-"""A lesson as Python objects: its parts, its settings, and the numbers that its trials measured."""
+"""A lesson as Python objects: its parts, and the numbers that its trials measured."""
 
 import importlib
+import inspect
 import math
 import os
 import random
 import sys
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from importlib.abc import ExecutionLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 import dlnotes
 from dlnotes.evidence import Finding
 from dlnotes.lesson import session
-from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError
+from dlnotes.lesson.contents import CHECKOUT, Lesson, UsageError
+from dlnotes.lesson.declared import faults_in
+from dlnotes.lesson.predictions import Prediction
 from dlnotes.lesson.records import nan_for_null
+from dlnotes.lesson.settings import config_from
 from dlnotes.lesson.sources import Sources, bare, checksum_of_code, checksum_of_judge, sources_of
+from dlnotes.measuring import Measured, Tuned
+from dlnotes.places import PACKAGE
 
-__all__ = ["Experiment", "Trials", "experiment_of", "override", "seeds_from", "trials_from"]
-
-QUICK_SEEDS = range(3)
-
-Measured = dict[str, float | list[float]]
+__all__ = ["Experiment", "Trials", "check_loaded", "experiment_of", "measure", "trials_from"]
 
 
 class Trials(Mapping[str, NDArray[np.float64]]):
@@ -82,12 +83,22 @@ class Experiment:
     config: Any
     quick: Any
     seeds: range
-    trial: Callable[[Any, int], Measured]
-    findings: Callable[[Trials], Sequence[Finding]]
+    trial: Callable[..., Measured]  # of config and seed, and of the tuned settings where it has a third parameter
+    predictions: Sequence[Prediction]
     figure: Callable[[Trials], Any]
-    tune: Callable[[Any, int], Measured] | None
+    tune: Callable[..., Any] | None
+    tuning: Callable[[Any], Mapping[str, Sequence[float]]] | None  # the candidates of each arm, where the kit tunes
     tuning_seeds: range
-    data: Sequence[str] | None  # the data sets that the settings were chosen for; None: any
+    data: Sequence[str] | None  # the data sets that the lesson has settings for; None: any
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether its trials are given settings that were tuned."""
+        return len(inspect.signature(self.trial).parameters) > 2
+
+    def findings(self, trials: Trials) -> list[Finding]:
+        """All predictions, judged by what the trials measured."""
+        return [prediction.finding(trials) for prediction in self.predictions]
 
 
 def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment:
@@ -117,10 +128,12 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
     else:
         module, code, judge = cells, "", ""
         doubt = f"what this session has run is not {lesson.path.name} as it stands"
-    needed = "Config", "QUICK", "SEEDS", "trial", "findings", "figure"
+    needed = "Config", "QUICK", "SEEDS", "trial", "PREDICTIONS", "figure"
     missing = [name for name in needed if not hasattr(module, name)]
     if missing:
         raise UsageError(f"the lesson {lesson.name} lacks {', '.join(missing)}: CONTRIBUTING.md says what they are")
+    if cells is None and (fault := next(faults_in(lesson.path), "")):
+        raise UsageError(fault)
     return Experiment(
         lesson,
         code,
@@ -132,9 +145,10 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
         module.QUICK,
         module.SEEDS,
         module.trial,
-        module.findings,
+        module.PREDICTIONS,
         module.figure,
         getattr(module, "tune", None),
+        getattr(module, "TUNING", None),
         getattr(module, "TUNING_SEEDS", range(0)),
         getattr(module, "DATA", None),
     )
@@ -234,7 +248,7 @@ def trials_from(results: Mapping[str, Any], experiment: Experiment) -> Trials:
     return Trials(config, measured)
 
 
-def measure(function: Callable[[Any, int], Measured], config: Any, seed: int) -> Measured:
+def measure(function: Callable[..., Measured], config: Any, seed: int, *tuned: Tuned) -> Measured:
     """Run one trial and check what it gives: plain numbers, or lists of them, by name.
 
     Raises:
@@ -248,7 +262,7 @@ def measure(function: Callable[[Any, int], Measured], config: Any, seed: int) ->
     _check_defaults()
     torch.set_num_threads(1)  # more threads change the bits of convolutions, and slow small models down
     try:
-        measured = function(config, seed)
+        measured = function(config, seed, *tuned)
     finally:
         torch.set_num_threads(threads)
     _check_defaults()
@@ -309,91 +323,3 @@ def _number(name: str, value: Any) -> float:
         advice = ": use .item() or .tolist()" if hasattr(value, "item") else ""
         raise TypeError(f"{name!r} must be a number or a list of numbers, not {type(value).__name__}{advice}")
     return float(value) if math.isfinite(value) else math.nan
-
-
-# ----------------------------------------------------------------------------------------------------------------
-# Settings
-# ----------------------------------------------------------------------------------------------------------------
-
-
-def override(config: Any, settings: Sequence[str]) -> Any:
-    """A config with some fields replaced, given as ``name=value``.
-
-    The type of a value must be that of the field: a float may be written as an integer, a tuple as its items joined
-    by commas.
-
-    Raises:
-        UsageError: an unknown name, or a value of another type.
-    """
-    types = typing.get_type_hints(type(config))
-    given: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set expects name=value, not {setting!r}")
-        if name not in types:
-            known = ", ".join(f"{field.name} ({_words(types[field.name])})" for field in fields(config))
-            raise UsageError(f"unknown setting {name!r}; known: {known}")
-        try:
-            given[name] = _parse(text, types[name])
-        except ValueError:
-            raise UsageError(f"the setting {name} must be {_words(types[name])}, not {text!r}") from None
-    try:
-        return replace(config, **given)
-    except (ValueError, TypeError) as error:  # the lesson's own check of its settings
-        raise UsageError(f"it cannot run with {' '.join(settings)}: {error}") from error
-
-
-def _parse(text: str, kind: Any) -> Any:
-    if typing.get_origin(kind) is tuple:
-        return tuple(_parse(item, typing.get_args(kind)[0]) for item in text.split(","))
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(text)
-        return text.lower() == "true"
-    value = kind(text)
-    if kind is float and not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def _words(kind: Any) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"{typing.get_args(kind)[0].__name__},{typing.get_args(kind)[0].__name__},…"
-    return {int: "an int", float: "a float", bool: "true or false", str: "a text"}.get(kind, str(kind))
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """A config as plain values, in the order of its fields."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-
-
-def config_from(config: Any, values: Mapping[str, Any]) -> Any:
-    """The config that `as_dict` made plain, of the type of another."""
-    return replace(config, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-
-
-def seeds_from(text: str) -> range | tuple[int, ...]:
-    """Seeds as a user writes them: ``12`` (the first twelve), ``4-7``, or ``0,3,9``.
-
-    Raises:
-        UsageError: anything else.
-    """
-    try:
-        if "," in text:
-            return tuple(sorted({_seed(part) for part in text.split(",")}))
-        if "-" in text:
-            first, last = (_seed(part) for part in text.split("-"))
-            if first <= last:
-                return range(first, last + 1)
-        elif _seed(text) > 0:
-            return range(_seed(text))
-    except ValueError:
-        pass
-    raise UsageError(f"--seeds expects a number (12), a range (4-7) or a list (0,3,9), not {text!r}")
-
-
-def _seed(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise ValueError(text)
-    return int(text)

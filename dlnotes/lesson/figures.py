@@ -1,14 +1,18 @@
-"""One style for all figures, and files that are the same to the byte when the numbers are."""
+"""One style for all figures, the few ways in which they show seeds, and files that are the same to the byte.
+
+What is drawn is handed in, and nothing here depends on a lesson. Matplotlib is imported where something is drawn.
+"""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from dlnotes.files import write_whole
 
-__all__ = ["figure_style", "save_figure"]
+__all__ = ["curves", "figure_style", "reference_line", "save_figure", "strips"]
 
 # petroff6: the six colours that stay furthest apart under each of the common kinds of colour blindness, of those that
 # Matplotlib ships. The lightest has little contrast on white: tell lines apart by marker or dash as well.
@@ -41,8 +45,75 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Any, path: Path) -> Path:
+def curves(
+    axes: Any, x: Sequence[float], values: Any, *, label: str, color: str, linestyle: str = "-", geometric: bool = False
+) -> None:
+    """A thin line for each seed and a thick one for their mean.
+
+    Args:
+        axes: where to draw.
+        x: the T places along the axis.
+        values: an array (S, T): a curve for each of S seeds.
+        label: what the mean is called in the legend.
+        color: of all lines.
+        linestyle: of all lines.
+        geometric: take the mean of logarithms, for an axis that is logarithmic.
+    """
+    import numpy as np
+
+    axes.plot(x, values.T, color=color, linestyle=linestyle, linewidth=0.4, alpha=0.35)
+    mean = np.exp(np.log(values).mean(0)) if geometric else values.mean(0)
+    axes.plot(x, mean, color=color, linestyle=linestyle, label=label)
+
+
+def strips(
+    axes: Any,
+    groups: Mapping[str, Any],
+    *,
+    color: str = "C2",
+    label: str = "",
+    shift: float = 0.0,
+    width: float = 0.4,
+    geometric: bool = False,
+) -> None:
+    """A strip for each group: a dot for each seed, in the order of the seeds, and a bar at their mean.
+
+    Args:
+        axes: where to draw; its ticks along x are set to the groups.
+        groups: by the name of each group, an array with a number a seed.
+        color: of dots and bars.
+        label: what they are called in the legend; nothing where it is empty.
+        shift: how far to the right, so that several strips stand side by side in one place.
+        width: of each strip; the places are 1 apart.
+        geometric: take the mean of logarithms, for an axis that is logarithmic.
+    """
+    import numpy as np
+
+    for place, values in enumerate(groups.values()):
+        middle = place + shift
+        dots = middle + np.linspace(-width / 2, width / 2, len(values))
+        axes.plot(dots, values, "o", color=color, alpha=0.5, markersize=4)
+        mean = np.exp(np.log(values).mean()) if geometric else values.mean()
+        ends = [middle - 0.6 * width, middle + 0.6 * width]
+        axes.plot(ends, [mean, mean], color=color, label=label if label and not place else None)
+    axes.set_xticks(range(len(groups)), list(groups))
+
+
+def reference_line(axes: Any, value: float, label: str = "") -> None:
+    """A dotted line across, with its label beside the axes, where there is nothing that it could cover."""
+    axes.axhline(value, color="0.4", linestyle=":", zorder=1)
+    if label:
+        place = axes.get_yaxis_transform()  # x as a share of the axes, y as data
+        axes.text(1.01, value, label, transform=place, color="0.3", fontsize="small", va="center", clip_on=False)
+
+
+def save_figure(figure: Any, path: Path, *, text: str = "") -> Path:
     """Write a figure whole or not at all, without the date.
+
+    Args:
+        figure: a figure of Matplotlib.
+        path: where to.
+        text: what it shows, for those who cannot see it; the titles of its axes where it is empty.
 
     Raises:
         TypeError: something else than a figure.
@@ -50,9 +121,11 @@ def save_figure(figure: Any, path: Path) -> Path:
     """
     if not hasattr(figure, "savefig"):
         raise TypeError(f"the figure of a lesson must be a Matplotlib figure, not {type(figure).__name__}")
-    if not all(axes.get_title("left") for axes in figure.axes if axes.get_label() != "<colorbar>"):
+    titles = [axes.get_title("left") for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    if not all(titles):
         raise ValueError("each axes of a lesson's figure needs a title (`axes.set_title`)")
     buffer = io.BytesIO()
     with figure_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return write_whole(path, buffer.getvalue())
+    spoken = f'<svg role="img" aria-label={quoteattr(text or ". ".join(titles))} '
+    return write_whole(path, buffer.getvalue().decode().replace("<svg ", spoken, 1))

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +66,9 @@ class Records:
         """Forget the record of a seed, if there is one."""
         self._path(seed).unlink(missing_ok=True)
 
-    def written(self, seed: int) -> tuple[int, int]:
-        """When the record of a seed was written, as a number to compare; no two seeds have the same."""
-        return self._path(seed).stat().st_mtime_ns, seed
+    def last(self, seeds: Iterable[int]) -> int:
+        """The seed whose record was written last; of several at one time the largest."""
+        return max(seeds, key=lambda seed: (self._path(seed).stat().st_mtime_ns, seed))
 
     def _path(self, seed: int) -> Path:
         return self.folder / f"seed-{seed:04}.json"

@@ -2,15 +2,20 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlnotes.lesson.catalog import CHECKOUT, PACKAGE, Lesson, UsageError, lessons, notes
+from dlnotes.lesson.answers import answers_of
+from dlnotes.lesson.contents import CHECKOUT, Lesson, UsageError, lessons, notes
+from dlnotes.lesson.declared import declared_in
 from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
+from dlnotes.places import PACKAGE
 
 __all__ = [
     "describe",
+    "help_of",
     "is_current",
     "read_results",
     "readme_with_table",
@@ -19,10 +24,18 @@ __all__ = [
     "table_of_verdicts",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 
-_LIMITS = {"supported": "shown", "refuted": "not there", "inconclusive": "inconclusive"}
-_MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "conditional": "◐"}
+# A claim and a limit have marks of their own: that a limit was shown is no point for the notes.
+_SAID = {
+    ("claim", "supported"): ("✓", "held"),
+    ("claim", "refuted"): ("✗", "did not hold"),
+    ("claim", "inconclusive"): ("?", "undecided"),
+    ("limit", "supported"): ("◆", "where it fails, as predicted"),
+    ("limit", "refuted"): ("◇", "predicted to fail here, and did not"),
+    ("limit", "inconclusive"): ("◈", "predicted to fail here: undecided"),
+}
+_WIDTH = 110  # of what is printed
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -40,21 +53,54 @@ def table_of_measured(trials: Mapping[str, Any]) -> str:
     return _aligned(rows) + legend
 
 
-def describe(results: Mapping[str, Any]) -> str:
-    """The findings, and the verdict on each statement, as lines."""
-    lines = []
-    for finding in results["findings"]:
-        mark, kind = _MARKS[finding["verdict"]], finding["kind"]
-        said = f"{kind} {finding['verdict']}" if kind == "claim" else f"predicted limit {_LIMITS[finding['verdict']]}"
-        lines += [f"{mark} {finding['row']} {said}: {finding['statement']}", f"    {effect_in_words(finding)}"]
+def describe(lesson: Lesson, results: Mapping[str, Any]) -> str:
+    """A run in the order of a reader: the answers, what was predicted and found, and what the notes say."""
+    lines = [_heading(results)]
+    if not results["findings"]:
+        return "\n".join([*lines, "", f"{len(results['seeds'])} seeds: too few for a verdict", ""])
+    for row, answer in answers_of(lesson, results).items():
+        lines += ["", *_wrapped(answer.sentence, f"  {row}  {results['verdicts'][row].upper():<12}  ")]
+    lines += ["", "What was predicted, and found:"]
     statements = {note.row: note.statement for note in notes()}
-    lines += ["", "The notes say:"]
-    for row in sorted({finding["row"] for finding in results["findings"]}):
-        verdict = results["verdicts"].get(row)
-        words = f"{_MARKS[verdict]} {row} {verdict.upper()}" if verdict else f"  {row} without a verdict of this lesson"
-        lines.append(f"{words}: {statements[row]}")
-    lines += ["", "[ ] 98 % interval · margin: the smallest effect that matters · limit: where a statement should fail"]
+    for row in dict.fromkeys(finding["row"] for finding in results["findings"]):
+        verdict = "" if row in results["verdicts"] else " (without a verdict of this lesson)"
+        lines += ["", *_wrapped(f"{statements[row]}{verdict}", f"  {row}  The notes: ")]
+        for finding in (one for one in results["findings"] if one["row"] == row):
+            mark, said = _SAID[finding["kind"], finding["verdict"]]
+            reading = f" (read as: {finding['reading']})" if finding["reading"] else ""
+            lines += _wrapped(f"{finding['statement']}{reading}", f"  {mark} {said}: ", rest=4)
+            lines += [f"      {effect_in_words(finding)}"]
+            lines += _wrapped(finding["because"], "      expected: ") if finding["because"] else []
+    lines += ["", "✓ ✗ ? a claim of the notes · ◆ ◇ ◈ a limit: where it is predicted to fail"]
+    lines += ["[ ] 98 % interval · margin: the smallest effect that matters", ""]
     return "\n".join(lines)
+
+
+def _heading(results: Mapping[str, Any]) -> str:
+    words = [results["title"], f"{len(results['seeds'])} seeds", f"{results['seconds']:.0f} s of one core"]
+    if results["data"]:
+        words.insert(1, results["data"]["name"])
+    line = " · ".join(words)
+    return f"{line}\n{'─' * len(line)}"
+
+
+def _wrapped(text: str, first: str, rest: int | None = None) -> list[str]:
+    """Lines of a text behind its first words; those that follow are indented as far, or by `rest`."""
+    indent = " " * (len(first) if rest is None else rest)
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False)
+
+
+def help_of(lesson: Lesson, folder: Path) -> str:
+    """What a lesson predicts, filled in from the results in a folder where there are any, and its settings."""
+    declared = declared_in(lesson.path)
+    results = read_results(folder / f"{lesson.name}.json")
+    filled_in = {finding["name"]: finding["statement"] for finding in results["findings"]} if results else {}
+    lines = ["predictions:"]
+    for one in declared.predictions:
+        mark, name = {"claim": "✓", "limit": "◇"}[one.kind], one.name or ""
+        lines += _wrapped(filled_in.get(name, one.sentence or ""), f"  {mark} {one.row} {name}: ", rest=4)
+    lines += ["  ✓ a claim of the notes · ◇ a limit: where it is predicted to fail", ""]
+    return "\n".join([*lines, "settings (--set NAME=VALUE):", *(f"  {one}" for one in declared.settings)])
 
 
 def effect_in_words(finding: Mapping[str, Any]) -> str:
@@ -121,9 +167,10 @@ def read_results(path: Path) -> dict[str, Any] | None:
 
 
 def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
-    """Whether results were measured and judged by the code as it is now (comments and figures apart)."""
-    here = {"code": checksum_of_code(lesson.path, PACKAGE), "judge": checksum_of_judge(lesson.path, PACKAGE)}
-    return all(results[name] == checksum for name, checksum in here.items())
+    """Whether results were judged by the code as it is now, and measured by it or by one that gave the same bits."""
+    measuring = {results["code"], results.get("rechecked", {}).get("code")}
+    judging = checksum_of_judge(lesson.path, PACKAGE)
+    return checksum_of_code(lesson.path, PACKAGE) in measuring and judging == results["judge"]
 
 
 def summary(folders: Iterable[Path]) -> str:
@@ -167,8 +214,8 @@ def table_of_verdicts(folder: Path) -> str:
         old = not is_current(lesson, results)
         stale |= old
         found = "<br>".join(
-            f"{_MARKS[finding['verdict']]} {'' if finding['kind'] == 'claim' else 'limit: '}"
-            f"{_escape(finding['statement'])} ({_short(finding)})"
+            f"{' '.join(_SAID[finding['kind'], finding['verdict']])}: {_escape(finding['statement'])} "
+            f"({_short(finding)})"
             for finding in results["findings"]
             if finding["row"] == note.row
         )

@@ -8,9 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +20,16 @@ from typing import Any
 from tqdm import tqdm
 
 from dlnotes.files import remove_stale_parts
-from dlnotes.lesson.catalog import UsageError, lesson_at, records_folder
-from dlnotes.lesson.experiment import Experiment, as_dict, check_loaded, config_from, experiment_of, measure
+from dlnotes.lesson.contents import UsageError, lesson_at, records_folder
+from dlnotes.lesson.experiment import Experiment, check_loaded, experiment_of, measure
+from dlnotes.lesson.plans import Plan
 from dlnotes.lesson.records import Record, Records
 from dlnotes.lesson.session import in_notebook
+from dlnotes.lesson.settings import as_dict, config_from
+from dlnotes.lesson.tuning import scores_of
+from dlnotes.measuring import Measured, Tuned
 
-__all__ = ["Rank", "environment", "records_of", "run_seeds", "workers"]
+__all__ = ["environment", "measure_one", "run_seeds", "workers"]
 
 
 class Rank:
@@ -53,23 +58,21 @@ def environment(device: str) -> dict[str, Any]:
 
 
 @contextmanager
-def records_of(experiment: Experiment, config: Any, function: str) -> Iterator[Records]:
-    """The records that hold for this code, config, data and environment.
+def _records_of(plan: Plan, function: str) -> Iterator[Records]:
+    """The records that hold for this code, config, data, tuned settings and environment.
 
     Where not all of the code is known, they are empty, and are thrown away at the end.
-
-    Raises:
-        DataError: the data set that the config names is missing or damaged.
-        UsageError: the code is not known, and several ranks would have to trust each other's records.
     """
     from dlnotes import data
 
+    experiment, config = plan.experiment, plan.config
     used = getattr(config, "data", None)
     key = {
         "function": function,
         "code": experiment.code,
         "packages": _versions(experiment.sources.packages),
         "config": as_dict(config),
+        "tuned": dict(plan.tuned),
         "data": data.fingerprint(used) if used else None,
         "environment": environment(getattr(config, "device", "cpu")),
     }
@@ -95,77 +98,99 @@ def _versions(packages: Collection[str]) -> dict[str, str]:
 
 
 def run_seeds(
-    experiment: Experiment,
-    config: Any,
-    seeds: Sequence[int],
-    *,
-    records: Records,
-    function: str = "trial",
-    pool: ProcessPoolExecutor | None = None,
-    fresh: bool = False,
-) -> dict[int, Record]:
+    plan: Plan, function: str = "trial", *, pool: ProcessPoolExecutor | None = None, fresh: bool = False
+) -> dict[int, Record] | None:
     """Measure the seeds that have no record yet, and return the records of all.
 
     Args:
-        experiment: the lesson.
-        config: its settings.
-        seeds: which seeds.
-        records: where the records are kept.
+        plan: the lesson with its settings and seeds.
         function: ``trial`` or ``tune``.
         pool: processes to share the seeds out to; none runs them here.
         fresh: measure all seeds again.
+
+    Returns:
+        The records by their seeds; None in all ranks but one, and in that one too while others are still at work. All
+        that see the records complete agree on who it is: whoever wrote the last.
+
+    Raises:
+        DataError: the data set that the config names is missing or damaged.
+        UsageError: the code is not known, and several ranks would have to trust each other's records.
     """
+    rank = Rank()
+    if fresh and rank.count > 1:
+        raise UsageError("--fresh is for one process: ranks cannot tell old records from each other's new ones")
+    with _records_of(plan, function) as records:
+        _measure_missing(plan, function, rank.share(plan.seeds), records, pool, fresh=fresh)
+        measured = {seed: record for seed in plan.seeds if (record := records.read(seed))}
+        if len(measured) < len(plan.seeds) or records.last(plan.seeds) not in rank.share(plan.seeds):
+            return None
+    return measured
+
+
+def measure_one(plan: Plan, seed: int) -> Measured:
+    """What one seed measures now, whatever records there are; none is written."""
+    return measure(plan.experiment.trial, plan.config, seed, *_third_argument(plan, "trial"))
+
+
+def _measure_missing(
+    plan: Plan,
+    function: str,
+    seeds: Sequence[int],
+    records: Records,
+    pool: ProcessPoolExecutor | None,
+    *,
+    fresh: bool,
+) -> None:
     remove_stale_parts(records.folder)
     for seed in seeds if fresh else ():
         records.remove(seed)
-    done = {seed: record for seed in seeds if (record := records.read(seed))}
-    waiting = [seed for seed in seeds if seed not in done]
+    waiting = [seed for seed in seeds if not records.read(seed)]
     if not waiting:
-        return done
+        return
+    name = plan.lesson.name
     if not sys.stderr.isatty() and not in_notebook():  # where there is no bar
-        print(f"{experiment.lesson.name}: {len(waiting)} of {len(seeds)} seeds to measure", file=sys.stderr, flush=True)
-    bar = tqdm(total=len(seeds), initial=len(done), desc=experiment.lesson.name, unit="seed", disable=_no_bar())
-    with bar:
-        for seed, record in _measure_each(experiment, config, waiting, records, function, pool):
-            done[seed] = record
+        print(f"{name}: {len(waiting)} of {len(seeds)} seeds to measure", file=sys.stderr, flush=True)
+    done = len(seeds) - len(waiting)
+    with tqdm(total=len(seeds), initial=done, desc=name, unit="seed", disable=_no_bar()) as bar:
+        for _ in _measure_each(plan, function, waiting, records, pool):
             bar.update()
-    return {seed: done[seed] for seed in seeds}
 
 
 def _measure_each(
-    experiment: Experiment,
-    config: Any,
-    seeds: Iterable[int],
-    records: Records,
-    function: str,
-    pool: ProcessPoolExecutor | None,
-) -> Iterator[tuple[int, Record]]:
+    plan: Plan, function: str, seeds: Sequence[int], records: Records, pool: ProcessPoolExecutor | None
+) -> Iterator[None]:
     if pool is None:
         for seed in seeds:
-            yield seed, _measure_one(experiment, config, seed, records, function)
+            yield _measure_and_keep(
+                plan.experiment, plan.config, seed, _third_argument(plan, function), function, records
+            )
         return
+    what = plan.lesson.path, plan.experiment.code, as_dict(plan.config)
     futures = [
-        pool.submit(
-            _measure_in_worker, experiment.lesson.path, experiment.code, as_dict(config), seed, records, function
-        )
+        pool.submit(_measure_in_worker, *what, seed, _third_argument(plan, function), function, records)
         for seed in seeds
     ]
     for future in as_completed(futures):
         yield future.result()
 
 
-def _measure_one(experiment: Experiment, config: Any, seed: int, records: Records, function: str) -> Record:
+def _third_argument(plan: Plan, function: str) -> tuple[Tuned, ...]:
+    return (plan.tuned,) if function == "trial" and plan.experiment.is_tuned else ()
+
+
+def _measure_and_keep(
+    experiment: Experiment, config: Any, seed: int, tuned: tuple[Tuned, ...], function: str, records: Records
+) -> None:
     start = time.perf_counter()
+    measuring = experiment.trial if function == "trial" else partial(scores_of, experiment)
     try:
-        measured = measure(getattr(experiment, function), config, seed)
+        measured = measure(measuring, config, seed, *tuned)
     except Exception as error:
         error.add_note(f"in seed {seed} of {experiment.lesson.name}")
         raise
     if not experiment.doubt and (unseen := check_loaded(experiment.sources)):  # loaded since the trial began
         raise UsageError(f"the seed {seed} of {experiment.lesson.name} is not kept: {unseen}")
-    record = Record(measured, time.perf_counter() - start)
-    records.write(seed, record)
-    return record
+    records.write(seed, Record(measured, time.perf_counter() - start))
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -207,12 +232,18 @@ def _prepare_worker() -> None:
 
 
 def _measure_in_worker(
-    path: Path, code: str, settings: dict[str, Any], seed: int, records: Records, function: str
-) -> tuple[int, Record]:
+    path: Path,
+    code: str,
+    settings: dict[str, Any],
+    seed: int,
+    tuned: tuple[Tuned, ...],
+    function: str,
+    records: Records,
+) -> None:
     experiment = _loaded.get(path) or _loaded.setdefault(path, experiment_of(lesson_at(path)))
     if experiment.code != code:
         raise UsageError(f"{path.name} was changed while it ran: run it again")
-    return seed, _measure_one(experiment, config_from(experiment.config, settings), seed, records, function)
+    _measure_and_keep(experiment, config_from(experiment.config, settings), seed, tuned, function, records)
 
 
 _loaded: dict[Path, Experiment] = {}

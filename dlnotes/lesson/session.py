@@ -16,7 +16,20 @@ from dlnotes.lesson.sources import bare
 __all__ = ["in_notebook", "is_session", "is_typed", "print_anywhere", "ran_other_code", "runs_the_script"]
 
 # What a terminal that cannot show a character is given in its place; for all others, their numbers.
-_PLAIN = {"✓": "yes", "✗": "no", "◐": "part", "·": "-", "–": "-", "─": "-", "×": "x", "÷": "/", "≤": "<=", "…": "..."}
+_PLAIN = {
+    "✓": "yes",
+    "✗": "no",
+    "◆": "limit",
+    "◇": "no limit",
+    "◈": "limit?",
+    "·": "-",
+    "–": "-",
+    "─": "-",
+    "×": "x",
+    "÷": "/",
+    "≤": "<=",
+    "…": "...",
+}
 
 # Converters put this in front; it changes how figures are shown, and no number.
 _SHOWS_FIGURES = re.compile(r"get_ipython\(\)\.run_line_magic\('matplotlib', '\w*'\)\s*")

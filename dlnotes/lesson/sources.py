@@ -20,8 +20,12 @@ from pathlib import Path
 
 __all__ = ["Sources", "bare", "checksum_of_code", "checksum_of_judge", "sources_of"]
 
-# What a lesson makes of its numbers after they were measured: a new figure or margin needs no new run.
-_AFTERWARDS = frozenset({"findings", "figure"})
+# What a lesson makes of its numbers after they were measured: a new figure or margin needs no new run, and an answer is
+# no judgement.
+_AFTERWARDS = frozenset({"PREDICTIONS", "ANSWERS", "figure"})
+_SHOWING = frozenset({"ANSWERS", "figure"})
+# What the runner takes from a lesson by its name, though nothing in it may use that.
+_TAKEN = frozenset({"Config", "QUICK", "SEEDS", "TUNING", "TUNING_SEEDS", "DATA", "trial", "tune"}) | _AFTERWARDS
 # The part of the library that judges and shows, for the same reason; and the one that downloads: whatever its code, it
 # gives files with known checksums.
 _NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence", "dlnotes.data.web")
@@ -52,7 +56,7 @@ class Sources:
 def checksum_of_code(script: Path, library: Path, text: str | None = None) -> str:
     """The SHA-256 of the code that the numbers of a lesson depend on, without comments, docstrings and blank lines.
 
-    The lesson, without its ``findings`` and ``figure``, and each file of `sources_of`.
+    The lesson, without its predictions, its answers, its figure and what only they use, and each file of `sources_of`.
 
     Args:
         script: the lesson's file.
@@ -67,10 +71,10 @@ def checksum_of_code(script: Path, library: Path, text: str | None = None) -> st
 
 
 def checksum_of_judge(script: Path, library: Path, text: str | None = None) -> str:
-    """The SHA-256 of the code that makes a verdict of the numbers: the lesson without its figure, and the judge."""
+    """The SHA-256 of the code that makes verdicts of numbers: the judge, and the lesson without answers and figure."""
     text = script.read_text(encoding="utf-8") if text is None else text
     judge = (library / "evidence.py").read_text(encoding="utf-8")
-    return hashlib.sha256((bare(text, without=frozenset({"figure"})) + bare(judge)).encode()).hexdigest()
+    return hashlib.sha256((bare(text, without=_SHOWING) + bare(judge)).encode()).hexdigest()
 
 
 def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
@@ -202,9 +206,9 @@ def _tree(text: str) -> ast.Module:
 
 @cache
 def bare(text: str, without: frozenset[str] = frozenset()) -> str:
-    """A source without comments, docstrings, trailing space, blank lines and some of its top-level functions.
+    """A source without comments, docstrings, trailing space, blank lines and some of its top-level definitions.
 
-    What stands in other texts of several lines is kept to the letter.
+    With them goes what only they use. What stands in other texts of several lines is kept to the letter.
     """
     lines = text.split("\n")
     inside: set[int] = set()  # the rows that end within a text
@@ -217,7 +221,8 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
             opened.append(row)
         elif kind in ("STRING", "FSTRING_END", "TSTRING_END"):
             inside |= set(range((row if kind == "STRING" else opened.pop()) - 1, last - 1))
-    for node in _left_out(_tree(text), without):
+    gone = _without(_tree(text), without)
+    for node in [*gone, *_docstrings(_tree(text), gone)]:
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = lines[first].encode()[: node.col_offset]  # the columns of a syntax tree count bytes
         after = lines[last].encode()[node.end_col_offset :]
@@ -227,22 +232,56 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
     return "\n".join(line for row, line in enumerate(kept) if line or row in inside)
 
 
-def _left_out(tree: ast.Module, without: frozenset[str]) -> Iterator[ast.stmt]:
-    """The docstrings, and the top-level functions of some names."""
-    used = {  # a function that others call is part of what they do
-        inner.id
-        for node in tree.body
-        if not (isinstance(node, ast.FunctionDef) and node.name in without)
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)
-    }
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in without - used]
-    yield from functions
-    gone = {id(inner) for function in functions for inner in ast.walk(function)}
+def _without(tree: ast.Module, names: frozenset[str]) -> list[ast.stmt]:
+    """The top-level definitions of some names, and those that only they use; none that what remains uses."""
+    if any(isinstance(one, ast.Name) and one.id in ("globals", "locals", "vars") for one in ast.walk(tree)):
+        return []  # by which anything may be used, and no text would show it
+    defined = {id(node): _defined_by(node) for node in tree.body}
+    used = {id(node): _used_by(node) for node in tree.body}
+    gone = [node for node in tree.body if defined[id(node)] and defined[id(node)] <= names]
+    # A definition that what remains uses is part of what that does, whatever its name.
+    while True:
+        remaining = set().union(*(used[id(node)] for node in tree.body if node not in gone))
+        needed = [node for node in gone if defined[id(node)] & remaining]
+        gone = [node for node in gone if node not in needed]
+        freed = set().union(*(used[id(node)] for node in gone)) - remaining - (_TAKEN - names)
+        more = [node for node in tree.body if node not in gone and defined[id(node)] and defined[id(node)] <= freed]
+        if not needed and not more:
+            return gone
+        gone += more
+
+
+def _defined_by(node: ast.stmt) -> set[str]:
+    """The names that a function, an assignment or an import binds; none for any other statement, and for a class.
+
+    A class may be found by what it derives from, and what stands in it runs.
+    """
+    if isinstance(node, ast.FunctionDef):
+        return {node.name} if not node.decorator_list else set()
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {one.id for one in targets if isinstance(one, ast.Name)} if _are_names(targets) else set()
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return set()
+
+
+def _are_names(targets: list[ast.expr]) -> bool:
+    return all(isinstance(one, ast.Name) for one in targets)
+
+
+def _used_by(node: ast.stmt) -> set[str]:
+    """The names that a statement reads, at once or when it is called; a function that calls itself is not its user."""
+    read = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    return read - ({node.name} if isinstance(node, ast.FunctionDef) else set())
+
+
+def _docstrings(tree: ast.Module, gone: list[ast.stmt]) -> Iterator[ast.stmt]:
+    within = {id(inner) for node in gone for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and id(node) not in gone
+            and id(node) not in within
         ):
             first = node.body[0] if node.body else None
             if (

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.data import DataError, MissingDataError, catalogue, idx, images, places
+from dlnotes import places
+from dlnotes.data import DataError, MissingDataError, catalogue, idx, images
 from dlnotes.data.idx import Checksum
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST, TEST, TRAIN, Copy, ImageSet
 from tests.loopback import server

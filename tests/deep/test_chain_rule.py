@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from dlnotes.deep import affine, relu, tanh
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from tests.trials import reference, replaced, verdicts
 
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("chain_rule"))
+    experiment = experiment_of(contents.lesson_named("chain_rule"))
     return sys.modules[experiment.trial.__module__]
 
 

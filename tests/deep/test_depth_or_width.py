@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlnotes.deep import MLP, count_parameters
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches
@@ -18,7 +18,7 @@ from tests.trials import reference, replaced
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("depth_or_width"))
+    experiment = experiment_of(contents.lesson_named("depth_or_width"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from dlnotes.data import Examples
 from dlnotes.deep import MLP, effective_degrees_of_freedom
 from dlnotes.evidence import verdict_of_row
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from tests.trials import reference, replaced
@@ -19,7 +19,7 @@ from tests.trials import reference, replaced
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("effective_parameters"))
+    experiment = experiment_of(contents.lesson_named("effective_parameters"))
     return sys.modules[experiment.trial.__module__]
 
 

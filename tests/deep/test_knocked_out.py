@@ -8,7 +8,7 @@ import torch
 
 from dlnotes.data import Examples
 from dlnotes.deep import MLP
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from dlnotes.training import accuracy
@@ -17,7 +17,7 @@ from tests.trials import reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("knocked_out"))
+    experiment = experiment_of(contents.lesson_named("knocked_out"))
     return sys.modules[experiment.trial.__module__]
 
 

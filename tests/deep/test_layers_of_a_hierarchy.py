@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dlnotes.evidence import verdict_of_row
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from tests.trials import reference, replaced
@@ -16,7 +16,7 @@ from tests.trials import reference, replaced
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("layers_of_a_hierarchy"))
+    experiment = experiment_of(contents.lesson_named("layers_of_a_hierarchy"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.training import Minibatches, accuracy, evaluate
 from tests.trials import reference, replaced, verdicts
@@ -16,7 +16,7 @@ from tests.trials import reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("over_fitting"))
+    experiment = experiment_of(contents.lesson_named("over_fitting"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from tests.trials import reference, replaced
@@ -18,7 +18,7 @@ GAIN, APART, RAISED, ROUNDER, TO_A_TENTH, TO_A_THOUSANDTH, DIVERGES, COLLAPSES =
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("weight_penalty"))
+    experiment = experiment_of(contents.lesson_named("weight_penalty"))
     return sys.modules[experiment.trial.__module__]
 
 
@@ -118,7 +118,7 @@ def test_validation_letters_choose_and_test_letters_judge(lesson):
 
 @pytest.mark.parametrize("images", ["letters", "fashion_mnist", "not_mnist"])
 def test_the_penalty_that_is_compared_is_the_best_of_the_tuning(lesson, images):
-    path = catalog.results_folder() / "tuning" / f"weight_penalty.{images}.json"
+    path = contents.results_folder() / "tuning" / f"weight_penalty.{images}.json"
     tuning = json.loads(path.read_text(encoding="utf-8"))
     best = {arm: np.mean(tuning["scores"][f"{arm}/{winner}"]) for arm, winner in tuning["winners"].items()}
     assert min(best, key=best.get) == f"{images}/λ={lesson.BEST[images]:g}"

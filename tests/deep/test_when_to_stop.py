@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlnotes.deep import MLP, EarlyStopping
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.randomness import stream
@@ -16,7 +16,7 @@ from tests.trials import reference, replaced
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("when_to_stop"))
+    experiment = experiment_of(contents.lesson_named("when_to_stop"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -16,7 +16,7 @@ from traceback import walk_stack
 import pytest
 
 from dlnotes.lesson import command_line
-from dlnotes.lesson.catalog import CHECKOUT, lessons
+from dlnotes.lesson.contents import CHECKOUT, lessons
 
 # A fork of a process that has imported what takes long, and has one thread, begins at once. One such process serves all
 # tests, so that other files name the same modules. The first optimizer imports torch._dynamo.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.experiment import Trials, measure, seeds_from
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dlnotes.lesson import catalog, runner
+from dlnotes.lesson import contents, runner
 from dlnotes.lesson.cli import _checked, _script_parser
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def finish(tmp_path, surroundings, monkeypatch):
     def run() -> dict:
         monkeypatch.setenv("DLNOTES_CACHE", surroundings["DLNOTES_CACHE"])
         monkeypatch.chdir(tmp_path)
-        lesson = catalog.lesson_at(tmp_path / "toy.py")
+        lesson = contents.lesson_at(tmp_path / "toy.py")
         runner.run([lesson], _checked(_script_parser(lesson).parse_args(["--out", "out"])))
         return json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
 

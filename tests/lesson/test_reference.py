@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from tests.trials import reference, verdicts
 
 
@@ -13,7 +13,7 @@ def near(value):
     return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("name", [lesson.name for lesson in catalog.lessons()])
+@pytest.mark.parametrize("name", [lesson.name for lesson in contents.lessons()])
 def test_the_committed_findings_follow_from_the_committed_numbers(name):
     experiment, trials, results = reference(name)
     assert [finding.as_dict() for finding in experiment.findings(trials)] == [

@@ -5,19 +5,19 @@ import shutil
 
 import pytest
 
-from dlnotes.lesson import catalog, report
-from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson import contents, report
+from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
 
 
 @pytest.fixture
 def results(tmp_path):
     """The reference run's results of one lesson, to be changed, in a folder of their own."""
-    content = json.loads((catalog.results_folder() / "temperature.json").read_text(encoding="utf-8"))
+    content = json.loads((contents.results_folder() / "temperature.json").read_text(encoding="utf-8"))
 
-    path = catalog.lesson_named("temperature").path
-    content["code"] = checksum_of_code(path, catalog.PACKAGE)
-    content["judge"] = checksum_of_judge(path, catalog.PACKAGE)
+    path = contents.lesson_named("temperature").path
+    content["code"] = checksum_of_code(path, contents.PACKAGE)
+    content["judge"] = checksum_of_judge(path, contents.PACKAGE)
 
     def write(**changes):
         (tmp_path / "temperature.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")
@@ -49,7 +49,7 @@ def test_results_older_than_the_code_are_marked(results):
 
 
 def test_the_list_shows_the_results_of_the_first_folder_that_has_them(results):
-    mine = report.summary([results(verdicts={"1.02": "inconclusive"}), catalog.results_folder()])
+    mine = report.summary([results(verdicts={"1.02": "inconclusive"}), contents.results_folder()])
     assert "1.02 inconclusive" in mine
     assert "1.17 refuted" in mine
 
@@ -71,7 +71,7 @@ def test_a_damaged_results_file_is_named(tmp_path, content):
 
 def test_a_readme_without_a_place_for_the_table_is_refused():
     with pytest.raises(UsageError, match="lacks the line"):
-        report.readme_with_table("# No table", catalog.results_folder())
+        report.readme_with_table("# No table", contents.results_folder())
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 import dlnotes
-from dlnotes.lesson import catalog, runner, seeds, session
-from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson import contents, runner, seeds, session
+from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.cli import _checked, _script_parser, command_line
 
 TOY = Path(__file__).parent / "toy.py"
@@ -33,7 +33,7 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str, doing=runner.run, rows=("1.18",)) -> Path:
-        lesson = replace(catalog.lesson_at(script), rows=rows)
+        lesson = replace(contents.lesson_at(script), rows=rows)
         options: argparse.Namespace = _script_parser(lesson).parse_args([*words, "--out", str(tmp_path / "out")])
         doing([lesson], _checked(options))
         return tmp_path / "out"
@@ -243,13 +243,13 @@ def test_what_a_killed_run_left_in_the_output_folder_is_removed_at_the_next_star
 
 def test_a_copy_of_a_lesson_that_differs_from_it_never_has_its_name(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path / "cache"))
-    copy = Path(shutil.copy(catalog.lesson_named("temperature").path, tmp_path))
-    options = _script_parser(catalog.lesson_at(copy)).parse_args(["--out", str(tmp_path / "out")])
-    runner.run([catalog.lesson_at(copy)], _checked(options))
+    copy = Path(shutil.copy(contents.lesson_named("temperature").path, tmp_path))
+    options = _script_parser(contents.lesson_at(copy)).parse_args(["--out", str(tmp_path / "out")])
+    runner.run([contents.lesson_at(copy)], _checked(options))
     declared = results(tmp_path / "out", "temperature")
     assert "exploratory" not in capsys.readouterr().out
     copy.write_text(copy.read_text(encoding="utf-8").replace("close: float = 0.99", "close: float = 0.9"))
-    runner.run([catalog.lesson_at(copy)], _checked(options))
+    runner.run([contents.lesson_at(copy)], _checked(options))
     assert "is not lessons/linear/temperature.py; the verdict of temperature stays as it was" in capsys.readouterr().out
     assert results(tmp_path / "out", "temperature.exploratory")["config"]["close"] == 0.9
     assert results(tmp_path / "out", "temperature") == declared

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dlnotes.lesson.catalog import PACKAGE, lesson_named
+from dlnotes.lesson.contents import PACKAGE, lesson_named
 from dlnotes.lesson.sources import bare, checksum_of_code, sources_of
 
 LESSON = '''"""A lesson.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD, AdaGrad
 from tests.trials import changed, reference, replaced, verdicts
@@ -18,7 +18,7 @@ from tests.trials import changed, reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("adagrad"))
+    experiment = experiment_of(contents.lesson_named("adagrad"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD, AdaGrad
 from dlnotes.randomness import stream
@@ -21,7 +21,7 @@ OTHER = {"SGD": "AdaGrad", "AdaGrad": "SGD"}
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("adagrad_or_momentum"))
+    experiment = experiment_of(contents.lesson_named("adagrad_or_momentum"))
     return sys.modules[experiment.trial.__module__]
 
 
@@ -257,7 +257,7 @@ def test_the_committed_ranges_follow_from_the_committed_losses(lesson):
 
 
 def test_the_scores_of_the_tuning_are_there_for_all_settings():
-    folder = catalog.results_folder() / "tuning"
+    folder = contents.results_folder() / "tuning"
     for name in ("letters", "fashion_mnist", "not_mnist"):
         scores = json.loads((folder / f"adagrad_or_momentum.{name}.json").read_text(encoding="utf-8"))["scores"]
         assert len(scores) == 48 * 2 * (3 if name == "letters" else 2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD, cross_entropy
 from tests.trials import reference, replaced, verdicts
@@ -15,7 +15,7 @@ from tests.trials import reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("broken_runs"))
+    experiment = experiment_of(contents.lesson_named("broken_runs"))
     return sys.modules[experiment.trial.__module__]
 
 

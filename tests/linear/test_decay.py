@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD, inverse_time_decay
 from dlnotes.randomness import stream
@@ -44,7 +44,7 @@ def test_without_noise_there_is_no_floor_and_decay_is_slower():
 
 @pytest.fixture(scope="module")
 def quick():
-    experiment = experiment_of(catalog.lesson_named("decay"))
+    experiment = experiment_of(contents.lesson_named("decay"))
     return experiment, sys.modules[experiment.trial.__module__]
 
 

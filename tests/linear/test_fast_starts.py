@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD
 from dlnotes.randomness import stream
@@ -33,7 +33,7 @@ def test_on_a_noisy_bowl_the_faster_start_ends_behind(seed):
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("fast_starts"))
+    experiment = experiment_of(contents.lesson_named("fast_starts"))
     return sys.modules[experiment.trial.__module__]
 
 
@@ -44,7 +44,7 @@ def test_ranks_that_agree_give_one_and_reversed_ones_minus_one(lesson):
 
 
 def test_the_settings_differ_in_rate_and_schedule_and_start_alike():
-    experiment = experiment_of(catalog.lesson_named("fast_starts"))
+    experiment = experiment_of(contents.lesson_named("fast_starts"))
     measured = experiment.trial(experiment.quick, 1_000)
     assert repr(measured) == repr(experiment.trial(experiment.quick, 1_000))
     final = [loss for name in ("constant", "exponential", "cosine") for loss in measured[f"{name}/final"]]

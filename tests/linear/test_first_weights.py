@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlnotes.deep import MLP
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from tests.trials import reference, replaced, verdicts
@@ -17,7 +17,7 @@ from tests.trials import reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("first_weights"))
+    experiment = experiment_of(contents.lesson_named("first_weights"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -11,7 +11,7 @@ import torch
 
 from dlnotes import linear
 from dlnotes.data import Examples
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches
@@ -23,7 +23,7 @@ RATE = 0.125
 @pytest.fixture(scope="module")
 def lesson():
     torch.set_num_threads(1)  # fixtures of the module come before the one that does so for each test
-    experiment = experiment_of(catalog.lesson_named("five_settings"))
+    experiment = experiment_of(contents.lesson_named("five_settings"))
     return sys.modules[experiment.trial.__module__]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from dlnotes.data import letters
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import LogisticClassifier, split, train_classifier
 from dlnotes.randomness import stream
@@ -20,7 +20,7 @@ from tests.trials import reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("held_out_data"))
+    experiment = experiment_of(contents.lesson_named("held_out_data"))
     return sys.modules[experiment.trial.__module__]
 
 

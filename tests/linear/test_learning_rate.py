@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD
 from dlnotes.sweeps import Sweep
@@ -18,7 +18,7 @@ from tests.trials import changed, reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("learning_rate"))
+    experiment = experiment_of(contents.lesson_named("learning_rate"))
     return sys.modules[experiment.trial.__module__]
 
 
@@ -65,7 +65,7 @@ def test_the_points_of_a_curve_are_means_of_windows(lesson):
 
 
 def test_the_tasks_differ_and_the_same_seed_gives_the_same_numbers():
-    experiment = experiment_of(catalog.lesson_named("learning_rate"))
+    experiment = experiment_of(contents.lesson_named("learning_rate"))
     measured = experiment.trial(experiment.quick, 1_000)
     assert repr(measured) == repr(
         experiment.trial(experiment.quick, 1_000)

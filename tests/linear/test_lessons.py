@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from tests.trials import changed, reference, verdicts
 
@@ -47,7 +47,7 @@ def test_a_winner_that_does_not_arrive_is_inconclusive_and_a_loser_may_be_cut_of
 
 
 def test_the_two_arms_of_momentum_differ_from_the_second_step_on():
-    experiment = experiment_of(catalog.lesson_named("momentum"))
+    experiment = experiment_of(contents.lesson_named("momentum"))
     measured = experiment.trial(experiment.quick, 1_000)
     plain, with_momentum = (measured[f"κ=1000/{arm}/curve"] for arm in ("SGD", "momentum"))
     assert plain[0] == with_momentum[0]

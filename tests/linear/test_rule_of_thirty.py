@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import largest_disagreement, mcnemar_test, rule_of_thirty
 from dlnotes.randomness import stream
@@ -18,7 +18,7 @@ from tests.trials import reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("rule_of_thirty"))
+    experiment = experiment_of(contents.lesson_named("rule_of_thirty"))
     return sys.modules[experiment.trial.__module__]
 
 

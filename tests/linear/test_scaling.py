@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dlnotes.data import Examples
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import LogisticClassifier, cross_entropy
 from dlnotes.randomness import stream
@@ -17,7 +17,7 @@ from tests.trials import changed, reference, replaced, verdicts
 
 @pytest.fixture(scope="module")
 def lesson():
-    experiment = experiment_of(catalog.lesson_named("scaling"))
+    experiment = experiment_of(contents.lesson_named("scaling"))
     return sys.modules[experiment.trial.__module__]
 
 

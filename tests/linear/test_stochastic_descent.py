@@ -12,7 +12,7 @@ from torch import nn
 
 from dlnotes.data import Examples
 from dlnotes.evidence import difference
-from dlnotes.lesson import catalog
+from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy
 from dlnotes.randomness import stream
@@ -23,7 +23,7 @@ from tests.trials import reference, replaced, verdicts
 @pytest.fixture(scope="module")
 def lesson():
     torch.set_num_threads(1)  # fixtures of the module come before the one that does so for each test
-    experiment = experiment_of(catalog.lesson_named("stochastic_descent"))
+    experiment = experiment_of(contents.lesson_named("stochastic_descent"))
     return sys.modules[experiment.trial.__module__]
 
 

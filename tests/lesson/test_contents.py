@@ -2,19 +2,19 @@
 
 import pytest
 
-from dlnotes.lesson import catalog
-from dlnotes.lesson.catalog import UsageError
+from dlnotes.lesson import contents
+from dlnotes.lesson.contents import UsageError
 
 
 def test_lessons_are_chosen_by_name_chapter_or_row_and_once():
-    chosen = [lesson.name for lesson in catalog.select(["momentum", "1.18", "1.02", "linear"])]
+    chosen = [lesson.name for lesson in contents.select(["momentum", "1.18", "1.02", "linear"])]
     assert chosen[:2] == ["momentum", "temperature"]
     assert len(chosen) == len(set(chosen))
     assert {"momentum", "temperature", "logistic_regression"} <= set(chosen)
 
 
 def test_all_lessons_are_meant_where_none_is_named():
-    assert catalog.select([]) == list(catalog.lessons())
+    assert contents.select([]) == list(contents.lessons())
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_all_lessons_are_meant_where_none_is_named():
 )
 def test_what_is_meant_by_nothing_is_named(word, said):
     with pytest.raises(UsageError, match=said):
-        catalog.select([word])
+        contents.select([word])
 
 
 def test_the_settings_of_a_lesson_are_listed_with_defaults_and_comments(capsys):

@@ -10,6 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dlnotes import places
+from dlnotes.places import PACKAGE
+
 __all__ = [
     "CHAPTERS",
     "Lesson",
@@ -23,14 +26,12 @@ __all__ = [
     "records_folder",
     "results_folder",
     "select",
-    "settings_of",
 ]
 
 CHAPTERS = ("linear", "deep", "conv", "text")
 
 _RUNS_A_LESSON = "\n    lesson.main("
 
-PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parent
 
 
@@ -107,16 +108,6 @@ def lesson_at(path: Path) -> Lesson:
     return Lesson(path.stem, chapter, path, docstring.splitlines()[0], rows)
 
 
-def settings_of(lesson: Lesson) -> list[str]:
-    """The settings of a lesson as its `Config` has them: a line each, with default and comment."""
-    source = lesson.path.read_text(encoding="utf-8")
-    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Config")
-    lines = source.splitlines()
-    return [
-        lines[field.lineno - 1].strip() for one in classes for field in one.body if isinstance(field, ast.AnnAssign)
-    ]
-
-
 def lesson_named(name: str) -> Lesson:
     """The lesson of that name.
 
@@ -157,11 +148,9 @@ def results_folder() -> Path:
 
 def output_folder() -> Path:
     """Where a run writes its results and figures unless told otherwise: ``output`` in the checkout, or right here."""
-    return CHECKOUT / "output" if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd() / "output"
+    return (places.checkout() or Path.cwd()) / "output"
 
 
 def records_folder() -> Path:
     """Where the record of each seed is kept: below the cache, which ``$DLNOTES_CACHE`` can move."""
-    from dlnotes.data import places
-
     return places.cache() / "records"

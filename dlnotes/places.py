@@ -1,4 +1,4 @@
-"""Where data lies: the root, which is only read, and the cache, which may be deleted at any time.
+"""Where things lie: the package, the checkout, the data root, which is only read, and the cache, which may be deleted.
 
 ========  ==================  =======================  ====================
 place     first               then, in a checkout      otherwise
@@ -11,7 +11,10 @@ cache     ``$DLNOTES_CACHE``  ``data/cache/``          the user's cache folder
 import os
 from pathlib import Path
 
-__all__ = ["cache", "root"]
+__all__ = ["PACKAGE", "cache", "checkout", "root"]
+
+PACKAGE = Path(__file__).resolve().parent
+"""The folder of this package."""
 
 
 def root(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -24,8 +27,8 @@ def root(folder: str | os.PathLike[str] | None = None) -> Path:
     given = folder or os.environ.get("DLNOTES_DATA")
     if given:
         return Path(given).expanduser()
-    checkout = _checkout()
-    return checkout / "data" if checkout else _user_cache() / "data"
+    here = checkout()
+    return here / "data" if here else _user_cache() / "data"
 
 
 def cache() -> Path:
@@ -33,13 +36,13 @@ def cache() -> Path:
     given = os.environ.get("DLNOTES_CACHE")
     if given:
         return Path(given).expanduser()
-    checkout = _checkout()
-    return checkout / "data" / "cache" if checkout else _user_cache() / "cache"
+    here = checkout()
+    return here / "data" / "cache" if here else _user_cache() / "cache"
 
 
-def _checkout() -> Path | None:
-    """The working copy that this file is part of; None where the package was installed."""
-    folder = Path(__file__).resolve().parents[2]
+def checkout() -> Path | None:
+    """The working copy that this package is part of; None where it was installed."""
+    folder = PACKAGE.parent
     return folder if (folder / "pyproject.toml").is_file() else None
 
 

@@ -1,0 +1,172 @@
+"""What will be run: a lesson with its settings and seeds, and whether that is the run whose verdict counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dlnotes.evidence import MOST_SEEDS
+from dlnotes.lesson.contents import Lesson, UsageError
+from dlnotes.lesson.experiment import Experiment, experiment_of
+from dlnotes.lesson.settings import override
+from dlnotes.lesson.tuned import TunedSettings, tuned_settings
+
+__all__ = ["Options", "Plan", "plan_of", "plan_of_tuning"]
+
+QUICK_SEEDS = range(3)
+
+# With fewer, no exact test of signs can reach 1 %: one of 2⁶ patterns is 1.6 %.
+FEWEST_SEEDS = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of a run.
+
+    Attributes:
+        quick: three seeds of a small variant, without a verdict.
+        seeds: which seeds; None are those of the lesson.
+        jobs: processes at work at the same time.
+        data: another data set than the lesson's own.
+        device: another device than the lesson's own.
+        settings: changes of the lesson's settings, each ``name=value``.
+        out: where results and figure go; None is the output folder.
+        show: open the figure in a window.
+        fresh: measure again what has a record.
+    """
+
+    quick: bool = False
+    seeds: Sequence[int] | None = None
+    jobs: int = 1
+    data: str | None = None
+    device: str | None = None
+    settings: tuple[str, ...] = ()
+    out: Path | None = None
+    show: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that was not begun yet.
+
+    Attributes:
+        experiment: the lesson.
+        config: its settings.
+        seeds: its seeds.
+        tuned: the settings that were tuned for its data; empty where its trials take none.
+        stem: the name of its files. Only a declared run has the lesson's own, so that no other can replace it.
+        exploratory: why its verdict is not the lesson's own, in words; empty where it is.
+        is_judged: whether its seeds are enough for a verdict.
+    """
+
+    experiment: Experiment
+    config: Any
+    seeds: Sequence[int]
+    tuned: Mapping[str, float]
+    stem: str
+    exploratory: str
+    is_judged: bool
+
+    @property
+    def lesson(self) -> Lesson:
+        """The lesson that is run."""
+        return self.experiment.lesson
+
+
+def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType | None = None) -> Plan | None:
+    """The run that a user asks for; None where many lessons are, and this one lacks an option that is given.
+
+    Args:
+        lesson: the lesson.
+        options: what is asked for.
+        alone: whether no other lesson is.
+        cells: where a notebook has run cells that are not those of the lesson, the module that they ran in.
+
+    Raises:
+        UsageError: an option does not fit the lesson.
+    """
+    if options.seeds is not None and len(options.seeds) > MOST_SEEDS:
+        raise UsageError(f"at most {MOST_SEEDS} seeds can be judged by an exact test, not {len(options.seeds)}")
+    experiment = experiment_of(lesson, cells)
+    config = _config(experiment, options, alone=alone)
+    if config is None:
+        return None
+    own = QUICK_SEEDS if options.quick else experiment.seeds
+    seeds = own if options.seeds is None else options.seeds
+    found = tuned_settings(lesson, config) if experiment.is_tuned else TunedSettings({})
+    declared = config == experiment.config and list(seeds) == list(experiment.seeds)
+    exploratory = ""
+    if experiment.variant:
+        exploratory = f"{experiment.variant}; the verdict of {lesson.name} stays as it was"
+    elif found.elsewhere:
+        exploratory = f"settings that were tuned in {found.elsewhere}; the lesson's own verdict stays as it was"
+    elif not declared:
+        exploratory = "other seeds, settings or data than the lesson declares; its own verdict stays as it was"
+    same_seeds = list(seeds) == list(experiment.seeds)
+    is_own = same_seeds and not experiment.variant and not found.elsewhere
+    stem = stem_of(experiment, config, quick=options.quick, is_own=is_own)
+    judged = not options.quick and len(seeds) >= FEWEST_SEEDS
+    return Plan(experiment, config, seeds, found.values, stem, exploratory, judged)
+
+
+def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan | None:
+    """The same for the choice of settings, on seeds that no verdict sees."""
+    experiment = experiment_of(lesson)
+    if experiment.tune is None:
+        raise UsageError(f"the lesson {lesson.name} has nothing to tune")
+    config = _config(experiment, options, alone=alone)
+    if config is None:
+        return None
+    seeds = experiment.tuning_seeds if options.seeds is None else options.seeds
+    if set(seeds) & set(experiment.seeds):
+        raise UsageError(f"settings are chosen on seeds that the verdict of {lesson.name} does not see")
+    is_own = list(seeds) == list(experiment.tuning_seeds) and not experiment.variant
+    stem = stem_of(experiment, config, quick=options.quick, is_own=is_own)
+    if stem == lesson.name and hasattr(config, "data"):
+        stem = f"{stem}.{config.data}"
+    return Plan(experiment, config, seeds, {}, stem, "", is_judged=False)
+
+
+def _config(experiment: Experiment, options: Options, *, alone: bool) -> Any:
+    """The lesson's settings with what the options change; None where it lacks one that many lessons are given."""
+    lesson = experiment.lesson
+    config = experiment.quick if options.quick else experiment.config
+    for option, value in (("data", options.data), ("device", options.device)):
+        if value is None:
+            continue
+        if not hasattr(config, option):
+            if alone:
+                raise UsageError(f"the lesson {lesson.name} takes no --{option}: it has no setting of that name")
+            print(f"{lesson.name}: left out, since it takes no --{option}\n")
+            return None
+        config = replace(config, **{option: value})
+    if options.settings and not alone:
+        raise UsageError("--set changes the settings of one lesson: name one")
+    config = override(config, options.settings)
+    if getattr(config, "data", None):
+        _check_data(config.data, experiment)
+    return config
+
+
+def _check_data(name: str, experiment: Experiment) -> None:
+    from dlnotes import data
+
+    known = experiment.data or data.names()
+    if name not in known:
+        raise UsageError(f"the lesson {experiment.lesson.name} knows no data set {name!r}; known: {', '.join(known)}")
+
+
+def stem_of(experiment: Experiment, config: Any, *, quick: bool, is_own: bool) -> str:
+    """The name of the files of a run: the lesson's, the data set where it is another, and what kind of run it is."""
+    parts = [experiment.lesson.name]
+    declared = getattr(experiment.config, "data", None)
+    if declared is not None and config.data != declared:
+        parts.append(config.data)
+        config = replace(config, data=declared)
+    if quick:
+        parts.append("quick")
+    elif config != experiment.config or not is_own:
+        parts.append("exploratory")
+    return ".".join(parts)
