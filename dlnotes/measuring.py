@@ -64,13 +64,14 @@ def losses_of(losses: Iterable[float], steps: int) -> Iterator[float]:
     yield from repeat(math.nan, steps)
 
 
-def steps_until(target: float, losses: Iterable[float], *, window: int = 1) -> float:
+def steps_until(target: float, losses: Iterable[float], *, window: int = 1, relative: bool = False) -> float:
     """After how many steps the mean of the last losses is first at or below a target; nan where it never is.
 
     Args:
         target: what to reach.
         losses: the loss at the start and after each step; no more of them are asked for than are needed.
         window: of how many losses the mean is taken; with fewer than that, none is.
+        relative: the target is a share of the first loss.
 
     Raises:
         ValueError: a window below 1.
@@ -80,6 +81,8 @@ def steps_until(target: float, losses: Iterable[float], *, window: int = 1) -> f
         2.0
         >>> steps_until(0.5, [2.3, 0.9, 0.4, 0.7, 0.2], window=2)
         4.0
+        >>> steps_until(0.2, [2.3, 0.9, 0.4, 0.7, 0.2], relative=True)
+        2.0
         >>> steps_until(0.1, [2.3, 0.9])
         nan
     """
@@ -87,6 +90,8 @@ def steps_until(target: float, losses: Iterable[float], *, window: int = 1) -> f
         raise ValueError(f"expected a window of 1 or more losses, not {window}")
     last: deque[float] = deque(maxlen=window)
     for step, loss in enumerate(losses):
+        if relative and not step:
+            target *= loss
         last.append(loss)
         if len(last) == window and sum(last) / window <= target:
             return float(step)

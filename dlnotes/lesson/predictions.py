@@ -1,6 +1,6 @@
 """What a lesson expects, said once: each prediction with its judge, and the answers that rest on predictions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class Prediction:
     name: str
     sentence: str
     judge: "Callable[[Any], Judgement]"
-    arms: Sequence[str] = ()
+    arms: tuple[str, ...] = ()
     reading: str = ""
     of: str = ""
     because: str = ""
@@ -60,13 +60,13 @@ def claim(
     sentence: str,
     judge: "Callable[[Any], Judgement]",
     *,
-    arms: Sequence[str] = (),
+    arms: Iterable[str] = (),
     reading: str = "",
     of: str = "",
     because: str = "",
 ) -> Prediction:
     """What the notes state, in one setting. The arguments are those of `Prediction`."""
-    return Prediction("claim", row, name, sentence, judge, arms, reading, of, because)
+    return Prediction("claim", row, name, sentence, judge, tuple(arms), reading, of, because)
 
 
 def limit(
@@ -75,13 +75,13 @@ def limit(
     sentence: str,
     judge: "Callable[[Any], Judgement]",
     *,
-    arms: Sequence[str] = (),
+    arms: Iterable[str] = (),
     reading: str = "",
     of: str = "",
     because: str = "",
 ) -> Prediction:
     """A setting in which the notes' statement is predicted to fail: supported if it does."""
-    return Prediction("limit", row, name, sentence, judge, arms, reading, of, because)
+    return Prediction("limit", row, name, sentence, judge, tuple(arms), reading, of, because)
 
 
 @dataclass(frozen=True)
