@@ -29,7 +29,7 @@ def functions(path: str) -> frozenset[str]:
 
 
 def there(test: str) -> bool:
-    """Whether there is such a test; of one with parameters, ``file::function[parameter]``, the parameter is not asked."""
+    """Whether there is such a test; of ``file::function[parameter]`` the function."""
     path, _, name = test.partition("[")[0].partition("::")
     return name in functions(path)
 

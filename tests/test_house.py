@@ -15,7 +15,6 @@ from dlnotes.lesson import contents, report
 CHECKOUT = Path(__file__).resolve().parents[1]
 LIBRARY = CHECKOUT / "dlnotes"
 LESSONS = sorted((CHECKOUT / "lessons").glob("*/*.py"))
-TUNED = sorted((CHECKOUT / "results" / "tuning").glob("*.json"))
 
 
 def imported(path: Path) -> set[str]:
@@ -131,24 +130,6 @@ def test_the_verdicts_of_a_fast_lesson_are_those_of_the_reference_run(name, tmp_
     assert command_line(["run", name, "--out", str(tmp_path)], tour=()) == 0
     here = report.read_results(tmp_path / f"{name}.json")
     assert here["verdicts"] == report.read_results(contents.results_folder() / f"{name}.json")["verdicts"]
-
-
-@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
-def test_the_settings_of_a_lesson_are_the_winners_of_its_tuning(path):
-    tuning = json.loads(path.read_text(encoding="utf-8"))
-    script = contents.lesson_named(tuning["lesson"]).path
-    source = ast.parse(script.read_text(encoding="utf-8"))
-    tuned = next(
-        ast.literal_eval(node.value)
-        for node in source.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TUNED"
-    )
-    for arm, winner in tuning["winners"].items():
-        assert tuned[arm] == float(winner), arm
-    scores = {name: values for name, values in tuning["scores"].items() if None not in values}
-    for arm, winner in tuning["winners"].items():
-        mean = {name: sum(values) / len(values) for name, values in scores.items() if name.startswith(f"{arm}/")}
-        assert min(mean.values()) == mean[f"{arm}/{winner}"]
 
 
 # ----------------------------------------------------------------------------------------------------------------

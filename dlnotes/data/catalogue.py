@@ -68,6 +68,8 @@ def load(
     counts = {"train": train, "validation": validation, "test": test}
     given = {part: check_count(part, count) for part, count in counts.items() if count is not None}
     parts = ({**_DRAWN, **_READ})[_checked(name)](seed, **given)
+    if side is None and not flat:
+        return parts
     return Parts(*(Examples(_resized(part.inputs, side, flat=flat), part.targets) for part in parts))
 
 

@@ -14,7 +14,7 @@ from dlnotes.files import remove_stale_parts, write_whole
 from dlnotes.lesson import contents, report
 from dlnotes.lesson.contents import Lesson, UsageError
 from dlnotes.lesson.declared import declared_in
-from dlnotes.lesson.experiment import Trials
+from dlnotes.lesson.experiment import Trials, trials_from
 from dlnotes.lesson.figures import figure_style, save_figure
 from dlnotes.lesson.plans import Options, Plan, plan_of, plan_of_tuning
 from dlnotes.lesson.records import Record, to_json
@@ -214,8 +214,8 @@ def _keep_winners(plan: Plan, records: Mapping[int, Record], out: Path) -> None:
 def recheck(chosen: Sequence[Lesson]) -> int:
     """Measure one seed again of each lesson whose code is not that of its results, and say whether the bits are.
 
-    Where they are, the results file keeps the checksum of today's code beside that of the code that measured it. No
-    record is read or written.
+    Where they are, and today's judge finds in them what was found, the results file keeps the checksums of today's code
+    beside those of the code that measured it. No record is read or written.
 
     Returns:
         1 where some lesson's numbers differ or it has no results, 0 otherwise.
@@ -230,8 +230,8 @@ def recheck(chosen: Sequence[Lesson]) -> int:
             continue
         plan = plan_of(lesson, Options(), alone=True)
         assert plan is not None
-        if plan.experiment.code == results["code"]:
-            print(f"{lesson.name}: measured by today's code, {results['code'][:12]}")
+        if report.is_current(lesson, results):
+            print(f"{lesson.name}: measured and judged by today's code, {plan.experiment.code[:12]}")
             continue
         changed = _changed_since(plan, results)
         both = f"measured by {results['code'][:12]}, today's code is {plan.experiment.code[:12]}"
@@ -240,7 +240,7 @@ def recheck(chosen: Sequence[Lesson]) -> int:
             failed = 1
             continue
         seed = plan.seeds[0]
-        results["rechecked"] = {"code": plan.experiment.code, "seed": seed}
+        results["rechecked"] = {"code": plan.experiment.code, "judge": plan.experiment.judge, "seed": seed}
         write_whole(path, to_json(results))
         print(f"{lesson.name}: {both}, and gives the same bits for seed {seed}")
     return failed
@@ -260,4 +260,8 @@ def _changed_since(plan: Plan, results: Mapping[str, Any]) -> str:
     now = json.loads(to_json(measure_one(plan, seed)))
     before = results["seeds"].get(str(seed), {})
     names = sorted(name for name in now.keys() | before.keys() if now.get(name, "") != before.get(name, ""))
-    return f"other numbers for seed {seed}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""
+    if names:
+        return f"other numbers for seed {seed}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+    findings = plan.experiment.findings(trials_from(results, plan.experiment))
+    judged = json.loads(to_json([finding.as_dict() for finding in findings]))
+    return "" if judged == results["findings"] else "the same numbers, and other findings"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from dlnotes import data
 from dlnotes.data import catalogue, fonts, images
@@ -91,3 +92,29 @@ def test_importing_the_package_imports_nothing_slow():
     slow = ("matplotlib", "PIL", "scipy")
     program = f"import sys, dlnotes.data; print([name for name in {slow} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_images_come_at_another_size_and_as_rows():
+    full, half, rows = (
+        data.load("letters", 3, train=20, validation=5, test=4, **how)
+        for how in ({}, {"side": 14}, {"side": 14, "flat": True})
+    )
+    for whole, small, row in zip(full, half, rows, strict=True):
+        count = len(whole.targets)
+        assert torch.equal(whole.targets, small.targets)
+        assert small.inputs.shape == (count, 1, 14, 14)
+        assert row.inputs.shape == (count, 196)
+        blocks = whole.inputs.reshape(count, 14, 2, 14, 2).mean((2, 4))
+        assert torch.allclose(row.inputs.view(count, 14, 14), blocks)
+        assert torch.equal(row.inputs, small.inputs.flatten(1))
+    uneven = data.load("letters", 3, train=20, side=10).train.inputs
+    assert uneven.shape == (20, 1, 10, 10)
+    assert uneven.mean() == pytest.approx(full.train.inputs.mean().item(), rel=0.1)
+    same = data.load("letters", 3, train=20, side=28, flat=True).train.inputs
+    assert torch.equal(same, full.train.inputs.flatten(1))
+
+
+@pytest.mark.parametrize("side", [0, -1, 29])
+def test_images_cannot_be_made_larger_than_they_are(side):
+    with pytest.raises(ValueError, match=f"side must be from 1 to the 28 pixels that the images have, not {side}"):
+        data.load("letters", 0, train=1, side=side)

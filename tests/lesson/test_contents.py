@@ -29,4 +29,6 @@ def test_the_settings_of_a_lesson_are_listed_with_defaults_and_comments(capsys):
     from dlnotes.lesson import command_line
 
     assert command_line(["run", "momentum", "--help"], tour=()) == 0
-    assert "train: int = 4_000  # training examples" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "train: int = 4_000  # training images" in printed
+    assert "✓ 1.18 images: A linear classifier of letters needs over a tenth more steps" in printed  # from the results

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dlnotes.lesson.contents import UsageError
-from dlnotes.lesson.experiment import Trials, measure, seeds_from
+from dlnotes.lesson.experiment import Trials, measure
+from dlnotes.lesson.settings import seeds_from
 
 
 @pytest.mark.parametrize(

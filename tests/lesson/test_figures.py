@@ -1,10 +1,11 @@
 """Figures as files."""
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from dlnotes.lesson.figures import figure_style, save_figure
+from dlnotes.lesson.figures import curves, figure_style, reference_line, save_figure, strips
 
 
 def drawn(title="A title"):
@@ -33,3 +34,53 @@ def test_the_style_ends_with_its_block():
     before = dict(mpl.rcParams)
     drawn()
     assert dict(mpl.rcParams) == before
+
+
+def test_a_figure_says_what_it_shows_to_those_who_cannot_see_it(tmp_path):
+    kept = save_figure(drawn(), tmp_path / "figure.svg", text='Squares "grow" & grow.').read_text("utf-8")
+    assert kept.count("<svg ") == 1
+    assert """<svg role="img" aria-label='Squares "grow" &amp; grow.' """ in kept
+    assert 'aria-label="A title"' in save_figure(drawn(), tmp_path / "figure.svg").read_text("utf-8")
+
+
+@pytest.fixture
+def axes():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def test_curves_are_a_thin_line_for_each_seed_and_a_thick_one_for_their_mean(axes):
+    values = np.array([[1.0, 4.0], [4.0, 16.0], [16.0, 1.0]])
+    curves(axes, [0, 10], values, label="arm", color="C0")
+    *seeds, mean = axes.lines
+    assert [line.get_ydata().tolist() for line in seeds] == values.tolist()
+    assert mean.get_ydata().tolist() == [7.0, 7.0]
+    assert mean.get_linewidth() > 2 * seeds[0].get_linewidth()
+    assert axes.get_legend_handles_labels()[1] == ["arm"]
+    curves(axes, [0, 10], values, label="on logarithms", color="C1", geometric=True)
+    assert axes.lines[-1].get_ydata() == pytest.approx([4.0, 4.0])
+
+
+def test_the_bar_of_a_strip_is_at_the_mean_of_its_seeds(axes):
+    strips(axes, {"one": np.array([1.0, 4.0, 16.0]), "other": np.array([2.0, 2.0, 2.0])}, label="gain", geometric=True)
+    dots, bar, _, other = axes.lines
+    assert dots.get_ydata().tolist() == [1.0, 4.0, 16.0]
+    assert abs(dots.get_xdata()).max() <= 0.2
+    assert bar.get_ydata() == pytest.approx([4.0, 4.0])
+    assert other.get_xdata().mean() == pytest.approx(1.0)
+    assert [one.get_text() for one in axes.get_xticklabels()] == ["one", "other"]
+    assert axes.get_legend_handles_labels()[1] == ["gain"]  # once, and not for each group
+    strips(axes, {"one": np.array([1.0, 4.0, 16.0])}, shift=0.3)
+    assert axes.lines[-1].get_ydata() == pytest.approx([7.0, 7.0])
+    assert axes.lines[-1].get_xdata().mean() == pytest.approx(0.3)
+
+
+def test_the_label_of_a_reference_line_stands_beside_the_axes_where_it_covers_nothing(axes):
+    axes.plot([0, 1], [0, 2])
+    reference_line(axes, 1.0, "equal")
+    (label,) = axes.texts
+    axes.figure.canvas.draw()
+    assert label.get_window_extent().x0 >= axes.get_window_extent().x1
+    reference_line(axes, 1.5)
+    assert len(axes.texts) == 1

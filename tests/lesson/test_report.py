@@ -62,6 +62,31 @@ def test_results_that_are_current_stand_before_those_that_are_not(results, tmp_p
     assert "1.02 refuted" in report.summary([old, old])
 
 
+def test_a_limit_has_marks_and_words_of_its_own(results):
+    finding = results.findings[0]
+    words = {}
+    for kind in ("claim", "limit"):
+        for verdict in ("supported", "refuted", "inconclusive"):
+            changed = {**finding, "kind": kind, "verdict": verdict, "statement": "It is so."}
+            line = report.table_of_verdicts(results(findings=[changed], verdicts={"1.02": "supported"})).splitlines()[2]
+            words[kind, verdict] = line.split(" | ")[3].partition(": It is so.")[0]
+    assert words["limit", "supported"] == "◆ where it fails, as predicted"
+    assert words["limit", "refuted"] == "◇ predicted to fail here, and did not"
+    assert len({mark.split()[0] for mark in words.values()}) == 6
+
+
+def test_a_run_is_told_in_the_order_of_a_reader():
+    lesson = contents.lesson_named("momentum")
+    kept = report.read_results(contents.results_folder() / "momentum.json")
+    told = report.describe(lesson, kept)
+    places = [
+        told.index(part) for part in ("Does momentum make SGD faster?", "1.18  CONDITIONAL", "✓ held", "[ ] 98 %")
+    ]
+    assert places == sorted(places)
+    assert "◆ where it fails, as predicted: In a valley of κ = 10" in told
+    assert max(map(len, told.splitlines())) < 160
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 0}'])
 def test_a_damaged_results_file_is_named(tmp_path, content):
     (tmp_path / "temperature.json").write_text(content)

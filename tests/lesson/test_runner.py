@@ -19,8 +19,8 @@ import torch
 
 import dlnotes
 from dlnotes.lesson import contents, runner, seeds, session
-from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.cli import _checked, _script_parser, command_line
+from dlnotes.lesson.contents import UsageError
 
 TOY = Path(__file__).parent / "toy.py"
 
@@ -59,7 +59,8 @@ def test_a_declared_run_writes_results_and_figure_and_judges(toy, capsys):
     assert kept["data"]["name"] == "letters"
     assert kept["environment"]["torch"] == torch.__version__.split("+")[0]
     printed = capsys.readouterr().out
-    assert "1.18 SUPPORTED" in printed
+    assert "1.18  SUPPORTED     The gain is 1.0 on letters." in printed
+    assert printed.index("The gain is 1.0") < printed.index("✓ held: The gain on 3 points of letters is larger")
     assert "exploratory" not in printed
     assert (toy.script.parent / "out" / "toy.svg").read_text(encoding="utf-8").count("<svg") == 1
 
@@ -69,8 +70,8 @@ def test_a_lesson_that_no_row_names_shows_its_findings_and_has_no_verdict(toy, c
     assert kept["verdicts"] == {}
     assert [finding["verdict"] for finding in kept["findings"]] == ["supported"]
     printed = capsys.readouterr().out
-    assert "claim supported: the gain is larger than one half" in printed
-    assert "1.18 without a verdict of this lesson" in printed
+    assert "✓ held: The gain on 3 points of letters is larger than one half." in printed
+    assert "(without a verdict of this lesson)" in printed
     assert "no row of dlnotes/notes.toml names this lesson" in printed
 
 
@@ -135,6 +136,7 @@ def test_a_record_of_another_seed_is_not_taken(toy):
         ("in no time", "in less than no time", False),  # the docstring
         ("# of the curve", "# of the drawn curve", False),  # a comment
         ("margin=0.5", "margin=0.6", False),  # how it is judged
+        ("The gain is {", "The size is {", False),  # what is said of it
         ("What was drawn", "Drawn", False),  # how it looks
     ],
 )

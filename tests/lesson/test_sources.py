@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from dlnotes.lesson.contents import PACKAGE, lesson_named
-from dlnotes.lesson.sources import bare, checksum_of_code, sources_of
+from dlnotes.lesson.contents import lesson_named
+from dlnotes.lesson.sources import bare, checksum_of_code, checksum_of_judge, sources_of
+from dlnotes.places import PACKAGE
 
 LESSON = '''"""A lesson.
 
 With an example: x = 1  # not a comment
 """
 from dlnotes import softly
+
+SHOWN = 5
 
 
 def trial(config, seed):
@@ -21,8 +24,16 @@ def trial(config, seed):
     return softly.loud(text)  # a comment
 
 
-def findings(trials):
-    return []
+def helper(t):
+    return t["loud"]
+
+
+PREDICTIONS = [claim("1.01", "loud", "It is loud.", lambda t: difference(helper(t), margin=0.5))]
+ANSWERS = [answer("1.01", "Yes.", given={"loud": "supported"})]
+
+
+def figure(trials):
+    return SHOWN
 '''
 
 
@@ -35,6 +46,7 @@ def house(tmp_path) -> tuple[Path, Path]:
     (library / "softly" / "__init__.py").write_text("from dlnotes.softly.deep import loud\n")
     (library / "softly" / "deep.py").write_text("def loud(text):\n    return text\n")
     (library / "unused.py").write_text("x = 1\n")
+    (library / "evidence.py").write_text("x = 1\n")
     script = tmp_path / "lesson.py"
     script.write_text(LESSON)
     return script, library
@@ -68,7 +80,11 @@ def test_files_that_are_not_imported_do_not_count(house):
         ("  # a comment", "  # another comment"),
         ("With an example", "With one example"),
         ("\n\n\ndef trial", "\n\n\n\ndef trial"),
-        ("    return []", "    return [1]"),  # findings
+        ("margin=0.5", "margin=0.6"),  # what is predicted
+        ("Yes.", "No."),  # what is said of it
+        ("return SHOWN", "return 2 * SHOWN"),  # how it looks
+        ("SHOWN = 5", "SHOWN = 6"),  # what only the figure uses
+        ('return t["loud"]', 'return 2 * t["loud"]'),  # what only a prediction uses
     ],
 )
 def test_comments_docstrings_and_blank_lines_do_not_count(house, old, new):
@@ -154,10 +170,38 @@ def test_a_folder_beside_the_lesson_does_not_hide_a_module_of_its_name(house, tm
     assert sources.files == {"student_tools": elsewhere / "student_tools.py"}
 
 
-def test_findings_that_a_trial_uses_count(house):
-    assert not changed(house, house[0], "return []", "return [1]")
-    house[0].write_text(house[0].read_text() + "\n\ndef tune(config, seed):\n    return findings(None)\n")
-    assert changed(house, house[0], "return [1]", "return [2]")
+def test_predictions_and_what_they_use_count_where_a_trial_uses_them(house):
+    for name, old, new in (
+        ("figure", "return SHOWN", "return 2 * SHOWN"),
+        ("SHOWN", "SHOWN = 5", "SHOWN = 6"),
+        ("helper", 'return t["loud"]', 'return 2 * t["loud"]'),
+        ("PREDICTIONS", "margin=0.5", "margin=0.6"),
+    ):
+        house[0].write_text(f"{LESSON}\n\ndef tune(config, seed):\n    return {name}\n")
+        assert changed(house, house[0], old, new), name
+
+
+def test_what_the_runner_takes_from_a_lesson_counts_though_a_figure_uses_it(house):
+    house[0].write_text(LESSON.replace("SHOWN", "SEEDS"))
+    assert changed(house, house[0], "SEEDS = 5", "SEEDS = 6")
+
+
+def test_where_names_may_be_found_by_their_text_all_of_it_counts(house):
+    house[0].write_text(f"{LESSON}\n\ndef tune(config, seed):\n    return globals()\n")
+    assert changed(house, house[0], "SHOWN = 5", "SHOWN = 6")
+
+
+def test_a_prediction_belongs_to_the_judge_and_an_answer_to_nobody(house):
+    before = checksum_of_judge(*house)
+    for old, new, counts in (
+        ("margin=0.5", "margin=0.6", True),
+        ('return t["loud"]', 'return 2 * t["loud"]', True),
+        ("Yes.", "No.", False),
+        ("return SHOWN", "return 2 * SHOWN", False),
+        ("SHOWN = 5", "SHOWN = 6", False),
+    ):
+        house[0].write_text(LESSON.replace(old, new))
+        assert (checksum_of_judge(*house) != before) == counts, old
 
 
 @pytest.mark.parametrize(
@@ -198,8 +242,10 @@ def test_a_module_that_is_no_python_source_leaves_a_doubt(house):
         ('x = f"""{1}  \n\n """\n', 'x = f"""{1}  \n\n """'),
         ('class A:\n    """Doc.\n\n    More.\n    """\n\n    x = 1\n', "class A:\n    x = 1"),
         ("x = '\u2028'  # c\ny = 1  # d\n", "x = '\u2028'\ny = 1"),
-        ('def findings(t):\n    "Doc."\n    return 1\n\n\nx = 1\n', "x = 1"),
+        ('def figure(t):\n    "Doc."\n    return 1\n\n\nx = 1\n', "x = 1"),
+        ("import a, b\nimport c\nx = a\nANSWERS = [b, c]\n", "import a, b\nx = a"),
+        ("@a\ndef f():\n    pass\nANSWERS = [f, g.h]\ng.h = 1\n", "@a\ndef f():\n    pass\ng.h = 1"),
     ],
 )
 def test_comments_docstrings_and_blank_lines_go_and_all_else_stays_to_the_letter(source, left):
-    assert bare(source, frozenset({"findings"})) == left
+    assert bare(source, frozenset({"figure", "ANSWERS"})) == left

@@ -14,7 +14,9 @@ import torch
 from matplotlib import pyplot as plt
 
 from dlnotes import lesson
-from dlnotes.evidence import claim, difference
+from dlnotes.evidence import difference
+from dlnotes.lesson import answer, claim
+from dlnotes.measuring import Measured
 from dlnotes.randomness import stream
 
 
@@ -38,7 +40,7 @@ SEEDS = range(8)
 TUNING_SEEDS = range(1_000, 1_003)
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int) -> Measured:
     if seed == int(os.environ.get("TOY_WAITS_AT", -1)):
         Path(os.environ["TOY_WAITS"]).touch()
         time.sleep(600)
@@ -50,12 +52,19 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     return {"gain": config.shift + 0.1 * drawn[0].item(), "curve": drawn.tolist(), "never": float("nan")}
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+def tune(config: Config, seed: int) -> Measured:
     return {"slow/0.1": float("inf"), "slow/0.2": 3.0, "fast/0.1": 2.0, "fast/0.2": 1.0 + seed % 2}
 
 
-def findings(trials):
-    return [claim("1.18", "the gain is larger than one half", difference(trials["gain"], margin=0.5))]
+PREDICTIONS = [
+    claim(
+        "1.18",
+        "larger gain",
+        "The gain on {points} points of {data} is larger than one half.",
+        lambda t: difference(t["gain"], margin=0.5),
+    )
+]
+ANSWERS = [answer("1.18", "The gain is {larger gain:.1f} on {data}.", given={"larger gain": "supported"})]
 
 
 def figure(trials):
