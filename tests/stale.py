@@ -1,4 +1,4 @@
-"""What no longer agrees with the code: planted bugs, the tests that are named, results, and the README's table.
+"""What no longer agrees with the code: planted bugs, tests that are named, predictions, results, the README's table.
 
 `make check` runs it, as `python -m tests.stale`: a line for each, which says what mends it, and exit code 1 where there
 is one. The standard library alone, and nothing is run.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from dlnotes.lesson import contents, report
+from dlnotes.lesson.declared import faults_in
 from tests.mutants.bugs import KEYS, LISTS, bugs_in
 
 ROOT = contents.CHECKOUT
@@ -86,6 +87,12 @@ def rows() -> Iterator[str]:
         yield from (f"the row {note.row} {words}: mend it in dlnotes/notes.toml" for words in wrong)
 
 
+def predictions() -> Iterator[str]:
+    """Predictions and answers that cannot be read, or lean on what is not there."""
+    for lesson in contents.lessons():
+        yield from (f"lessons/{fault}" for fault in faults_in(lesson.path))
+
+
 def results() -> Iterator[str]:
     """Lessons without results, or with results of other code or for other rows."""
     for lesson in contents.lessons():
@@ -119,7 +126,7 @@ def readme() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    stale = [line for check in (bugs, rows, results, readme) for line in check()]
+    stale = [line for check in (bugs, rows, predictions, results, readme) for line in check()]
     if stale:
         print(*stale, sep="\n")
         print(f"{len(stale)} stale")

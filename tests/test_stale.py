@@ -21,6 +21,8 @@ BUG = {
 }
 NOTE = {"row": "1.99", "chapter": "linear", "name": "gain", "statement": "A gain.", "kind": "rule", "tier": "A"}
 NOTE |= {"library": [], "lesson": "toy", "tests": ["tests/test_topic.py::TestHalf::test_half"]}
+OURS = ("dlnotes/__init__.py", "dlnotes/evidence.py", "dlnotes/files.py", "dlnotes/places.py", "dlnotes/lesson/*.py")
+OURS += ("tests/stale.py",)
 # Writes results of the lesson, with the checksums of its code; a program, since it works for the checkout it runs in.
 MEASURED = """
 import json
@@ -50,7 +52,7 @@ def sound(tmp_path_factory):
     made = tmp_path_factory.mktemp("checkout")
     for folder in ("dlnotes/lesson", "tests/mutants", "lessons/linear", "results"):
         (made / folder).mkdir(parents=True)
-    for source in ("dlnotes/__init__.py", "dlnotes/evidence.py", "dlnotes/lesson/*.py", "tests/stale.py"):
+    for source in OURS:
         for path in CHECKOUT.glob(source):
             shutil.copy(path, made / path.relative_to(CHECKOUT))
     shutil.copy(CHECKOUT / "tests/mutants/bugs.py", made / "tests/mutants")
@@ -145,6 +147,29 @@ def test_results_of_other_code_or_of_other_rows_are_named_with_the_command_that_
     assert line.startswith(f"results/toy.json {expected}")
     assert line.endswith("python -m lessons run toy --out results, or make results for all")
     assert table_of_verdicts.endswith("python -m lessons report --readme")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("The gain on {points}", "And the gain on {points}", "the claim 'larger gain' begins with 'And'"),
+        ("The gain on {points}", "The gain on {dots}", "is filled in from dots, which no field or property of Config"),
+        ('"The gain on {points} points of {data} is larger than one half."', '""', "lacks its sentence"),
+        (
+            "PREDICTIONS = [\n",
+            'PREDICTIONS = [\n    claim("1.18", "larger gain", "One.", 1),\n',
+            "has the name of another",
+        ),
+        ('given={"larger gain"', 'given={"no gain"', "rests on no gain, which no prediction is called"),
+    ],
+)
+def test_a_prediction_that_cannot_be_read_and_an_answer_without_a_ground_are_named(checkout, old, new, expected):
+    path = checkout / "lessons/linear/toy.py"
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+    (line,) = [one for one in said(checkout) if one.startswith("lessons/linear/toy.py, line")][:1]
+    assert expected in line
 
 
 def test_a_lesson_without_results_and_one_without_its_figure_are_named(checkout):
