@@ -27,7 +27,6 @@ it has not seen? They are not the same, and we ask both.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -83,30 +82,23 @@ SETS = ("smallest set", "small set", "middle set", "largest set")
 MOST_WATCHED = 2_000  # training images that are judged by
 
 
-class Setting(NamedTuple):
-    """What a network is given."""
-
-    images: int
-    width: int
-    steps: int
-
-
-def settings(config: Config) -> dict[str, Setting]:
+def settings(config: Config) -> dict[str, tuple[int, int, int]]:
+    """What a network is given: images, hidden units, steps."""
     counts = zip(SETS, (config.smallest, config.small, config.middle, config.train), strict=True)
-    found = {name: Setting(count, config.width, config.steps) for name, count in counts}
-    return found | {"under-trained": Setting(config.train, config.small_width, config.few_steps)}
+    found = {name: (count, config.width, config.steps) for name, count in counts}
+    return found | {"under-trained": (config.train, config.small_width, config.few_steps)}
 
 
 def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     train, _, test = load(config, seed)
     measured: Measured = {}
-    for name, setting in settings(config).items():
-        images = first(train, setting.images)
+    for name, (count, *setting) in settings(config).items():
+        images = first(train, count)
         arms = {arm: (p, tuned[f"{name}/{arm}"]) for arm, p in ARMS.items()}
         if name == "middle set":
             arms[SAME_RATE] = ARMS["dropout"], tuned[f"{name}/none"]
         for arm, (p, lr) in arms.items():
-            model = trained(config, seed, images, setting, p=p, lr=lr)
+            model = trained(config, seed, images, *setting, p=p, lr=lr)
             for place, examples in {"train": first(images, MOST_WATCHED), "test": test}.items():
                 measured[f"{name}/{arm}/{place} loss"] = evaluate(model, examples, cross_entropy)
                 measured[f"{name}/{arm}/{place} mistakes"] = 1 - accuracy(model, examples)
@@ -122,14 +114,13 @@ def first(examples: data.Examples, count: int) -> data.Examples:
     return data.Examples(examples.inputs[:count], examples.targets[:count])
 
 
-def trained(config: Config, seed: int, images: data.Examples, setting: Setting, *, p: float, lr: float) -> MLP:
+def trained(config: Config, seed: int, images: data.Examples, width: int, steps: int, *, p: float, lr: float) -> MLP:
     """A network after its steps. Masks have a generator of their own, so that the batches of both arms are the same."""
-    widths = [images.inputs.shape[1], setting.width, 10]
-    model = MLP(widths, generator=stream(seed, "first weights"), dropout=p, masks=stream(seed, "masks"))
+    model = MLP([196, width, 10], generator=stream(seed, "first weights"), dropout=p, masks=stream(seed, "masks"))
     optimizer = SGD(model.parameters(), lr=lr, momentum=0.9)
-    batches = Minibatches(images, min(config.batch_size, setting.images), stream(seed, "batches"))
-    scheduler = linear.cosine_decay(optimizer, setting.steps)
-    train_for(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), setting.steps)
+    batches = Minibatches(images, min(config.batch_size, len(images.targets)), stream(seed, "batches"))
+    scheduler = linear.cosine_decay(optimizer, steps)
+    train_for(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), steps)
     return model
 
 
@@ -144,8 +135,8 @@ TUNING_SEEDS = range(1_000, 1_004)
 
 def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
     train, validation, _ = load(config, seed)
-    setting, p = settings(config)[arm.split("/")[0]], ARMS[arm.split("/")[1]]
-    models = (trained(config, seed, first(train, setting.images), setting, p=p, lr=lr) for lr in candidates)
+    (count, *setting), p = settings(config)[arm.split("/")[0]], ARMS[arm.split("/")[1]]
+    models = (trained(config, seed, first(train, count), *setting, p=p, lr=lr) for lr in candidates)
     return [evaluate(model, validation, cross_entropy) for model in models]
 
 
@@ -221,7 +212,7 @@ def figure(trials):
     layer.plot(*np.divmod(np.flatnonzero(dropped), 8)[::-1], "x", color="C1", markersize=9)
     layer.set(title="A hidden layer of 64 units, and one mask", xticks=[], yticks=[])
 
-    sizes = [settings(config)[name].images for name in SETS]
+    sizes = [settings(config)[name][0] for name in SETS]
     for color, (arm, p) in zip(("C0", "C1"), ARMS.items(), strict=True):
         for place, dashes in {"test": "-", "train": "--"}.items():
             losses = np.stack([trials[f"{name}/{arm}/{place} loss"] for name in SETS], axis=1)

@@ -26,12 +26,12 @@ the *rate*, a number that knows no direction. We try it as printed, too.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise, repeat
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlnotes import data, lesson
 from dlnotes.evidence import at_least, difference, no_difference, ratio
@@ -75,8 +75,8 @@ SHOWN = range(0, 200, 4)  # the steps in a valley that the figure shows
 
 
 def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
-    valley = list(in_valley(10, seed, 100, lr=0.1, beta=0.9))
-    measured: Measured = {"formula with the gradient/loss left": valley[-1] / valley[0]}
+    down = list(in_valley(10, seed, 100, lr=0.1, beta=0.9))
+    measured: Measured = {"formula with the gradient/loss left": down[-1] / down[0]}
     measured["formula as printed/loss left"] = as_printed(seed, 100)
     measured["sum/step over a constant gradient"] = along_one_gradient(seed, 200)
     for kappa in KAPPAS:
@@ -95,26 +95,26 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     return measured
 
 
-class Valley(nn.Module):
-    """The loss ½ Σ hᵢ wᵢ² in 50 dimensions: curvatures h from 1/κ to 1, and w drawn from a normal distribution."""
+def valley(kappa: float, w: Tensor) -> Tensor:
+    """The loss ½ Σ hᵢ wᵢ², for curvatures h from 1/κ to 1."""
+    return (torch.logspace(-math.log10(kappa), 0, len(w), dtype=torch.float64) * w**2).sum() / 2
 
-    def __init__(self, kappa: float, seed: int) -> None:
-        super().__init__()
-        self.curvatures = torch.logspace(-math.log10(kappa), 0, 50, dtype=torch.float64)
-        self.w = nn.Parameter(torch.randn(50, generator=stream(seed, "start"), dtype=torch.float64))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The loss, whatever the inputs."""
-        return (self.curvatures * self.w**2).sum() / 2
+def start(seed: int) -> Tensor:
+    return torch.randn(50, generator=stream(seed, "start"), dtype=torch.float64)
 
 
 def in_valley(kappa: float, seed: int, steps: int, *, lr: float, beta: float) -> Iterator[float]:
     """The loss at the start and after each step."""
-    valley, nothing = Valley(kappa, seed), torch.zeros(1)
-    optimizer = SGD(valley.parameters(), lr=lr, momentum=beta)
-    trainer = Trainer(valley, lambda loss, _: loss, optimizer, repeat((nothing, nothing)))  # a valley has no examples
-    yield from losses_of((step.loss for step in islice(trainer, steps)), steps)
-    yield valley(nothing).item()
+    w = start(seed).requires_grad_()
+    optimizer = SGD([w], lr=lr, momentum=beta)
+    for _ in range(steps):
+        loss = valley(kappa, w)
+        yield loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    yield valley(kappa, w).item()
 
 
 def on_images(config: Config, seed: int, images: data.Examples, *, lr: float, beta: float) -> Iterator[float]:
@@ -130,17 +130,16 @@ def on_images(config: Config, seed: int, images: data.Examples, *, lr: float, be
 
 def as_printed(seed: int, steps: int) -> float:
     """The share of the loss that M ← 0.9 M + Δα, w ← w - α M leaves, where α decays so that there is a Δα."""
-    valley, accumulated = Valley(10, seed), 0.0
-    start = valley(torch.zeros(1)).item()
+    w, accumulated = start(seed), 0.0
     for before, alpha in pairwise(0.1 / (1 + step / 10) for step in range(steps + 1)):
         accumulated = 0.9 * accumulated + (alpha - before)
-        valley.w.data -= alpha * accumulated
-    return valley(torch.zeros(1)).item() / start
+        w -= alpha * accumulated
+    return (valley(10, w) / valley(10, start(seed))).item()
 
 
 def along_one_gradient(seed: int, steps: int) -> float:
     """The last step at the rate 1 along a gradient that stays the same, as a multiple of it."""
-    w = before = nn.Parameter(torch.zeros(20, dtype=torch.float64))
+    w = before = torch.zeros(20, dtype=torch.float64, requires_grad=True)
     w.grad = torch.randn(20, generator=stream(seed, "gradient"), dtype=torch.float64)
     optimizer = SGD([w], lr=1.0, momentum=0.9)
     for _ in range(steps):
@@ -239,8 +238,8 @@ def figure(trials):
     reference_line(middle, 1e-4, "target")
     middle.set(title="Loss in two valleys, as a share of the first", xlabel="step", yscale="log", ylim=(1e-6, 2))
 
-    places = {f"κ={kappa}": f"valley\nκ = {kappa:,}" for kappa in KAPPAS}
-    places |= {"best rates": "images\nbest rates", "small rates": "images\nsmall rate"}
+    places = {f"κ={kappa}": f"κ = {kappa:,}" for kappa in KAPPAS}
+    places |= {"best rates": "images", "small rates": "images,\nsmall rate"}
     gains = {words: trials[f"{name}/SGD/steps"] / trials[f"{name}/momentum/steps"] for name, words in places.items()}
     strips(right, gains, geometric=True)
     reference_line(right, 1, "equal")

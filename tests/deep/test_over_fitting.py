@@ -38,9 +38,9 @@ def weights(model):
 
 def test_dropout_of_zero_is_the_arm_without_dropout_to_the_bit(lesson, letters, monkeypatch):
     """Whatever the masks' generator has drawn: it is a generator of their own."""
-    setting = lesson.Setting(300, 16, 30)
+    setting = 16, 30
     train = lesson.first(letters.train, 300)
-    without = lesson.trained(lesson.QUICK, 0, train, setting, p=lesson.ARMS["none"], lr=0.05)
+    without = lesson.trained(lesson.QUICK, 0, train, *setting, p=lesson.ARMS["none"], lr=0.05)
     draw, used = lesson.stream, []
 
     def stream(seed, purpose):
@@ -48,10 +48,10 @@ def test_dropout_of_zero_is_the_arm_without_dropout_to_the_bit(lesson, letters, 
         return draw(seed + 1, purpose) if purpose == "masks" else draw(seed, purpose)
 
     monkeypatch.setattr(lesson, "stream", stream)
-    zero = lesson.trained(lesson.QUICK, 0, train, setting, p=0.0, lr=0.05)
+    zero = lesson.trained(lesson.QUICK, 0, train, *setting, p=0.0, lr=0.05)
     assert torch.equal(weights(without), weights(zero))
     assert sorted(used) == ["batches", "first weights", "masks"]
-    half = lesson.trained(lesson.QUICK, 0, train, setting, p=lesson.ARMS["dropout"], lr=0.05)
+    half = lesson.trained(lesson.QUICK, 0, train, *setting, p=lesson.ARMS["dropout"], lr=0.05)
     assert not torch.equal(weights(half), weights(zero))
 
 
@@ -68,9 +68,9 @@ def test_both_arms_start_from_the_same_weights_and_see_the_same_batches(lesson, 
     started = []
     for p in lesson.ARMS.values():
         seen.append([])
-        lesson.trained(lesson.QUICK, 0, letters.train, lesson.Setting(800, 16, 20), p=p, lr=0.05)
+        lesson.trained(lesson.QUICK, 0, letters.train, 16, 20, p=p, lr=0.05)
         seen.append([])
-        model = lesson.trained(lesson.QUICK, 0, letters.train, lesson.Setting(800, 16, 1), p=p, lr=0.0)
+        model = lesson.trained(lesson.QUICK, 0, letters.train, 16, 1, p=p, lr=0.0)
         started.append(weights(model))
     assert torch.equal(*started)
     assert len(seen[0]) == len(seen[2]) == 20
@@ -84,7 +84,7 @@ def test_the_arms_are_called_what_they_are(lesson):
 
 def test_the_sets_of_letters_are_the_first_of_the_largest(lesson, letters):
     settings = lesson.settings(lesson.Config())
-    assert [setting.images for setting in settings.values()] == [100, 500, 2_000, 8_000, 8_000]
+    assert [setting[0] for setting in settings.values()] == [100, 500, 2_000, 8_000, 8_000]
     assert settings["under-trained"] == (8_000, 16, 200)
     assert {settings[name][1:] for name in lesson.SETS} == {(256, 1_500)}
     some = lesson.first(letters.train, 50)
@@ -99,11 +99,7 @@ def test_sets_that_do_not_lie_within_each_other_are_refused(lesson):
 
 
 def test_the_rate_falls_to_zero(lesson, letters, monkeypatch):
-    setting = lesson.Setting(800, 16, 100)
-    ends = [
-        weights(lesson.trained(lesson.QUICK, 0, letters.train, setting._replace(steps=steps), p=0.0, lr=0.05))
-        for steps in (1, 100)
-    ]
+    ends = [weights(lesson.trained(lesson.QUICK, 0, letters.train, 16, steps, p=0.0, lr=0.05)) for steps in (1, 100)]
     assert (ends[1] - ends[0]).norm() > 0.1  # it moves
     rates = []
     decay = lesson.linear.cosine_decay
@@ -112,7 +108,7 @@ def test_the_rate_falls_to_zero(lesson, letters, monkeypatch):
         "cosine_decay",
         lambda optimizer, steps: rates.append((optimizer, steps)) or decay(optimizer, steps),
     )
-    lesson.trained(lesson.QUICK, 0, letters.train, setting, p=0.0, lr=0.05)
+    lesson.trained(lesson.QUICK, 0, letters.train, 16, 100, p=0.0, lr=0.05)
     ((optimizer, steps),) = rates
     assert steps == 100
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
@@ -125,9 +121,9 @@ def test_a_trial_measures_without_masks_on_training_letters_and_on_those_that_ju
     config = replace(lesson.QUICK, train=160, middle=40, small=10, smallest=10, steps=10)
     measured = lesson.trial(config, 1_000, tuned)
     train, _, test = lesson.load(config, 1_000)
-    setting = lesson.settings(config)["middle set"]
+    _, *setting = lesson.settings(config)["middle set"]
     lr = tuned["middle set/dropout"]
-    model = lesson.trained(config, 1_000, lesson.first(train, 40), setting, p=0.5, lr=lr).eval()
+    model = lesson.trained(config, 1_000, lesson.first(train, 40), *setting, p=0.5, lr=lr).eval()
     for place, examples in {"train": lesson.first(train, 40), "test": test}.items():
         loss = torch.nn.functional.cross_entropy(model(examples.inputs), examples.targets).item()
         assert measured[f"middle set/dropout/{place} loss"] == pytest.approx(loss, rel=1e-5)
@@ -136,9 +132,9 @@ def test_a_trial_measures_without_masks_on_training_letters_and_on_those_that_ju
 
 
 def test_rates_are_chosen_by_validation_letters_which_no_verdict_sees(lesson, letters):
-    setting = lesson.settings(lesson.QUICK)["small set"]
+    _, *setting = lesson.settings(lesson.QUICK)["small set"]
     (score,) = lesson.tune(lesson.QUICK, 1_000, "small set/dropout", (0.064,))
-    model = lesson.trained(lesson.QUICK, 1_000, lesson.first(letters.train, 50), setting, p=0.5, lr=0.064)
+    model = lesson.trained(lesson.QUICK, 1_000, lesson.first(letters.train, 50), *setting, p=0.5, lr=0.064)
     assert score == evaluate(model, letters.validation, lesson.cross_entropy)
     assert not torch.equal(letters.validation.inputs[:50], letters.test.inputs[:50])
 
