@@ -120,8 +120,8 @@ def with_effect(trials, one, effect):
     names = [name for name in read if f"/{one.arms[1]}/" in f"/{name}/"] if one.arms else read[:1]
     here = one.judge(trials).effect
     step = one.judge(_moved(trials, names, 0.01)).effect - here
-    factors = [effect / here, here / effect, math.exp(effect), math.exp(-effect)] if here and effect else []
-    factors += [math.exp(effect), math.exp(-effect)] if abs(effect) < 10 else []
+    factors = [effect / here, here / effect] if here and effect else []
+    factors += [math.exp(effect - here), math.exp(here - effect)] if abs(effect - here) < 10 else []  # of a logarithm
     shifts = [effect, -effect, *([0.01 * (effect - here) / step] if step else [])]
     changes = [_times(trials, names, factor) for factor in factors] + [_moved(trials, names, by) for by in shifts]
     for made in changes:

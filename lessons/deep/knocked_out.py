@@ -17,36 +17,25 @@ and, if redundant means that units vary together, in how few directions they do:
 *Robustness* is asked for three times, each as accuracy lost: to half of the units being zeroed; to Gaussian noise of
 deviation 0.3 on the pixels, which go from 0 to 1; to the fast gradient sign method, which moves each pixel by 0.03 to
 the side where the loss grows.
-
-**The smallest difference that matters.** Two points of accuracy; of agreement too.
-
-**What would refute it.** 2.10: the mean accuracy over q is not two points higher with dropout, or is so only because it
-was ahead with all units; or its halves do not agree more often by two points. 2.11: with half of the units zeroed
-dropout does not lose two points less. That much is near to a tautology: it is what dropout trains for, so that limits
-matter more. Predicted limits: of 2.10, that units do not vary in fewer directions: the effective rank is higher with
-dropout, and not lower (a pilot showed it). Of 2.11, that what dropout did not train for is another matter: under noise
-and under the fast gradient sign method both arms lose the same within two points.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.deep import MLP
-from dlnotes.evidence import claim, difference, limit, no_difference, ratio
+from dlnotes.evidence import difference, no_difference, ratio
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured, Tuned, train_for
 from dlnotes.randomness import stream
 from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, evaluate
 
@@ -77,25 +66,9 @@ class Config:
 
 QUICK = Config(train=200, validation=100, test=200, width=32, steps=50, draws=2)
 SEEDS = range(16)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 ARMS = {"none": 0.0, "dropout": 0.5}  # the probability with which a hidden activation is dropped
 LOST = tuple(tenths / 10 for tenths in range(10))  # the share of units that are set to zero
-
-# %%
-# The rate of each arm: the best of eight on four seeds that no verdict sees. ``python -m lessons tune knocked_out``
-# chooses them; the scores of all candidates are in ``results/tuning``.
-
-RATES = (0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
-TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {
-    "letters/none": 0.032,
-    "letters/dropout": 0.128,
-    "fashion_mnist/none": 0.032,
-    "fashion_mnist/dropout": 0.064,
-    "not_mnist/none": 0.008,
-    "not_mnist/dropout": 0.016,
-}
 
 # %%
 # One seed
@@ -103,13 +76,15 @@ TUNED = {
 # Both arms have the same first weights, images and batches, and lose the same units.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    train, test = small_images(config, seed, test=config.test)
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    train, _, test = data.load(
+        config.data, seed, train=config.train, validation=0, test=config.test, side=14, flat=True
+    )
     orders = loss_orders(config, seed)
     noise = config.noise * torch.randn(test.inputs.shape, generator=stream(seed, "noise"))
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for arm, p in ARMS.items():
-        model = trained(config, seed, train, p=p, lr=TUNED[f"{config.data}/{arm}"]).eval()
+        model = trained(config, seed, train, p=p, lr=tuned[arm]).eval()
         measured[f"{arm}/accuracy"] = accuracy(model, test)
         measured[f"{arm}/training accuracy"] = accuracy(model, train)
         measured[f"{arm}/accuracy by units lost"] = [knocked_out(model, test, orders, lost) for lost in LOST]
@@ -120,13 +95,6 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     return measured
 
 
-def small_images(config: Config, seed: int, *, validation: int = 0, test: int = 0) -> tuple[Examples, Examples]:
-    """Images of 14 x 14 pixels, (N, 196): those to learn from, and those to judge by."""
-    parts = data.load(config.data, seed, train=config.train, validation=validation, test=test)
-    small = [Examples(avg_pool2d(part.inputs, 2).flatten(1), part.targets) for part in parts]
-    return small[0], small[2 if test else 1]
-
-
 def trained(config: Config, seed: int, train: Examples, *, p: float, lr: float) -> MLP:
     """A network after its steps, at a rate that falls to zero along half a cosine wave."""
     widths = [train.inputs.shape[1], config.width, 10]
@@ -134,8 +102,7 @@ def trained(config: Config, seed: int, train: Examples, *, p: float, lr: float) 
     optimizer = SGD(model.parameters(), lr=lr, momentum=0.9)
     batches = Minibatches(train, config.batch_size, stream(seed, "batches"))
     scheduler = linear.cosine_decay(optimizer, config.steps)
-    for _ in islice(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), config.steps):
-        pass
+    train_for(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), config.steps)
     return model
 
 
@@ -208,12 +175,17 @@ def attacked(model: MLP, test: Examples, size: float) -> Examples:
 # %%
 # Choosing the rates
 # ------------------
-# The same candidates for each arm, scored by the loss on validation images.
+# The same eight for each arm, scored by the loss on validation images: ``python -m lessons tune knocked_out``.
+
+RATES = (0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
+TUNING_SEEDS = range(1_000, 1_004)
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
-    train, validation = small_images(config, seed, validation=config.validation)
-    scores: dict[str, float | list[float]] = {}
+def tune(config: Config, seed: int) -> Measured:
+    train, validation, _ = data.load(
+        config.data, seed, train=config.train, validation=config.validation, test=0, side=14, flat=True
+    )
+    scores: Measured = {}
     for arm, p in ARMS.items():
         for lr in RATES:
             try:
@@ -225,62 +197,10 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 # %%
-# What settles it
-# ---------------
-
-
-def findings(trials):
-    where = trials.config.data
-    kept = {arm: trials[f"{arm}/accuracy by units lost"] for arm in ARMS}  # (seeds, shares)
-    half = LOST.index(0.5)
-    return [
-        claim(
-            "2.10",
-            "with up to nine tenths of the hidden units zeroed, the mean accuracy is over 2 points higher with dropout "
-            f"({where})",
-            difference(mean_over_shares(kept["dropout"]) - mean_over_shares(kept["none"]), margin=0.02),
-            of="mean accuracy over the shares, with dropout minus without",
-        ),
-        claim(
-            "2.10",
-            f"it falls less: on the mean over the shares by over 2 points ({where})",
-            difference(mean_over_shares(fall(kept["none"])) - mean_over_shares(fall(kept["dropout"])), margin=0.02),
-            of="mean accuracy lost over the shares, without dropout minus with",
-        ),
-        claim(
-            "2.10",
-            f"two disjoint halves of the hidden units agree on over 2 points more of the unseen {where} with dropout",
-            difference(trials["dropout/halves agree"] - trials["none/halves agree"], margin=0.02),
-            of="share on which the halves agree, with dropout minus without",
-        ),
-        limit(
-            "2.10",
-            f"not in that units vary together: with dropout they vary in more directions, and not in fewer ({where})",
-            ratio(trials["dropout/effective rank"], trials["none/effective rank"], margin=1.0),
-            of="effective rank of the hidden covariance with dropout over that without",
-        ),
-        claim(
-            "2.11",
-            f"to the loss of half of the hidden units, under which it was trained: it costs over 2 points less with "
-            f"dropout ({where})",
-            difference((fall(kept["none"]) - fall(kept["dropout"]))[:, half], margin=0.02),
-            of="accuracy lost without dropout minus that with",
-        ),
-        limit(
-            "2.11",
-            f"not to noise of deviation {trials.config.noise:g} on the pixels: it costs the same within 2 points "
-            f"({where})",
-            no_difference(cost(trials, "none", "noise") - cost(trials, "dropout", "noise"), margin=0.02),
-            of="accuracy lost without dropout minus that with",
-        ),
-        limit(
-            "2.11",
-            f"not to the fast gradient sign method with steps of {trials.config.attack:g}: it costs the same within 2 "
-            f"points ({where})",
-            no_difference(cost(trials, "none", "attack") - cost(trials, "dropout", "attack"), margin=0.02),
-            of="accuracy lost without dropout minus that with",
-        ),
-    ]
+# What we expect
+# --------------
+# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
+# fail. That dropout helps against lost units is near to a tautology, so that the limits matter more.
 
 
 def mean_over_shares(curves):
@@ -288,13 +208,53 @@ def mean_over_shares(curves):
     return np.trapezoid(curves, LOST, axis=1) / LOST[-1]
 
 
-def fall(curves):
+def fall(t, arm):
+    """The accuracy that each share of lost units costs, (seeds, shares)."""
+    curves = t[f"{arm}/accuracy by units lost"]
     return curves[:, :1] - curves
 
 
-def cost(trials, arm, what):
-    return trials[f"{arm}/accuracy"] - trials[f"{arm}/accuracy under {what}"]
+def cost(t, arm, what):
+    return t[f"{arm}/accuracy"] - t[f"{arm}/accuracy under {what}"]
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("2.10", "mean accuracy", "Mean accuracy on {data} with up to nine tenths of the hidden units zeroed is over "
+          "2 points higher with dropout.",
+          lambda t: difference(mean_over_shares(t["dropout/accuracy by units lost"])
+                               - mean_over_shares(t["none/accuracy by units lost"]), margin=0.02),
+          arms=("dropout", "none"), of="mean accuracy over the shares, with dropout minus without"),
+    claim("2.10", "falls less", "Accuracy on {data} falls by over 2 points less with dropout, on the mean over the "
+          "shares of zeroed units.",
+          lambda t: difference(mean_over_shares(fall(t, "none")) - mean_over_shares(fall(t, "dropout")), margin=0.02),
+          arms=("none", "dropout"), of="mean accuracy lost over the shares, without dropout minus with",
+          because="else the network with dropout was only ahead with all units"),
+    claim("2.10", "halves agree", "Two disjoint halves of the hidden units agree on over 2 points more of unseen "
+          "{data} with dropout.",
+          lambda t: difference(t["dropout/halves agree"] - t["none/halves agree"], margin=0.02),
+          arms=("dropout", "none"), of="share on which the halves agree, with dropout minus without"),
+    limit("2.10", "more directions", "Hidden units vary in more directions with dropout on {data}, and not in fewer.",
+          lambda t: ratio(t["dropout/effective rank"], t["none/effective rank"], margin=1.0),
+          arms=("dropout", "none"), of="effective rank of the hidden covariance with dropout over that without",
+          because="a pilot showed it"),
+    claim("2.11", "half lost", "Loss of half of the hidden units costs over 2 points less accuracy on {data} with "
+          "dropout.",
+          lambda t: difference((fall(t, "none") - fall(t, "dropout"))[:, LOST.index(0.5)], margin=0.02),
+          arms=("none", "dropout"), of="accuracy lost without dropout minus that with",
+          because="dropout trains for the loss of half of the units"),
+    limit("2.11", "noisy pixels", "Noise of deviation {noise:g} on the pixels of {data} costs the same accuracy with "
+          "dropout and without, within 2 points.",
+          lambda t: no_difference(cost(t, "none", "noise") - cost(t, "dropout", "noise"), margin=0.02),
+          arms=("none", "dropout"), of="accuracy lost without dropout minus that with",
+          because="dropout does not train for noise on the pixels"),
+    limit("2.11", "gradient sign", "The fast gradient sign method with steps of {attack:g} on {data} costs the same "
+          "accuracy with dropout and without, within 2 points.",
+          lambda t: no_difference(cost(t, "none", "attack") - cost(t, "dropout", "attack"), margin=0.02),
+          arms=("none", "dropout"), of="accuracy lost without dropout minus that with",
+          because="dropout does not train for pixels that are moved"),
+]
+# fmt: on
 
 # %%
 # What to look at
@@ -319,9 +279,8 @@ def figure(trials):
     left.set_ylabel(f"accuracy on unseen {trials.config.data}")
     left.legend()
 
-    falls = {arm: fall(trials[f"{arm}/accuracy by units lost"]) for arm in ARMS}
     saved = {
-        "half of\nthe units": (falls["none"] - falls["dropout"])[:, LOST.index(0.5)],
+        "half of\nthe units": (fall(trials, "none") - fall(trials, "dropout"))[:, LOST.index(0.5)],
         "noise": cost(trials, "none", "noise") - cost(trials, "dropout", "noise"),
         "fast gradient\nsign": cost(trials, "none", "attack") - cost(trials, "dropout", "attack"),
     }

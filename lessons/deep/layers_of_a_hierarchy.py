@@ -16,22 +16,10 @@ level from the inputs and from each hidden layer, which have equally many number
 these whose probe is within 1 point of the best. The control has the same first weights and is not trained. Two further
 networks differ in their labels alone: labels that are a sum over the inputs, and the classes shuffled. That nature
 has such hierarchies is not tested here: there is one in these inputs because it was put there.
-
-**The smallest difference that matters.** One layer; 5 points of a probe's accuracy; a rank agreement of one half.
-
-**What would refute it.** Training does not make the class peak more than a layer later than the lowest symbols, less
-what it does without training; the ranks of levels and of peaks agree by less than a half; or the symbols of the level
-between, which no label names, are read from the hidden layers no more than 5 points better than from the inputs and
-from a network without training. Predicted limits: the structure of the inputs alone does not bring it about. With
-labels that need no hierarchy, and with shuffled ones, the class peaks within a layer of the lowest symbols, and the
-symbols between are read within 5 points as well as without training.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -41,8 +29,10 @@ from torch.nn.functional import one_hot
 
 from dlnotes import lesson, linear
 from dlnotes.deep import MLP
-from dlnotes.evidence import claim, difference, limit, no_difference
+from dlnotes.evidence import difference, no_difference
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured, train_for
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer, accuracy
 
@@ -84,7 +74,7 @@ TIE = 0.01  # accuracies as near as this are the same peak
 # The same inputs, first weights and batches for all arms; they differ in the labels, or in that there is no training.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int) -> Measured:
     writing, draws = ways_to_write(config, seed), stream(seed, "examples")
     train, probe, test = (examples(writing, n, draws) for n in (config.train, config.probe, config.test))
     inputs = encoded(train[0], config.symbols)
@@ -96,7 +86,7 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         "sum": (inputs @ weights_of_sum).argmax(1),
         "shuffled": train[-1][order, 0],
     }
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for arm in ARMS:
         model = network(config, seed)
         if arm in TRAINED:
@@ -158,8 +148,7 @@ def learn(config: Config, seed: int, model: MLP, inputs: Tensor, labels: Tensor)
     optimizer = SGD(model.parameters(), lr=config.lr, momentum=0.9)
     scheduler = linear.cosine_decay(optimizer, config.steps)
     batches = Minibatches((inputs, labels), config.batch_size, stream(seed, "batches"))
-    for _ in islice(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), config.steps):
-        pass
+    train_for(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), config.steps)
 
 
 @torch.no_grad()
@@ -186,8 +175,10 @@ def probe_accuracy(fitted_to: Tensor, judged_by: Tensor, symbols: Tensor, truth:
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
+# fail.
 
 
 def peak(accuracies):
@@ -216,51 +207,42 @@ def from_hidden_layers(trials, arm):
     return trials[f"{arm}/symbols between"][:, 1:].max(1)
 
 
-def findings(trials):
-    without = trials["untrained/symbols between"].max(1)  # the inputs among them
-    labels = {"sum": "labels that are a sum over the inputs", "shuffled": "shuffled labels"}
-    return [
-        claim(
-            "2.03",
-            "in a network trained on the class of a planted hierarchy, the class peaks over a layer later than "
-            "the lowest symbols, and than it does without training",
-            difference(later(trials, "hierarchy") - later(trials, "untrained"), margin=1.0),
-            of="layers from the peak of the lowest symbols to that of the class, trained minus untrained",
-        ),
-        claim(
-            "2.03",
-            "higher levels peak in later layers: the rank correlation over three levels is more than a half",
-            difference(rank_agreement(trials, "hierarchy"), margin=0.5),
-            of="Spearman's correlation of level and peak",
-        ),
-        claim(
-            "2.03",
-            "its hidden layers show the symbols between, which no label names, over 5 points better than the inputs "
-            "and an untrained network do",
-            difference(from_hidden_layers(trials, "hierarchy") - without, margin=0.05),
-            of="accuracy of the best probe, trained minus untrained",
-        ),
-        *(
-            limit(
-                "2.03",
-                f"with {what} it does not show on the same inputs: the class peaks within a layer of the lowest "
-                "symbols",
-                no_difference(later(trials, arm), margin=1.0),
-                of="layers from the peak of the lowest symbols to that of the class",
-            )
-            for arm, what in labels.items()
-        ),
-        *(
-            limit(
-                "2.03",
-                f"with {what} the hidden layers show the symbols between as well as untrained ones, within 5 points",
-                no_difference(from_hidden_layers(trials, arm) - from_hidden_layers(trials, "untrained"), margin=0.05),
-                of="accuracy of the best probe, trained minus untrained",
-            )
-            for arm, what in labels.items()
-        ),
-    ]
-
+# fmt: off
+PREDICTIONS = [
+    claim("2.03", "class later", "Training on the class of a planted hierarchy moves the peak of the class over a "
+          "layer further behind that of the lowest symbols.",
+          lambda t: difference(later(t, "hierarchy") - later(t, "untrained"), margin=1.0),
+          arms=("hierarchy", "untrained"),
+          of="layers from the peak of the lowest symbols to that of the class, trained minus untrained"),
+    claim("2.03", "ranks agree", "Higher levels of the hierarchy peak in later layers: the rank correlation over three "
+          "levels is more than a half.",
+          lambda t: difference(rank_agreement(t, "hierarchy"), margin=0.5),
+          of="Spearman's correlation of level and peak"),
+    claim("2.03", "symbols between", "Hidden layers show the symbols between, which no label names, over 5 points "
+          "better than the inputs and an untrained network do.",
+          lambda t: difference(from_hidden_layers(t, "hierarchy") - t["untrained/symbols between"].max(1), margin=0.05),
+          arms=("hierarchy", "untrained"), of="accuracy of the best probe, trained minus untrained"),
+    limit("2.03", "peaks of sum", "With labels that are a sum over the inputs, the class peaks within a layer of the "
+          "lowest symbols.",
+          lambda t: no_difference(later(t, "sum"), margin=1.0),
+          of="layers from the peak of the lowest symbols to that of the class",
+          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+    limit("2.03", "peaks of shuffled", "With shuffled labels, the class peaks within a layer of the lowest symbols.",
+          lambda t: no_difference(later(t, "shuffled"), margin=1.0),
+          of="layers from the peak of the lowest symbols to that of the class",
+          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+    limit("2.03", "symbols of sum", "With labels that are a sum over the inputs, the hidden layers show the symbols "
+          "between as well as untrained ones, within 5 points.",
+          lambda t: no_difference(from_hidden_layers(t, "sum") - from_hidden_layers(t, "untrained"), margin=0.05),
+          arms=("sum", "untrained"), of="accuracy of the best probe, trained minus untrained",
+          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+    limit("2.03", "symbols of shuffled", "With shuffled labels, the hidden layers show the symbols between as well as "
+          "untrained ones, within 5 points.",
+          lambda t: no_difference(from_hidden_layers(t, "shuffled") - from_hidden_layers(t, "untrained"), margin=0.05),
+          arms=("shuffled", "untrained"), of="accuracy of the best probe, trained minus untrained",
+          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+]
+# fmt: on
 
 # %%
 # What to look at

@@ -13,29 +13,21 @@ examples ever share a whole mask of 100 entries. *What the notes leave out.* The
 evaluation over that in training, unscaled and scaled both ways; the accuracy on letters of a network trained with
 dropout, with masks still drawn and without; and the distance between its mean scores over masks and its scores in
 evaluation, after one hidden layer, where the rest is linear and both are equal, and after two, where it is not.
-
-**The smallest difference that matters.** 0.01 of a share, 2 % of a size, 0.01 of accuracy, 1 % of the scores' size.
-
-**What would refute it.** A share away from half by more, or one mask that two examples share. Predicted limits: as the
-notes tell it, without scaling, the next layer is given twice as much in evaluation; masks that are still drawn cost
-accuracy; and with two hidden layers evaluation is not exactly the mean over masks.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson
 from dlnotes.deep import MLP, Dropout
-from dlnotes.evidence import claim, difference, identity, limit, no_difference, simulation
+from dlnotes.evidence import difference, identity, no_difference, simulation
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured, train_for
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer, accuracy
 
@@ -68,13 +60,9 @@ PAIRS = {"examples": 1, "calls": 0, "units": 2}  # along which dimension neighbo
 # --------
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    measured: dict[str, float | list[float]] = counts(draw(seed))
-    measured |= sizes(seed)
-    examples = data.load(config.data, seed, train=config.train, test=config.test)
-    train, test = (
-        data.Examples(avg_pool2d(part.inputs, 2).flatten(1), part.targets) for part in (examples.train, examples.test)
-    )
+def trial(config: Config, seed: int) -> Measured:
+    measured = counts(draw(seed)) | sizes(seed)
+    train, _, test = data.load(config.data, seed, train=config.train, test=config.test, side=14, flat=True)
     for hidden in (1, 2):
         model = trained(config, seed, train, hidden)
         measured[f"{hidden} hidden/gap"] = gap(model, test.inputs, config.draws)
@@ -89,8 +77,8 @@ def draw(seed: int, p: float = 0.5) -> torch.Tensor:
     return torch.stack([dropout(torch.ones(ROWS, UNITS)) for _ in range(CALLS)]) != 0
 
 
-def counts(left: torch.Tensor) -> dict[str, float | list[float]]:
-    found: dict[str, float | list[float]] = {"zeros": (~left).double().mean().item()}
+def counts(left: torch.Tensor) -> Measured:
+    found: Measured = {"zeros": (~left).double().mean().item()}
     for name, dimension in PAIRS.items():
         size = left.shape[dimension]
         same = left.narrow(dimension, 1, size - 1) == left.narrow(dimension, 0, size - 1)
@@ -100,7 +88,7 @@ def counts(left: torch.Tensor) -> dict[str, float | list[float]]:
     return found
 
 
-def sizes(seed: int) -> dict[str, float | list[float]]:
+def sizes(seed: int) -> Measured:
     """The mean of what the next layer is given in evaluation over that in training, scaled in three ways.
 
     Each way has masks of its own; with the same the three would be one number.
@@ -108,7 +96,7 @@ def sizes(seed: int) -> dict[str, float | list[float]]:
     activations = torch.randn(1_000, 100, generator=stream(seed, "activations")).relu()
     unscaled = Dropout(generator=stream(seed, "masks, unscaled"), scaled="evaluation")
     in_training = unscaled(activations).mean()
-    found = {"unscaled/evaluation over training": (activations.mean() / in_training).item()}
+    found: Measured = {"unscaled/evaluation over training": (activations.mean() / in_training).item()}
     for scaled in ("training", "evaluation"):
         dropout = Dropout(generator=stream(seed, f"masks, scaled in {scaled}"), scaled=scaled)
         in_training = dropout(activations).mean()
@@ -122,10 +110,7 @@ def trained(config: Config, seed: int, train: data.Examples, hidden: int) -> MLP
     widths = [train.inputs.shape[1], *[config.width] * hidden, 10]
     model = MLP(widths, generator=stream(seed, "weights"), dropout=0.5, masks=stream(seed, "masks"))
     optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9)
-    for _ in islice(
-        Trainer(model, cross_entropy, optimizer, Minibatches(train, 64, stream(seed, "batches"))), config.steps
-    ):
-        pass
+    train_for(Trainer(model, cross_entropy, optimizer, Minibatches(train, 64, stream(seed, "batches"))), config.steps)
     return model
 
 
@@ -150,77 +135,62 @@ def accuracy_with_masks(model: MLP, test: data.Examples) -> float:
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
+# fail, or in which it leaves something out.
 
 
-def findings(trials):
-    def near_half(name, entries):
-        error = 0.5 / math.sqrt(entries * len(trials.seeds))  # of a share of independent halves
-        return simulation(0.01 - abs(trials[name].mean() - 0.5), error, margin=0.0)
+def near_half(t, name, entries):
+    """Whether a share of so many entries a seed is within 0.01 of one half."""
+    error = 0.5 / math.sqrt(entries * len(t.seeds))  # of a share of independent halves
+    return simulation(0.01 - abs(t[name].mean() - 0.5), error, margin=0.0)
 
-    def equal_size(name, size=1.0):
-        return no_difference(np.log(trials[f"{name}/evaluation over training"] / size), margin=math.log(1.02))
 
-    shape = {"calls": CALLS, "examples": ROWS, "units": UNITS}
-    entries = CALLS * ROWS * UNITS
-    return [
-        claim(
-            "2.09",
-            "within 0.01, half of the activations are set to zero",
-            near_half("zeros", entries),
-            of="0.01 minus the distance of the share from a half",
-        ),
-        *(
-            claim(
-                "2.09",
-                f"the masks of neighbouring {name} agree in half of the entries, within 0.01",
-                near_half(f"{name}/agree", entries - entries // shape[name]),
-                of="0.01 minus the distance of the share from a half",
-            )
-            for name in PAIRS
-        ),
-        claim(
-            "2.09",
-            "no two examples, of one call or of two, are given the same mask of 100 entries",
-            identity(trials["masks shared"], tolerance=0.0),
-            of="number of masks that came again",
-        ),
-        limit(
-            "2.09",
-            "with masks alone, the next layer is given twice as much in evaluation as in training, within 2 %",
-            equal_size("unscaled", 2.0),
-            of="logarithm of the ratio of sizes over 2",
-        ),
-        *(
-            claim(
-                "2.09",
-                f"scaled in {scaled}, it is given the same in both, within 2 %",
-                equal_size(f"scaled in {scaled}"),
-                of="logarithm of the ratio of sizes",
-            )
-            for scaled in ("training", "evaluation")
-        ),
-        limit(
-            "2.09",
-            f"masks that are still drawn in evaluation cost more than 0.01 of accuracy on {trials.config.data}",
-            difference(trials["masks off/accuracy"] - trials["masks on/accuracy"], margin=0.01),
-            of="accuracy without minus with masks",
-        ),
-        claim(
-            "2.09",
-            "with one hidden layer the mean scores over masks are those of evaluation, within 1 % of their size",
-            no_difference(trials["1 hidden/gap"], margin=0.01),
-            of="distance over the size of the scores",
-        ),
-        limit(
-            "2.09",
-            "with two hidden layers of ReLU they are apart by more than 1 % of their size",
-            difference(trials["2 hidden/gap"], margin=0.01),
-            of="distance over the size of the scores",
-        ),
-    ]
+def sizes_are(t, way, ratio):
+    """Whether evaluation gives so many times as much as training, within 2 %."""
+    return no_difference(np.log(t[f"{way}/evaluation over training"] / ratio), margin=math.log(1.02))
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("2.09", "half dropped", "Half of the activations are set to zero, within 0.01 of their number.",
+          lambda t: near_half(t, "zeros", CALLS * ROWS * UNITS),
+          of="0.01 minus the distance of the share from a half"),
+    claim("2.09", "next example", "The masks of neighbouring examples agree in half of the entries, within 0.01.",
+          lambda t: near_half(t, "examples/agree", CALLS * (ROWS - 1) * UNITS),
+          of="0.01 minus the distance of the share from a half", because="independent halves agree half of the time"),
+    claim("2.09", "next call", "The masks of neighbouring calls agree in half of the entries, within 0.01.",
+          lambda t: near_half(t, "calls/agree", (CALLS - 1) * ROWS * UNITS),
+          of="0.01 minus the distance of the share from a half", because="independent halves agree half of the time"),
+    claim("2.09", "next unit", "The masks of neighbouring units agree in half of the entries, within 0.01.",
+          lambda t: near_half(t, "units/agree", CALLS * ROWS * (UNITS - 1)),
+          of="0.01 minus the distance of the share from a half", because="independent halves agree half of the time"),
+    claim("2.09", "no mask twice", "No two examples, of one call or of two, are given the same mask of 100 entries.",
+          lambda t: identity(t["masks shared"], tolerance=0.0), of="number of masks that came again"),
+    limit("2.09", "unscaled", "With masks alone, the next layer is given twice as much in evaluation as in training, "
+          "within 2 %.",
+          lambda t: sizes_are(t, "unscaled", 2.0), of="logarithm of the ratio of sizes over 2",
+          because="the notes tell of no scaling, and half of the activations are missing in training"),
+    claim("2.09", "scaled in training", "Scaled in training, the next layer is given the same in evaluation, within "
+          "2 %.",
+          lambda t: sizes_are(t, "scaled in training", 1.0), of="logarithm of the ratio of sizes"),
+    claim("2.09", "scaled in evaluation", "Scaled in evaluation, the next layer is given the same in training, within "
+          "2 %.",
+          lambda t: sizes_are(t, "scaled in evaluation", 1.0), of="logarithm of the ratio of sizes"),
+    limit("2.09", "masks left on", "Masks that are still drawn in evaluation cost over a point of accuracy on {data}.",
+          lambda t: difference(t["masks off/accuracy"] - t["masks on/accuracy"], margin=0.01),
+          arms=("masks off", "masks on"), of="accuracy without minus with masks"),
+    claim("2.09", "one hidden layer", "With one hidden layer the mean scores over masks are those of evaluation, "
+          "within 1 % of their size.",
+          lambda t: no_difference(t["1 hidden/gap"], margin=0.01), of="distance over the size of the scores",
+          because="all that comes after the masks is linear"),
+    limit("2.09", "two hidden layers", "With two hidden layers of ReLU the mean scores over masks are over 1 % of "
+          "their size away from those of evaluation.",
+          lambda t: difference(t["2 hidden/gap"], margin=0.01), of="distance over the size of the scores",
+          because="a ReLU comes after the first masks"),
+]
+# fmt: on
 
 # %%
 # What to look at

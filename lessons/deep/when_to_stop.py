@@ -15,16 +15,6 @@ that is no better than the best before it and keeps the weights that it has then
 evaluations, after which the best weights are restored. The loss on 200 validation letters is looked at after each pass;
 "as soon as" could also mean after each step, which is the notes' rule once more. And all of it on 4,000 letters with
 right labels, for as many steps.
-
-**The smallest difference that matters.** 0.05 nats of test loss, 1 point of accuracy, half of the steps.
-
-**What would refute it.** The patient rule (10), or the notes' rule after each pass, is not better by 0.05 nats than
-training to the end. Predicted limits, since a validation curve is noisy and the first bump is seldom the last: the
-notes' rule stops too soon, and keeps what it has then: it is behind the patient rule by 0.05 nats of test loss, looking
-after each pass, and so it is looking after each step. And without wrong labels and with plenty of letters there is
-hardly anything to gain: training to the end is within 0.05 nats of the patient rule.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 from collections.abc import Sequence
@@ -35,13 +25,14 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson
 from dlnotes.data import Examples
 from dlnotes.deep import MLP, EarlyStopping
-from dlnotes.evidence import claim, difference, limit, no_difference, ratio
+from dlnotes.evidence import difference, no_difference, ratio
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer, evaluate
 
@@ -85,21 +76,17 @@ SETTINGS = ("few, wrong", "plenty, right")
 # --------
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    measured: dict[str, float | list[float]] = {}
+def trial(config: Config, seed: int) -> Measured:
+    measured: Measured = {}
     steps = config.evaluations * config.few // config.batch_size
     for setting, count, wrong in zip(SETTINGS, (config.few, config.plenty), (config.wrong, 0.0), strict=True):
-        train, validation, test = small_images(config, seed, count)
+        train, validation, test = data.load(
+            config.data, seed, train=count, validation=config.validation, test=config.test, side=14, flat=True
+        )
         train = Examples(train.inputs, with_wrong_labels(train.targets, wrong, seed))
         found = one_run(config, seed, train, validation, test, steps)
         measured |= {f"{setting}/{name}": value for name, value in found.items()}
     return measured
-
-
-def small_images(config: Config, seed: int, train: int) -> list[Examples]:
-    """Images of 14 x 14 pixels, (N, 196): to learn from, to stop by, and to judge by."""
-    parts = data.load(config.data, seed, train=train, validation=config.validation, test=config.test)
-    return [Examples(avg_pool2d(part.inputs, 2).flatten(1), part.targets) for part in parts]
 
 
 def with_wrong_labels(labels: Tensor, share: float, seed: int) -> Tensor:
@@ -118,16 +105,14 @@ def with_wrong_labels(labels: Tensor, share: float, seed: int) -> Tensor:
 # on: what comes later is not seen by a rule that has stopped.
 
 
-def one_run(
-    config: Config, seed: int, train: Examples, validation: Examples, test: Examples, steps: int
-) -> dict[str, float | list[float]]:
+def one_run(config: Config, seed: int, train: Examples, validation: Examples, test: Examples, steps: int) -> Measured:
     model = MLP([196, config.width, 10], generator=stream(seed, "weights"))
     batches = Minibatches(train, config.batch_size, stream(seed, "batches"))
     trainer = Trainer(model, cross_entropy, SGD(model.parameters(), lr=config.lr, momentum=0.9), batches)
     a_pass = len(train.targets) // config.batch_size
 
     each_step, looked = EarlyStopping(model, patience=1), False
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     losses, test_losses, accuracies = [], [], []
     for step in islice(trainer, steps):
         if not looked:
@@ -169,64 +154,52 @@ def read(losses: Sequence[float]) -> dict[str, tuple[int, int]]:
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
+# fail.
 
 
-def findings(trials):
-    few, plenty = ({rule: trials[f"{s}/{rule}/loss"] for rule in (*RULES, "each step")} for s in SETTINGS)
-    right = {rule: trials[f"few, wrong/{rule}/accuracy"] for rule in RULES}
-    steps = {rule: trials[f"few, wrong/{rule}/steps"] for rule in RULES}
-    images = trials.config.data
-    where = f"{trials.config.few} {images}, a fifth with wrong labels"
-    return [
-        claim(
-            "2.04",
-            f"a patience of 10 with the best weights restored beats training to the end by over 0.05 nats ({where})",
-            difference(few["to the end"] - few["patience 10"], margin=0.05),
-            of="test loss at the end minus that of patience 10",
-        ),
-        claim(
-            "2.04",
-            f"it is also right on over 1 point more of the test images ({where})",
-            difference(right["patience 10"] - right["to the end"], margin=0.01),
-            of="accuracy of patience 10 minus that at the end",
-        ),
-        claim(
-            "2.04",
-            f"and it takes less than half of the steps of {trials.config.evaluations} passes ({where})",
-            ratio(steps["to the end"], steps["patience 10"], margin=2.0),
-            of="steps to the end over steps of patience 10",
-        ),
-        claim(
-            "2.04",
-            "the notes' rule at its word, to stop at the first evaluation without improvement, beats training to the "
-            f"end by over 0.05 nats ({where})",
-            difference(few["to the end"] - few["notes' rule"], margin=0.05),
-            of="test loss at the end minus that of the notes' rule",
-        ),
-        limit(
-            "2.04",
-            "looking after each pass, the notes' rule, which stops at the first bump and keeps the weights that it has "
-            f"then, is worse than a patience of 10 by over 0.05 nats ({where})",
-            difference(few["notes' rule"] - few["patience 10"], margin=0.05),
-            of="test loss of the notes' rule minus that of patience 10",
-        ),
-        limit(
-            "2.04",
-            f"looking after each step, it is worse than that patience by over 0.05 nats too ({where})",
-            difference(few["each step"] - few["patience 10"], margin=0.05),
-            of="test loss of the notes' rule at each step minus that of patience 10",
-        ),
-        limit(
-            "2.04",
-            f"on {trials.config.plenty:,} {images} with right labels there are less than 0.05 nats to gain: training "
-            "to the end is within that of a patience of 10",
-            no_difference(plenty["to the end"] - plenty["patience 10"], margin=0.05),
-            of="test loss at the end minus that of patience 10",
-        ),
-    ]
+def less_loss(t, setting, one, other):
+    """How much less test loss the second rule has than the first."""
+    return t[f"{setting}/{one}/loss"] - t[f"{setting}/{other}/loss"]
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("2.04", "patience", "A patience of 10 with the best weights restored ends over 0.05 nats of test loss below "
+          "training to the end ({few} {data}, {wrong:.0%} mislabelled).",
+          lambda t: difference(less_loss(t, "few, wrong", "to the end", "patience 10"), margin=0.05),
+          arms=("to the end", "patience 10"), of="test loss at the end minus that of patience 10"),
+    claim("2.04", "accuracy", "A patience of 10 is right on over 1 point more of the test images than training to the "
+          "end ({few} {data}, {wrong:.0%} mislabelled).",
+          lambda t: difference(t["few, wrong/patience 10/accuracy"] - t["few, wrong/to the end/accuracy"], margin=0.01),
+          arms=("patience 10", "to the end"), of="accuracy of patience 10 minus that at the end"),
+    claim("2.04", "half the steps", "A patience of 10 takes less than half of the steps of {evaluations} passes ({few} "
+          "{data}, {wrong:.0%} mislabelled).",
+          lambda t: ratio(t["few, wrong/to the end/steps"], t["few, wrong/patience 10/steps"], margin=2.0),
+          arms=("to the end", "patience 10"), of="steps to the end over steps of patience 10"),
+    claim("2.04", "first bump", "The notes' rule at its word, to stop at the first evaluation without improvement, "
+          "ends over 0.05 nats of test loss below training to the end ({few} {data}, {wrong:.0%} mislabelled).",
+          lambda t: difference(less_loss(t, "few, wrong", "to the end", "notes' rule"), margin=0.05),
+          arms=("to the end", "notes' rule"), of="test loss at the end minus that of the notes' rule"),
+    limit("2.04", "too soon", "The notes' rule, looking after each pass, ends over 0.05 nats of test loss above a "
+          "patience of 10 ({few} {data}, {wrong:.0%} mislabelled).",
+          lambda t: difference(less_loss(t, "few, wrong", "notes' rule", "patience 10"), margin=0.05),
+          arms=("notes' rule", "patience 10"), of="test loss of the notes' rule minus that of patience 10",
+          because="a validation curve is noisy, so that the first bump is seldom the last"),
+    limit("2.04", "each step", "The notes' rule, looking after each step, ends over 0.05 nats of test loss above a "
+          "patience of 10 ({few} {data}, {wrong:.0%} mislabelled).",
+          lambda t: difference(less_loss(t, "few, wrong", "each step", "patience 10"), margin=0.05),
+          arms=("each step", "patience 10"), of="test loss of the notes' rule at each step minus that of patience 10",
+          because="a validation curve is noisy, so that the first bump is seldom the last"),
+    limit("2.04", "little to gain", "Training to the end on {plenty:,} {data} with right labels ends within 0.05 nats "
+          "of the test loss of a patience of 10.",
+          lambda t: no_difference(less_loss(t, "plenty, right", "to the end", "patience 10"), margin=0.05),
+          arms=("to the end", "patience 10"), of="test loss at the end minus that of patience 10",
+          because="no wrong label is there to be learned by heart, and the images are many"),
+]
+# fmt: on
 
 # %%
 # What to look at

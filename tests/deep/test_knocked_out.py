@@ -12,7 +12,15 @@ from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from dlnotes.training import accuracy
-from tests.trials import reference, replaced, verdicts
+from tests.trials import equal, exchanged, judged, reference, replaced
+
+CONTROLS = {
+    "falls less": "test_a_curve_that_falls_less_is_told_from_one_that_is_higher",
+    "half lost": "test_a_curve_that_falls_less_is_told_from_one_that_is_higher",
+    "noisy pixels": "test_a_cost_that_differs_by_twice_the_margin_is_found",
+    "gradient sign": "test_a_cost_that_differs_by_twice_the_margin_is_found",
+}
+TUNED = {"none": 0.032, "dropout": 0.128}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +31,7 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def measured(lesson):
-    return lesson.trial(lesson.QUICK, 1_000)
+    return lesson.trial(lesson.QUICK, 1_000, TUNED)
 
 
 def by_hand(last, bias=(0.0, 0.0)):
@@ -83,8 +91,7 @@ def test_both_arms_lose_the_same_units_and_see_the_same_noise(lesson, measured, 
     assert sorted(one[0].tolist()) == list(range(config.width))
     # With equal arms every number of a trial is equal.
     monkeypatch.setattr(lesson, "ARMS", {"none": 0.0, "dropout": 0.0})
-    monkeypatch.setattr(lesson, "TUNED", dict.fromkeys(lesson.TUNED, 0.064))
-    same = lesson.trial(config, 1_000)
+    same = lesson.trial(config, 1_000, dict.fromkeys(TUNED, 0.064))
     for name in same:
         if name.startswith("none/"):
             assert same[name] == same[name.replace("none/", "dropout/")], name
@@ -127,36 +134,24 @@ def test_certainty_is_no_defence(lesson):
 def test_the_mean_over_shares_is_that_of_trapezoids(lesson):
     level, falling = np.full(10, 0.5), np.linspace(1, 0, 10)
     assert lesson.mean_over_shares(np.array([level, falling])).tolist() == pytest.approx([0.5, 0.5])
-    assert lesson.fall(np.array([[0.75, 0.5]])).tolist() == [[0.0, 0.25]]
+    assert lesson.fall({"x/accuracy by units lost": np.array([[0.75, 0.5]])}, "x").tolist() == [[0.0, 0.25]]
 
 
-def test_arms_exchanged_or_equal_are_refuted():
+@pytest.mark.parametrize("name", ["falls less", "half lost"])
+def test_a_curve_that_falls_less_is_told_from_one_that_is_higher(name):
     experiment, trials, _ = reference("knocked_out")
-    swap = {"none": "dropout", "dropout": "none"}
-    names = {name: "/".join(swap.get(part, part) for part in name.split("/")) for name in trials}
-    exchanged = replaced(trials, {name: trials[other] for name, other in names.items()})
-    assert set(verdicts(experiment, exchanged).values()) == {"refuted"}
-    same = replaced(trials, {name: trials[name.replace("dropout/", "none/")] for name in trials})
-    judged = experiment.findings(same)
-    assert {one.verdict for one in judged if one.kind == "claim"} == {"refuted"}
-    assert [one.verdict for one in judged[-2:]] == ["supported"] * 2  # the same cost is the same
+    without = trials["none/accuracy by units lost"]
+    assert judged(experiment, name, exchanged(trials, ("none", "dropout"))).verdict == "refuted"
+    flatter = without + 0.04 * (np.arange(10) > 0)  # 0.0378 on the mean over the shares
+    for curves, verdict in ((without, "refuted"), (without + 0.05, "refuted"), (flatter, "supported")):
+        changed = replaced(trials, {"dropout/accuracy by units lost": curves})
+        assert judged(experiment, name, changed).verdict == verdict
 
 
-def test_a_curve_that_is_higher_and_falls_as_much_does_not_count_as_falling_less():
+@pytest.mark.parametrize(("name", "what"), [("noisy pixels", "noise"), ("gradient sign", "attack")])
+def test_a_cost_that_differs_by_twice_the_margin_is_found(name, what):
     experiment, trials, _ = reference("knocked_out")
-    higher = {
-        "dropout/accuracy by units lost": trials["none/accuracy by units lost"] + 0.05,
-        "dropout/accuracy": trials["none/accuracy"] + 0.05,
-    }
-    judged = experiment.findings(replaced(trials, higher))
-    assert [one.verdict for one in judged[:2]] == ["supported", "refuted"]
-    assert judged[4].verdict == "refuted"
-
-
-def test_a_planted_difference_of_twice_the_margin_is_found():
-    experiment, trials, _ = reference("knocked_out")
-    same = replaced(trials, {name: trials[name.replace("dropout/", "none/")] for name in trials})
-    for sign in (1, -1):
-        planted = {f"dropout/accuracy under {what}": sign * 0.04 for what in ("noise", "attack")}
-        judged = experiment.findings(replaced(same, {name: same[name] + planted[name] for name in planted}))
-        assert [one.verdict for one in judged[5:]] == ["refuted"] * 2
+    same, under = equal(trials, ("none", "dropout")), f"dropout/accuracy under {what}"
+    for difference, verdict in ((0.0, "supported"), (0.04, "refuted"), (-0.04, "refuted")):
+        changed = replaced(same, {under: same[under] + difference})
+        assert judged(experiment, name, changed).verdict == verdict

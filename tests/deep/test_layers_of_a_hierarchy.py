@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from dlnotes.evidence import verdict_of_row
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
-from tests.trials import reference, replaced
+from tests.trials import judged, reference, replaced, verdicts
+
+CONTROLS = {
+    "class later": "test_the_order_of_the_peaks_decides",
+    "ranks agree": "test_the_order_of_the_peaks_decides",
+    "peaks of sum": "test_the_order_of_the_peaks_decides",
+    "peaks of shuffled": "test_the_order_of_the_peaks_decides",
+}
 
 
 @pytest.fixture(scope="module")
@@ -154,27 +160,42 @@ def test_the_sum_is_learned_by_a_network_without_hidden_layers(lesson):
 # What the verdict rests on
 
 
+def peaking(trials, arm, *stages):
+    """Numbers of an arm whose lowest symbols, symbols between and class peak at these stages, on all seeds."""
+    levels = zip(("lowest symbols", "symbols between", "class"), stages, strict=True)
+    return {f"{arm}/{level}": np.tile(np.eye(5)[stage], (len(trials.seeds), 1)) for level, stage in levels}
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "in_order", "at_once", "reversed_"),
+    [
+        ("class later", "hierarchy", "supported", "refuted", "refuted"),
+        ("ranks agree", "hierarchy", "supported", "refuted", "refuted"),
+        ("peaks of sum", "sum", "refuted", "supported", "refuted"),
+        ("peaks of shuffled", "shuffled", "refuted", "supported", "refuted"),
+    ],
+)
+def test_the_order_of_the_peaks_decides(name, arm, in_order, at_once, reversed_):
+    experiment, trials, _ = reference("layers_of_a_hierarchy")
+    for stages, verdict in (((1, 2, 3), in_order), ((2, 2, 2), at_once), ((3, 2, 1), reversed_)):
+        planted = peaking(trials, "untrained", 1, 1, 1) | peaking(trials, arm, *stages)
+        assert judged(experiment, name, replaced(trials, planted)).verdict == verdict, stages
+
+
 def test_with_an_untrained_network_in_its_place_the_claim_is_refuted():
     experiment, trials, _ = reference("layers_of_a_hierarchy")
     levels = [name.partition("/")[2] for name in trials if name.startswith("untrained/")]
     for arm in ("untrained", "sum"):
         exchanged = {f"hierarchy/{level}": trials[f"{arm}/{level}"] for level in levels}
-        assert verdict_of_row(experiment.findings(replaced(trials, exchanged))) == "refuted"
+        assert verdicts(experiment, replaced(trials, exchanged)) == {"2.03": "refuted"}
 
 
-def test_levels_in_the_opposite_order_refute_the_claim():
+@pytest.mark.parametrize("arm", ["sum", "shuffled"])
+def test_a_hierarchy_that_other_labels_bring_about_is_found(arm):
     experiment, trials, _ = reference("layers_of_a_hierarchy")
-    low, high = "hierarchy/lowest symbols", "hierarchy/class"
-    findings = experiment.findings(replaced(trials, {low: trials[high], high: trials[low]}))
-    assert [one.verdict for one in findings[:2]] == ["refuted"] * 2
-
-
-def test_a_hierarchy_that_other_labels_bring_about_is_found():
-    experiment, trials, _ = reference("layers_of_a_hierarchy")
-    for place, arm in enumerate(("sum", "shuffled")):
-        planted = {name.replace("hierarchy", arm): trials[name] for name in trials if name.startswith("hierarchy/")}
-        findings = experiment.findings(replaced(trials, planted))
-        assert findings[3 + place].verdict == findings[5 + place].verdict == "refuted"
+    planted = {name.replace("hierarchy", arm): trials[name] for name in trials if name.startswith("hierarchy/")}
+    for name in (f"peaks of {arm}", f"symbols of {arm}"):
+        assert judged(experiment, name, replaced(trials, planted)).verdict == "refuted"
 
 
 def test_the_networks_learned_their_labels():

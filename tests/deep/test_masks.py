@@ -11,7 +11,14 @@ from dlnotes.deep import MLP
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
-from tests.trials import reference, replaced, verdicts
+from tests.trials import judged, reference, replaced
+
+CONTROLS = {
+    "half dropped": "test_a_share_is_followed_to_both_sides_of_a_half",
+    "next example": "test_a_share_is_followed_to_both_sides_of_a_half",
+    "next call": "test_a_share_is_followed_to_both_sides_of_a_half",
+    "next unit": "test_a_share_is_followed_to_both_sides_of_a_half",
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,37 +27,21 @@ def lesson():
     return sys.modules[experiment.trial.__module__]
 
 
-@pytest.fixture(scope="module")
-def run():
-    return reference("masks")
-
-
-def test_the_reference_run_is_conditional(run):
-    experiment, trials, _ = run
-    assert verdicts(experiment, trials) == {"2.09": "conditional"}
-
-
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("prediction", "share"),
     [
-        ("zeros", lambda numbers: numbers + 0.02),
-        ("examples/agree", lambda numbers: numbers + 0.02),
-        ("calls/agree", lambda numbers: numbers - 0.02),
-        ("masks shared", lambda numbers: numbers + 1),
-        ("scaled in training/evaluation over training", lambda numbers: numbers * 1.05),
-        ("1 hidden/gap", lambda numbers: numbers + 0.02),
+        ("half dropped", "zeros"),
+        ("next example", "examples/agree"),
+        ("next call", "calls/agree"),
+        ("next unit", "units/agree"),
     ],
 )
-def test_a_planted_fault_refutes(run, name, change):
-    experiment, trials, _ = run
-    assert verdicts(experiment, replaced(trials, {name: change(trials[name])})) == {"2.09": "refuted"}
-
-
-def test_without_a_limit_that_shows_the_row_is_not_conditional(run):
-    experiment, trials, _ = run
-    on, off = trials["masks on/accuracy"], trials["masks off/accuracy"]
-    exchanged = replaced(trials, {"masks on/accuracy": off, "masks off/accuracy": on})
-    assert verdicts(experiment, exchanged) != {"2.09": "conditional"}
+def test_a_share_is_followed_to_both_sides_of_a_half(prediction, share):
+    experiment, trials, _ = reference("masks")
+    assert judged(experiment, prediction, trials).verdict == "supported"
+    for mean, verdict in ((0.48, "refuted"), (0.495, "supported"), (0.505, "supported"), (0.52, "refuted")):
+        moved = replaced(trials, {share: trials[share] - trials[share].mean() + mean})
+        assert judged(experiment, prediction, moved).verdict == verdict, mean
 
 
 def test_counts_of_masks_that_are_known(lesson):
