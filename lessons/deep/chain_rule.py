@@ -15,15 +15,7 @@ them.
 
 A central difference is wrong by about h² f‴/6 (truncation) and ε f/h (rounding), which together are least near
 h = ∛(3ε) ≈ 10⁻⁵: the step that is used here, chosen from this and not from the figure. Where a step crosses the kink of
-a ReLU the difference is no derivative: such weights are left out, and the finding says how many they are.
-
-**The smallest difference that matters.** Of the largest gradient: 10⁻¹² to autograd, which rounds as we do, and 10⁻⁷ to
-differences. Of the activations: none.
-
-**What would refute it.** One larger error on any seed; products of the backward pass of more than twice those of the
-forward pass; one bit of the outputs. No limit is predicted.
-
-**Time.** `python -m lessons` says what it took.
+a ReLU the difference is no derivative: such weights are left out.
 """
 
 import itertools
@@ -36,8 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dlnotes import lesson
 from dlnotes.deep import Layer, affine, backward, forward, relu, sigmoid, tanh
-from dlnotes.evidence import claim, identity
+from dlnotes.evidence import identity
+from dlnotes.lesson import claim
 from dlnotes.linear import cross_entropy, one_hot, softmax
+from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import stream
 
 # %%
@@ -66,9 +60,9 @@ STEPS = [10.0 ** (half / 2) for half in range(-24, 1)]  # those that the figure 
 # --------
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int) -> Measured:
     widths = torch.randint(2, config.widest + 1, (4,), generator=stream(seed, "widths")).tolist()
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for name, activation in ACTIVATIONS.items():
         layers, inputs, targets = network(activation, widths, config.examples, seed)
         by_hand = gradient_by_hand(layers, inputs, targets)
@@ -165,7 +159,7 @@ def handed_on(layers: list[Layer], inputs: Tensor, widths: list[int]) -> tuple[f
     expected = [widths[0], *(width for width in widths[1:-1] for _ in range(2)), widths[-1]]
     wrong = sum(tuple(one.shape) != (len(inputs), width) for one, width in zip(activations, expected, strict=True))
     ends = [forward(layers[place:], one)[-1] for place, one in enumerate(activations)]
-    return float(wrong), max((end - activations[-1]).abs().max().item() for end in ends)
+    return float(wrong), max(largest_error(end, activations[-1]) for end in ends)
 
 
 def sizes_by_layer(layers: list[Layer], inputs: Tensor, targets: Tensor) -> list[float]:
@@ -174,53 +168,38 @@ def sizes_by_layer(layers: list[Layer], inputs: Tensor, targets: Tensor) -> list
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+
+# fmt: off
+PREDICTIONS = [
+    claim("2.01", "autograd", "The chain rule by hand gives autograd's gradient, for sigmoid, tanh and ReLU.",
+          lambda t: identity(worst(t, "far from autograd"), tolerance=1e-12),
+          of="largest error over largest gradient", because="autograd rounds as we do"),
+    claim("2.01", "central differences", "The chain rule by hand gives the gradient of central differences, where no "
+          "ReLU changes its sign.",
+          lambda t: identity(worst(t, "far from differences"), tolerance=1e-7),
+          of="largest error over largest gradient"),
+    claim("2.01", "cost", "The matrix products of the backward pass take at most twice the multiply-adds of the "
+          "forward pass's.",
+          lambda t: at_most_twice(worst(t, "products")), of="what is above twice"),
+    claim("2.01", "cost when wide", "In networks ten times as wide the backward pass takes at most twice the "
+          "multiply-adds of the forward pass.",
+          lambda t: at_most_twice(t["ten times as wide/products"]), of="what is above twice"),
+    claim("2.08", "widths", "Activations have the widths of the layers that they are handed from.",
+          lambda t: identity(worst(t, "wrong widths"), tolerance=0.0), of="number of activations of another shape"),
+    claim("2.08", "fed on", "Each activation, fed to the layers that follow, gives the same outputs to the bit.",
+          lambda t: identity(worst(t, "far when fed on"), tolerance=0.0), of="largest change of the outputs"),
+]
+# fmt: on
 
 
-def findings(trials):
-    def worst(what):
-        return [max(row) for row in zip(*(trials[f"{name}/{what}"] for name in ACTIVATIONS), strict=True)]
+def worst(trials, what):
+    return [max(row) for row in zip(*(trials[f"{name}/{what}"] for name in ACTIVATIONS), strict=True)]
 
-    return [
-        claim(
-            "2.01",
-            "the chain rule by hand gives the gradient of autograd, for sigmoid, tanh and ReLU",
-            identity(worst("far from autograd"), tolerance=1e-12),
-            of="largest error over largest gradient",
-        ),
-        claim(
-            "2.01",
-            "it gives the gradient of central differences, where no ReLU changes its sign (at most "
-            f"{trials['relu/at a kink'].max():.1%} of a network's weights are left out)",
-            identity(worst("far from differences"), tolerance=1e-7),
-            of="largest error over largest gradient",
-        ),
-        claim(
-            "2.01",
-            "the matrix products of the backward pass take at most twice the multiply-adds of the forward pass's",
-            identity([max(one - 2, 0) for one in worst("products")], tolerance=1e-12),
-            of="what is above twice",
-        ),
-        claim(
-            "2.01",
-            "so they do in networks ten times as wide",
-            identity([max(one - 2, 0) for one in trials["ten times as wide/products"]], tolerance=1e-12),
-            of="what is above twice",
-        ),
-        claim(
-            "2.08",
-            "activations have the widths of the layers that they are handed from",
-            identity(worst("wrong widths"), tolerance=0.0),
-            of="number of activations of another shape",
-        ),
-        claim(
-            "2.08",
-            "fed to the layers that follow, each gives the same outputs to the bit",
-            identity(worst("far when fed on"), tolerance=0.0),
-            of="largest change of the outputs",
-        ),
-    ]
+
+def at_most_twice(ratios):
+    return identity([max(ratio - 2, 0) for ratio in ratios], tolerance=1e-12)
 
 
 # %%

@@ -19,15 +19,6 @@ of the notes is the one with 3 hidden layers, the wider one that with a single l
 
 The error of the first two is the share of the target's variance that is left; that of images is the share of mistakes.
 A network that is worse than a constant answer counts as one that gives it; one whose loss overflows stops there.
-
-**The smallest difference that matters.** One point: 1 % of the variance, or 1 image in 100.
-
-**What would refute it.** With 3 hidden layers the error is not lower than with 1, by a point, on the nested target, or
-it is not on images. Predicted limits: depth helps where the target is built in layers, so that on the additive target
-the deeper network is not better by a point. And depth has to be trained: without normalisation or shortcuts, 8 hidden
-layers are worse than 3 by a point, on the nested target and on images.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -41,13 +32,15 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, mse_loss
+from torch.nn.functional import mse_loss
 
 from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.deep import MLP, count_parameters, widths_for_budget
-from dlnotes.evidence import claim, difference, limit
+from dlnotes.evidence import difference, not_better
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured, Tuned, grid, train_for
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, evaluate
@@ -78,45 +71,17 @@ class Config:
 
 QUICK = Config(train=200, validation=100, test=100, steps=8)
 SEEDS = range(12)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 DEPTHS = (1, 2, 3, 5, 8)  # hidden layers
 WIDE, DEEP, DEEPEST = 1, 3, 8
 TARGETS = ("nested", "additive", "images")
 
 # %%
-# The rate of each depth, for each target: the best of 9 on four seeds that no verdict sees. ``python -m lessons tune
+# The rate of each depth, for each target, is the best of 9 on four seeds that no verdict sees. ``python -m lessons tune
 # depth_or_width`` chooses them; the scores of all candidates are in ``results/tuning``.
 
-RATES = tuple(2.0**power for power in range(-8, 1))
+RATES = grid(2**-8, 1)
 TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {
-    "nested/1": 0.015625,
-    "nested/2": 0.0625,
-    "nested/3": 0.0625,
-    "nested/5": 0.03125,
-    "nested/8": 0.03125,
-    "additive/1": 0.03125,
-    "additive/2": 0.125,
-    "additive/3": 0.0625,
-    "additive/5": 0.03125,
-    "additive/8": 0.03125,
-    "letters/1": 0.25,
-    "letters/2": 0.0625,
-    "letters/3": 0.0625,
-    "letters/5": 0.0625,
-    "letters/8": 0.03125,
-    "fashion_mnist/1": 0.125,
-    "fashion_mnist/2": 0.0625,
-    "fashion_mnist/3": 0.03125,
-    "fashion_mnist/5": 0.03125,
-    "fashion_mnist/8": 0.015625,
-    "not_mnist/1": 0.125,
-    "not_mnist/2": 0.125,
-    "not_mnist/3": 0.0625,
-    "not_mnist/5": 0.03125,
-    "not_mnist/8": 0.03125,
-}
 
 # %%
 # The targets
@@ -175,10 +140,8 @@ def sample(function: Callable[[Tensor], Tensor], count: int, seed: int, part: st
 
 
 def images(config: Config, seed: int, *, judged: bool) -> Task:
-    parts = data.load(config.data, seed, train=config.train, validation=config.validation, test=config.test)
-    train, validation, test = (
-        Examples(avg_pool2d(part.inputs, 2).flatten(1), part.targets) for part in parts.to(config.device)
-    )
+    counts = {"train": config.train, "validation": config.validation, "test": config.test}
+    train, validation, test = data.load(config.data, seed, **counts, side=14, flat=True).to(config.device)
     held_out = test if judged else validation
     return Task(train, held_out, config.parameters_of_images, 10, cross_entropy, mistakes, 0.9)
 
@@ -199,21 +162,16 @@ def mistakes(model: MLP, examples: Examples) -> float:
 # is best for it.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    measured: dict[str, float | list[float]] = {}
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    measured: Measured = {}
     for target in TARGETS:
         task = task_of(config, target, seed, judged=True)
         for depth in DEPTHS:
             model = network(task, depth, seed)
-            learn(config, task, model, seed, rate=TUNED[f"{named(config, target)}/{depth}"])
+            learn(config, task, model, seed, rate=tuned[f"{target}/{depth}"])
             measured[f"{target}/{depth}/error"] = at_most_constant(task, model, task.held_out)
             measured[f"{target}/{depth}/training error"] = at_most_constant(task, model, task.train)
     return measured
-
-
-def named(config: Config, target: str) -> str:
-    """What a target is called among the rates: images have those of their data set."""
-    return config.data if target == "images" else target
 
 
 def network(task: Task, depth: int, seed: int) -> MLP:
@@ -232,8 +190,7 @@ def learn(config: Config, task: Task, model: MLP, seed: int, *, rate: float) -> 
     scheduler = linear.cosine_decay(optimizer, config.steps)
     trainer = Trainer(model, task.loss, optimizer, batches(config, task, seed), scheduler=scheduler)
     with suppress(DivergedError):
-        for _ in islice(trainer, config.steps):
-            pass
+        train_for(trainer, config.steps)
 
 
 def batches(config: Config, task: Task, seed: int) -> Iterator[tuple[Tensor, ...]]:
@@ -248,19 +205,18 @@ def at_most_constant(task: Task, model: MLP, examples: Examples) -> float:
 # %%
 # Choosing the rates
 # ------------------
-# The same candidates for each depth, side by side, scored by the error on validation examples. The functions are the
-# same whatever the images are: they are tuned once, beside the letters.
+# The same candidates for each depth, side by side, scored by the error on validation examples.
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
-    scores: dict[str, float | list[float]] = {}
-    for target in TARGETS if config.data == Config.data else ("images",):
+def tune(config: Config, seed: int) -> Measured:
+    scores: Measured = {}
+    for target in TARGETS:
         task = task_of(config, target, seed, judged=False)
         for depth in DEPTHS:
             models = [network(task, depth, seed) for _ in RATES]
             learn_side_by_side(config, task, models, seed, rates=RATES)
             for rate, model in zip(RATES, models, strict=True):
-                scores[f"{named(config, target)}/{depth}/{rate:.6g}"] = at_most_constant(task, model, task.held_out)
+                scores[f"{target}/{depth}/{rate:.6g}"] = at_most_constant(task, model, task.held_out)
     return scores
 
 
@@ -275,54 +231,41 @@ def learn_side_by_side(config: Config, task: Task, models: Sequence[MLP], seed: 
 
 
 # %%
-# What settles it
-# ---------------
-# On the additive target the question is whether the deeper network is better by a point: it is not, where its error
-# plus that point is larger than the error of the wider one.
+# What we expect
+# --------------
+
+POINT = 0.01  # the smallest difference that matters: 1 % of the variance, or 1 image in 100
 
 
-def findings(trials):
-    where, point = trials.config.data, 0.01
+def lower(trials, target, better, worse):
+    return trials[f"{target}/{worse}/error"] - trials[f"{target}/{better}/error"]
 
-    def lower(target, better, worse):
-        return trials[f"{target}/{worse}/error"] - trials[f"{target}/{better}/error"]
 
-    return [
-        claim(
-            "2.02",
-            "on a nested target, a tree of 1 - |a + b| over eight numbers, a network with 3 hidden layers leaves less "
-            "of the variance than one as large with 1, by over 1 point",
-            difference(lower("nested", DEEP, WIDE), margin=point),
-            of="share of variance left with 1 hidden layer minus that with 3",
-        ),
-        claim(
-            "2.02",
-            f"on unseen {where} a network with 3 hidden layers makes fewer mistakes than one as large with 1, by over "
-            "1 point",
-            difference(lower("images", DEEP, WIDE), margin=point),
-            of="share of mistakes with 1 hidden layer minus that with 3",
-        ),
-        limit(
-            "2.02",
-            "on an additive target, a sum of 1 - 2 |x| over eight numbers, 3 hidden layers are not better than 1 by a "
-            "point",
-            difference(lower("additive", WIDE, DEEP) + point, margin=0.0),
-            of="share of variance left with 3 hidden layers minus that with 1, plus 1 point",
-        ),
-        limit(
-            "2.02",
-            "deeper is not better without end: on the nested target 8 hidden layers leave more than 3, by over 1 point",
-            difference(lower("nested", DEEP, DEEPEST), margin=point),
-            of="share of variance left with 8 hidden layers minus that with 3",
-        ),
-        limit(
-            "2.02",
-            f"nor on unseen {where}: 8 hidden layers make more mistakes than 3, by over 1 point",
-            difference(lower("images", DEEP, DEEPEST), margin=point),
-            of="share of mistakes with 8 hidden layers minus that with 3",
-        ),
-    ]
-
+# fmt: off
+PREDICTIONS = [
+    claim("2.02", "nested target", "On a nested target, a tree of 1 - |a + b| over eight numbers, a network with 3 "
+          "hidden layers leaves less of the variance than one as large with 1, by over 1 point.",
+          lambda t: difference(lower(t, "nested", DEEP, WIDE), margin=POINT), arms=("3", "1"),
+          of="share of variance left with 1 hidden layer minus that with 3"),
+    claim("2.02", "images", "On unseen {data} a network with 3 hidden layers makes fewer mistakes than one as large "
+          "with 1, by over 1 point.",
+          lambda t: difference(lower(t, "images", DEEP, WIDE), margin=POINT), arms=("3", "1"),
+          of="share of mistakes with 1 hidden layer minus that with 3"),
+    limit("2.02", "additive target", "On an additive target, a sum of 1 - 2 |x| over eight numbers, 3 hidden layers "
+          "are not better than 1 by a point.",
+          lambda t: not_better(difference(lower(t, "additive", DEEP, WIDE), margin=POINT)), arms=("3", "1"),
+          of="share of variance left with 1 hidden layer minus that with 3",
+          because="depth helps where the target is built in layers, and this one is not"),
+    limit("2.02", "too deep", "On a nested target 8 hidden layers leave more of the variance than 3, by over 1 point.",
+          lambda t: difference(lower(t, "nested", DEEP, DEEPEST), margin=POINT), arms=("3", "8"),
+          of="share of variance left with 8 hidden layers minus that with 3",
+          because="depth has to be trained, and here are neither normalisation nor shortcuts"),
+    limit("2.02", "too deep for images", "On unseen {data} 8 hidden layers make more mistakes than 3, by over 1 point.",
+          lambda t: difference(lower(t, "images", DEEP, DEEPEST), margin=POINT), arms=("3", "8"),
+          of="share of mistakes with 8 hidden layers minus that with 3",
+          because="depth has to be trained, and here are neither normalisation nor shortcuts"),
+]
+# fmt: on
 
 # %%
 # What to look at

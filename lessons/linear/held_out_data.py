@@ -14,21 +14,6 @@ tested on 1,000 more, and measured on all that are left, which stand for the tru
 the mean taken. The same is done with classifiers that only guess, one in ten right: all that a set says for one of them
 is luck. *Re-use*: 1,000 guesses are put to one test set, and those that it finds better than chance vote. *Twins*: each
 image is there twice before the dealing.
-
-**The smallest difference that matters.** One point of accuracy for what a choice makes too much of: many a published
-gain is no larger. Half a point either way for a fair test. Five points for what spoils a judgement: training images,
-re-use, twins. For the classifiers that guess, half of what theory allows at most: of M normal numbers the largest is
-√(2 ln M) deviations up, and an accuracy p by n examples has the deviation √(p (1 - p) / n).
-
-**What would refute it.** Training images that judge their own classifier to five points; a choice that makes the
-chosen one look better by less than a point; a test that is half a point off though nothing was chosen on it; a test set
-that cannot be used up. Predicted limits: (1) *Few choices, many examples.* Of two settings by 2,000 images the better
-one should be what it seems, to half a point: two independent accuracies of 0.8 would give √(p (1 - p) / (π n)), half a
-point, and the two agree on most images. Then a third set changes nothing that matters. (2) *Twins.* Sets that share no
-example are not always separate. Where an image is there twice, one twin may fall into training and the other into the
-test, and a classifier that knows its training images by heart knows the answer.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -39,11 +24,12 @@ from itertools import islice, pairwise, product
 import torch
 from matplotlib import pyplot as plt
 from torch import Generator, Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson
-from dlnotes.evidence import claim, difference, identity, limit, no_difference
+from dlnotes.evidence import difference, identity, no_difference
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, split, train_classifier
+from dlnotes.measuring import Measured
 from dlnotes.randomness import streams
 from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches, accuracy
@@ -91,10 +77,11 @@ SEEDS = range(16)
 # Everything is a table of who is right about what: a row for each classifier, a column for each image of the pool.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int) -> Measured:
     chance = streams(seed, "parts", "batches", "deals", "guesses", "twins")
-    images, labels = data.load(config.data, seed, train=config.train + config.pool, validation=0, test=0).train
-    everything = avg_pool2d(images, 2).flatten(1), labels, torch.arange(len(labels))  # 196 pixels, class, number
+    count = config.train + config.pool
+    images = data.load(config.data, seed, train=count, validation=0, test=0, side=14, flat=True).train
+    everything = *images, torch.arange(count)  # 196 pixels, class, number
     train, pool = split(everything, (config.train, config.pool), generator=chance["parts"])
 
     # Classifiers that learned something: the last 25 rows are the settings at the end of their training.
@@ -106,7 +93,7 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
     truth = torch.randint(CLASSES, (config.pool,), generator=chance["guesses"], dtype=torch.uint8)
     lucky = (guesses[: max(CHOICES)] == truth).float()
 
-    measured: dict[str, float | list[float]] = {
+    measured: Measured = {
         "images shared by training and pool": float(torch.isin(pool[2], train[2]).sum()),
         "by heart/training accuracy": accuracy(models[TWO[1]], [part.to(config.device) for part in train[:2]]),
         "by heart/true accuracy": two[1].mean().item(),
@@ -168,7 +155,7 @@ def optimism(config: Config, right: Tensor, among: int, generator: Generator) ->
 # is there twice.
 
 
-def asked_again(guesses: Tensor, truth: Tensor, examples: int) -> dict[str, float | list[float]]:
+def asked_again(guesses: Tensor, truth: Tensor, examples: int) -> Measured:
     votes = torch.zeros(CLASSES, len(truth), dtype=torch.int64)
     good = (guesses == truth)[:, :examples].float().mean(1) > 1 / CLASSES
     scores: dict[str, list[float]] = {"asked": [], "fresh": []}
@@ -186,7 +173,7 @@ def asked_again(guesses: Tensor, truth: Tensor, examples: int) -> dict[str, floa
     }
 
 
-def twins(config: Config, pool: Sequence[Tensor], generator: Generator) -> dict[str, float | list[float]]:
+def twins(config: Config, pool: Sequence[Tensor], generator: Generator) -> Measured:
     twice = [torch.cat([part[: 2 * config.train]] * 2) for part in pool]
     train, test = split(twice, (config.train, 2 * config.train), generator=generator)
     model = LogisticClassifier(196, CLASSES).to(config.device)
@@ -210,75 +197,9 @@ def twins(config: Config, pool: Sequence[Tensor], generator: Generator) -> dict[
 
 
 # %%
-# What settles it
-# ---------------
-
-
-def findings(trials):
-    config = trials.config
-    setting = f"{config.validation} {config.data}"
-    bound = largest_luck(max(CHOICES), config.validation)
-    return [
-        claim(
-            "1.12",
-            "dealt out by `split`, training images and the pool have none in common",
-            identity(trials["images shared by training and pool"], tolerance=0.0),
-        ),
-        claim(
-            "1.12",
-            f"training images cannot judge: on its own {config.train} {config.data}, a linear classifier seems over "
-            "5 points better than it is",
-            difference(trials["by heart/training accuracy"] - trials["by heart/true accuracy"], margin=0.05),
-            of="training accuracy minus true accuracy",
-        ),
-        claim(
-            "1.12",
-            f"validation images cannot judge what they chose: the best of {max(CHOICES)} classifiers on {setting} is "
-            "over 1 point worse than it seems",
-            difference(trials["trained/validation"] - trials["trained/truth"], margin=0.01),
-            of="validation accuracy minus true accuracy",
-        ),
-        claim(
-            "1.12",
-            f"among {max(CHOICES)} that guess, by more than half of √(2 ln M · p (1 - p) / n)",
-            difference(trials["guessing/validation"] - trials["guessing/truth"], margin=bound / 2),
-            of="validation accuracy minus true accuracy",
-        ),
-        claim(
-            "1.12",
-            f"test images that chose nothing are fair: they give the best on {setting} its true accuracy within half a "
-            "point",
-            no_difference(trials["trained/test"] - trials["trained/truth"], margin=0.005),
-            of="test accuracy minus true accuracy",
-        ),
-        claim(
-            "1.12",
-            "and the best of those that guess 1 in 10, within half a point",
-            no_difference(trials["guessing/test"] - 1 / CLASSES, margin=0.005),
-            of="test accuracy minus chance",
-        ),
-        claim(
-            "1.12",
-            f"a test set can be used up: asked about {max(ASKED):,} guesses, {config.test:,} labels lift the vote of "
-            "the better ones by over 5 points",
-            difference(trials["re-use/score"] - trials["re-use/truth"], margin=0.05),
-            of="score on the labels that were asked, minus that on others",
-        ),
-        limit(
-            "1.12",
-            f"where choices are few and images many, it changes nothing: the better of two settings on {config.many:,} "
-            f"{config.data} is what it seems, within half a point",
-            no_difference(trials["two settings/validation"] - trials["two settings/truth"], margin=0.005),
-            of="validation accuracy minus true accuracy",
-        ),
-        limit(
-            "1.12",
-            f"dealing out does not separate {config.data} that are there twice: with a twin in training, test images "
-            "are right over 5 points more often",
-            difference(trials["twins/accuracy with"] - trials["twins/accuracy without"], margin=0.05),
-            of="accuracy with a twin minus accuracy without",
-        ),
-    ]
+# What we expect
+# --------------
+# One point of accuracy matters where a choice makes too much of what it chose: many a published gain is no larger.
 
 
 def largest_luck(choices: int, examples: int) -> float:
@@ -286,6 +207,48 @@ def largest_luck(choices: int, examples: int) -> float:
     chance = 1 / CLASSES
     return math.sqrt(2 * math.log(choices) * chance * (1 - chance) / examples)
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.12", "dealt out", "Dealt out by `split`, training images and the pool have none in common.",
+          lambda t: identity(t["images shared by training and pool"], tolerance=0.0)),
+    claim("1.12", "training set", "A linear classifier is over 5 points worse than it seems on its own {train} {data}.",
+          lambda t: difference(t["by heart/training accuracy"] - t["by heart/true accuracy"], margin=0.05),
+          arms=("training accuracy", "true accuracy"), of="training accuracy minus true accuracy"),
+    claim("1.12", "best of many", "The best of 100 classifiers on {validation} {data} is over 1 point worse than it "
+          "seems.",
+          lambda t: difference(t["trained/validation"] - t["trained/truth"], margin=0.01),
+          arms=("validation", "truth"), of="validation accuracy minus true accuracy"),
+    claim("1.12", "best of guesses", "The best on {validation} {data} of 100 classifiers that guess is worse than it "
+          "seems, by over half of √(2 ln M · p (1 - p) / n).",
+          lambda t: difference(t["guessing/validation"] - t["guessing/truth"],
+                               margin=largest_luck(max(CHOICES), t.config.validation) / 2),
+          arms=("validation", "truth"), of="validation accuracy minus true accuracy",
+          because="of M normal numbers the largest is √(2 ln M) deviations up, and an accuracy p by n examples has the "
+          "deviation √(p (1 - p) / n)"),
+    claim("1.12", "fair test", "Test images that chose nothing give the best on {validation} {data} its true accuracy, "
+          "within half a point.",
+          lambda t: no_difference(t["trained/test"] - t["trained/truth"], margin=0.005), arms=("test", "truth"),
+          of="test accuracy minus true accuracy"),
+    claim("1.12", "fair to guesses", "Test images that chose nothing give the best of 100 that guess an accuracy of 1 "
+          "in 10, within half a point.",
+          lambda t: no_difference(t["guessing/test"] - 1 / CLASSES, margin=0.005), of="test accuracy minus chance"),
+    claim("1.12", "used up", "A set of {test:,} test labels that was asked about 1,000 guesses lifts the vote of the "
+          "better ones by over 5 points.",
+          lambda t: difference(t["re-use/score"] - t["re-use/truth"], margin=0.05), arms=("score", "truth"),
+          of="score on the labels that were asked, minus that on others"),
+    limit("1.12", "few choices", "The better of two settings on {many:,} {data} is what it seems, within half a point.",
+          lambda t: no_difference(t["two settings/validation"] - t["two settings/truth"], margin=0.005),
+          arms=("validation", "truth"), of="validation accuracy minus true accuracy",
+          because="two independent accuracies of 0.8 would give √(p (1 - p) / (π n)), half a point, and the two agree "
+          "on most images"),
+    limit("1.12", "twins", "A classifier is right over 5 points more often about test {data} that have a twin in "
+          "training.",
+          lambda t: difference(t["twins/accuracy with"] - t["twins/accuracy without"], margin=0.05),
+          arms=("accuracy with", "accuracy without"), of="accuracy with a twin minus accuracy without",
+          because="a classifier that knows its training images by heart knows the twin's answer"),
+]
+# fmt: on
 
 # %%
 # What to look at

@@ -15,24 +15,6 @@ fresh ones, all dealt out of the same pool. Five changes, each with six draws of
 the plain training where the network has as many units: twice the images, centred inputs, twice the hidden units, half
 the learning rate, an L2 penalty. And no change at all: the fifteen pairs among the six plain trainings, which differ in
 their first weights alone.
-
-**The smallest difference that matters.** "Significant" is p ≤ 0.05 of the exact two-sided test. "Usually" is read as
-more than four times in five. "Can be relied on" is read as: the same change, made with other first weights, gains on
-fresh images where it gained, and loses where it lost. Whoever uses a test at 0.05 wants to be fooled in at most one of
-twenty cases.
-
-**What would refute it.** In the favourable reading, *net*: a net gain of 30 among 30 to 218 changed examples that is
-not significant; twice the images gaining fewer than 30 on balance, so that the rule would miss what everybody knows to
-help; or changes that pass, and are significant, or hold, no more than four times in five. Predicted limits: (1) In the
-reading *total* the rule asks for disagreement, not for a gain. Two trainings of one network disagree on some percent of
-the images, so that all of them pass, and of those fewer than half should be significant. (2) The net of n coins has the
-deviation √n. So beyond 218 changed examples 30 is within two deviations, and among 1,000 luck alone passes in more than
-a quarter of cases. (3) The test knows one chance only: which examples were drawn. Another training is another chance
-(Dietterich, 1998; Bouthillier et al., 2021), so that trainings that differ in nothing but their first weights should
-pass in more than one of twenty cases. (4) Without pairing the rule is worthless: two accuracies from different sets of
-10,000 examples that are 30 examples apart differ by less than 1.96 standard errors, up to an accuracy of 0.95.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -44,11 +26,11 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson
 from dlnotes.deep import MLP
-from dlnotes.evidence import claim, difference, identity, limit, simulation
+from dlnotes.evidence import difference, identity, simulation
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import (
     SGD,
     cross_entropy,
@@ -58,6 +40,7 @@ from dlnotes.linear import (
     rule_of_thirty,
     split,
 )
+from dlnotes.measuring import Measured, Tuned, grid
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches
@@ -88,7 +71,6 @@ class Config:
 
 QUICK = Config(train=200, validation=500, trainings=3, steps=60, draws=200)
 SEEDS = range(12)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 CHANGES = ("twice the images", "centred inputs", "twice the units", "half the rate", "L2 penalty")
 PENALTY = 0.001
@@ -100,9 +82,8 @@ ALPHA = 0.05
 # The rate of the plain training is the best of twelve on four seeds that no verdict sees; each change starts from
 # there. ``python -m lessons tune rule_of_thirty`` chooses it.
 
-RATES = tuple(float(f"{2 ** (half / 2):.6g}") for half in range(-8, 4))
+RATES = grid(2**-4, 2**1.5, per_octave=2)
 TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {"letters/plain": 0.707107, "fashion_mnist/plain": 0.125, "not_mnist/plain": 0.5}
 
 # %%
 # One seed
@@ -110,15 +91,15 @@ TUNED = {"letters/plain": 0.707107, "fashion_mnist/plain": 0.125, "not_mnist/pla
 # Each change has the same six draws of first weights and, where it has the same images, the same batches.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    parts, lr = dealt(config, seed), TUNED[f"{config.data}/plain"]
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    parts, lr = dealt(config, seed), tuned["plain"]
     plain, slow, penalised = trained(config, seed, parts, [(lr, 0.0), (lr / 2, 0.0), (lr, PENALTY)])
     answers = {"half the rate": slow, "L2 penalty": penalised}
     (answers["twice the images"],) = trained(config, seed, parts, [(lr, 0.0)], images=2 * config.train)
     (answers["centred inputs"],) = trained(config, seed, centred(parts, config.train), [(lr, 0.0)])
     (answers["twice the units"],) = trained(config, seed, parts, [(lr, 0.0)], hidden=2 * config.hidden)
 
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for place, part in enumerate(("validation", "fresh")):
         labels = parts[1 + place][1]
         pairs = {change: zip(plain[place], answers[change][place], strict=True) for change in CHANGES}
@@ -135,9 +116,8 @@ Parts = list[tuple[Tensor, ...]]
 def dealt(config: Config, seed: int) -> Parts:
     """Inputs and labels for training (twice as many as are needed), for validation, and fresh ones."""
     sizes = 2 * config.train, config.validation, config.validation
-    images, labels = data.load(config.data, seed, train=sum(sizes), validation=0, test=0).train.to(config.device)
-    inputs = avg_pool2d(images, 2).flatten(1)  # 14 x 14 pixels
-    return split((inputs, labels), sizes, generator=stream(seed, "parts"))
+    images = data.load(config.data, seed, train=sum(sizes), validation=0, test=0, side=14, flat=True).train
+    return split(images.to(config.device), sizes, generator=stream(seed, "parts"))
 
 
 def centred(parts: Parts, images: int) -> Parts:
@@ -183,7 +163,7 @@ def trained(
 # or a loss with probability ½.
 
 
-def coins(config: Config, seed: int) -> dict[str, float | list[float]]:
+def coins(config: Config, seed: int) -> Measured:
     """How often luck alone passes the rule, among so many examples that changed."""
     generator, shares = stream(seed, "coins"), []
     for changed in DISAGREEMENTS:
@@ -202,7 +182,7 @@ def luck(changed: int) -> float:
     return ways / 2**changed
 
 
-def on_paper() -> dict[str, float | list[float]]:
+def on_paper() -> Measured:
     """What no data can change: where a net gain of 30 is significant, paired and not."""
     edge = largest_disagreement(30, ALPHA)
     within = [mcnemar_test((changed + 30) // 2, (changed - 30) // 2) for changed in range(30, edge + 1, 2)]
@@ -226,7 +206,7 @@ def unpaired(accuracy: float, *, ahead: int = 30, examples: int = 10_000) -> flo
 # -----------------
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+def tune(config: Config, seed: int) -> Measured:
     parts = dealt(config, seed)
     answers = trained(config, seed, parts, [(lr, 0.0) for lr in RATES])
     labels = parts[1][1]
@@ -235,74 +215,11 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 # %%
-# What settles it
-# ---------------
-
-
-def findings(trials):
-    where, images = trials.config.data, f"{trials.config.validation:,} validation {trials.config.data}"
-    thrown = trials[f"coins/passed at {FAR}"].mean()
-    error = math.sqrt(max(thrown * (1 - thrown), 1e-9) / (len(trials.seeds) * trials.config.draws))
-    net, total = (passes(trials, CHANGES, "net"), passes(trials, ["no change"], "total"))
-    by_chance = passes(trials, ["no change"], "net")
-    return [
-        claim(
-            "1.13",
-            "a net gain of 30 has p ≤ 0.05 by the exact test, whichever number of examples from 30 to 218 changed",
-            identity(
-                (trials["exact/largest p up to the edge"] - ALPHA).clip(min=0) + abs(trials["exact/edge"] - 218),
-                tolerance=0.0,
-            ),
-        ),
-        claim(
-            "1.13",
-            f"twice the training images gain over 30 of {images} on balance",
-            difference(flips(trials, ["twice the images"], "validation")[0].mean(1) - 30, margin=0.0),
-            of="net gain, minus 30",
-        ),
-        claim(
-            "1.13",
-            f"of five changes to a small network, those that gain or lose 30 of {images} on balance are significant in "
-            "over 4 of 5 cases",
-            difference(share(significant(trials, CHANGES), net) - 0.8, margin=0.0),
-            of="share that is significant, minus 0.8",
-        ),
-        claim(
-            "1.13",
-            f"and in over 4 of 5 cases the change, with other first weights, gains or loses on fresh {where} as well",
-            difference(share(holds(trials, CHANGES), net) - 0.8, margin=0.0),
-            of="share that holds, minus 0.8",
-        ),
-        limit(
-            "1.13",
-            f"of {images} 30 change at all in any two trainings that differ in their first weights alone",
-            difference(flips(trials, ["no change"], "validation")[1].min(1) - 30, margin=0.0),
-            of="smallest number of examples that changed, minus 30",
-        ),
-        limit(
-            "1.13",
-            "and what passes in that reading is significant in fewer than half of the cases",
-            difference(0.5 - share(significant(trials, ["no change"]), total), margin=0.0),
-            of="one half minus the share that is significant",
-        ),
-        limit(
-            "1.13",
-            f"where {FAR:,} examples changed, luck alone nets 30 in more than a quarter of cases",
-            simulation(float(thrown), error, margin=0.25),
-            of="share of throws",
-        ),
-        limit(
-            "1.13",
-            f"trainings that differ in their first weights alone are a net 30 of {images} apart in over 1 of 20 cases",
-            difference(by_chance.mean(1) - 0.05, margin=0.0),
-            of="share of pairs, minus 0.05",
-        ),
-        limit(
-            "1.13",
-            "without pairing, 30 more of 10,000 are under 1.96 standard errors at any accuracy from 0.5 to 0.95",
-            identity((trials["exact/largest z without pairing"] - 1.96).clip(min=0), tolerance=0.0),
-        ),
-    ]
+# What we expect
+# --------------
+# *Significant* is p ≤ 0.05 of the exact two-sided test. *Usually* is read as more than four times in five. *Can be
+# relied on* is read as: the same change, made with other first weights, gains on fresh images where it gained, and
+# loses where it lost. Whoever uses a test at 0.05 wants to be fooled in at most one of twenty cases.
 
 
 def flips(trials, names, part):
@@ -333,6 +250,62 @@ def share(what, among):
     with np.errstate(invalid="ignore"):
         return (what & among).sum(1) / among.sum(1)
 
+
+def thrown(trials):
+    """How often luck alone passes at the largest disagreement that is judged: more often than in a quarter of cases?"""
+    passed = trials[f"coins/passed at {FAR}"].mean()
+    error = math.sqrt(max(passed * (1 - passed), 1e-9) / (len(trials.seeds) * trials.config.draws))
+    return simulation(float(passed), error, margin=0.25)
+
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.13", "on paper", "A net gain of 30 has p ≤ 0.05 by the exact test, whichever number of examples from 30 "
+          "to 218 changed.",
+          lambda t: identity((t["exact/largest p up to the edge"] - ALPHA).clip(min=0) + abs(t["exact/edge"] - 218),
+                             tolerance=0.0), reading="30 on balance"),
+    claim("1.13", "twice the images", "Twice the training images gain over 30 of {validation:,} validation {data} on "
+          "balance.",
+          lambda t: difference(flips(t, ["twice the images"], "validation")[0].mean(1) - 30, margin=0.0),
+          reading="30 on balance", of="net gain, minus 30"),
+    claim("1.13", "net 30 significant", "Of five changes to a small network, those that gain or lose 30 of "
+          "{validation:,} validation {data} on balance are significant in over 4 of 5 cases.",
+          lambda t: difference(share(significant(t, CHANGES), passes(t, CHANGES, "net")) - 0.8, margin=0.0),
+          reading="30 on balance", of="share that is significant, minus 0.8"),
+    claim("1.13", "net 30 holds", "Of five changes to a small network, those that gain or lose 30 on balance have, "
+          "with other first weights, the same sign on fresh {data} in over 4 of 5 cases.",
+          lambda t: difference(share(holds(t, CHANGES), passes(t, CHANGES, "net")) - 0.8, margin=0.0),
+          reading="30 on balance", of="share that holds, minus 0.8"),
+    claim("1.13", "any 30 significant", "Of five changes to a small network, those in which 30 of {validation:,} "
+          "validation {data} change at all are significant in over 4 of 5 cases.",
+          lambda t: difference(share(significant(t, CHANGES), passes(t, CHANGES, "total")) - 0.8, margin=0.0),
+          reading="30 that change at all", of="share that is significant, minus 0.8"),
+    limit("1.13", "any two trainings", "Of {validation:,} validation {data} 30 change at all in any two trainings that "
+          "differ in their first weights alone.",
+          lambda t: difference(flips(t, ["no change"], "validation")[1].min(1) - 30, margin=0.0),
+          reading="30 that change at all", of="smallest number of examples that changed, minus 30",
+          because="two trainings of one network disagree on some percent of the images"),
+    limit("1.13", "mere disagreement", "Two trainings that differ in their first weights alone, where 30 {data} change "
+          "at all, differ significantly in fewer than half of the cases.",
+          lambda t: difference(0.5 - share(significant(t, ["no change"]), passes(t, ["no change"], "total")),
+                               margin=0.0),
+          reading="30 that change at all", of="one half minus the share that is significant",
+          because="30 that change at all are a disagreement, and no gain"),
+    limit("1.13", "luck", "Luck alone nets 30 in more than a quarter of cases, where 1,000 examples changed.",
+          thrown, reading="30 on balance", of="share of throws",
+          because="the net of n coins has the deviation √n, so that beyond 218 of them 30 is within two deviations"),
+    limit("1.13", "trainings apart", "Trainings that differ in their first weights alone are a net 30 of "
+          "{validation:,} validation {data} apart in over 1 of 20 cases.",
+          lambda t: difference(passes(t, ["no change"], "net").mean(1) - 0.05, margin=0.0),
+          reading="30 on balance", of="share of pairs, minus 0.05",
+          because="the test knows one chance only, which examples were drawn, and another training is another chance "
+          "(Dietterich, 1998; Bouthillier et al., 2021)"),
+    limit("1.13", "without pairing", "Without pairing, 30 more of 10,000 are under 1.96 standard errors at any "
+          "accuracy from 0.5 to 0.95.",
+          lambda t: identity((t["exact/largest z without pairing"] - 1.96).clip(min=0), tolerance=0.0),
+          reading="30 on balance"),
+]
+# fmt: on
 
 # %%
 # What to look at

@@ -15,7 +15,7 @@ from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import LogisticClassifier, split, train_classifier
 from dlnotes.randomness import stream
 from dlnotes.training import accuracy
-from tests.trials import reference, replaced, verdicts
+from tests.trials import judged, reference, replaced
 
 
 @pytest.fixture(scope="module")
@@ -140,56 +140,9 @@ def test_settings_that_leave_nothing_to_measure_are_refused(lesson):
 # What the verdict rests on
 
 
-def judged(changes):
-    """The verdict of each finding, with some arrays of the reference run replaced."""
-    experiment, trials, _ = reference("held_out_data")
-    return [finding.verdict for finding in experiment.findings(replaced(trials, changes(trials)))]
-
-
-def test_the_reference_run_supports_every_finding():
-    experiment, trials, _ = reference("held_out_data")
-    assert judged(lambda _: {}) == ["supported"] * 9
-    assert verdicts(experiment, trials) == {"1.12": "conditional"}
-
-
-def test_sets_that_share_one_image_in_one_seed_are_not_separate():
-    def one_shared(trials):
-        shared = trials["images shared by training and pool"].copy()
-        shared[5] = 1
-        return {"images shared by training and pool": shared}
-
-    assert judged(one_shared)[0] == "refuted"
-
-
-def test_scores_that_are_true_would_refute_that_one_or_two_sets_are_too_few():
-    findings = judged(
-        lambda trials: {
-            "by heart/training accuracy": trials["by heart/true accuracy"],
-            "trained/validation": trials["trained/test"],
-            "guessing/validation": trials["guessing/test"],
-            "re-use/score": trials["re-use/truth"],
-            "twins/accuracy with": trials["twins/accuracy without"],
-        }
-    )
-    assert findings == ["supported", *["refuted"] * 3, "supported", "supported", "refuted", "supported", "refuted"]
-
-
-def test_a_test_set_that_was_chosen_on_would_not_be_fair():
-    findings = judged(
-        lambda trials: {
-            "trained/test": trials["trained/validation"],
-            "guessing/test": trials["guessing/validation"],
-            "two settings/validation": trials["two settings/truth"] + 0.01,
-        }
-    )
-    assert findings[4:6] + findings[7:8] == ["refuted"] * 3
-
-
 def test_an_optimism_of_twice_the_margin_is_found_and_one_of_half_of_it_is_not():
+    experiment, trials, _ = reference("held_out_data")
+    spread = torch.linspace(-0.003, 0.003, len(trials.seeds)).numpy()
     for points, verdict in ((0.02, "supported"), (0.005, "refuted")):
-
-        def planted(trials, points=points):
-            spread = torch.linspace(-0.003, 0.003, len(trials.seeds)).numpy()
-            return {"trained/validation": trials["trained/truth"] + points + spread}
-
-        assert judged(planted)[2] == verdict
+        planted = replaced(trials, {"trained/validation": trials["trained/truth"] + points + spread})
+        assert judged(experiment, "best of many", planted).verdict == verdict
