@@ -14,17 +14,6 @@ first rate (the cosine at 0): inverse time, exponential, in steps, cosine. Each 
 grid. Then two cases in which the arms differ in the schedule alone, each at the best constant rate: 100 steps with all
 letters at each, where the gradient has no noise; and SGD with a decay to a hundredth that takes only the first tenth of
 the steps.
-
-**The smallest difference that matters.** A tenth of the distance to the minimum.
-
-**What would refute it.** A schedule that ends no tenth nearer to the minimum than the best constant rate does.
-Predicted limits, from the theory of stochastic approximation (Robbins and Monro, 1951): the floor that a constant rate
-leaves is made by noise. Without noise, descent at a rate below two over the curvature gets nearer in every direction.
-What is left at the end lies in the flat ones, in which a lower rate is slower: each decay from the same rate ends at
-least a tenth further away. And the rates have to sum up to a long way: a rate that has decayed before the minimum is
-near hardly moves from there, and ends more than twice as far away.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -41,7 +30,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dlnotes import data, lesson
-from dlnotes.evidence import claim, limit, ratio
+from dlnotes.evidence import ratio
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import (
     SGD,
     LogisticClassifier,
@@ -52,6 +42,7 @@ from dlnotes.linear import (
     standardize,
     step_decay,
 )
+from dlnotes.measuring import Measured, Tuned, grid
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches
@@ -82,7 +73,6 @@ class Config:
 
 QUICK = Config(train=200, steps=20, descent_steps=20)
 SEEDS = range(12)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 # Of a schedule: what makes a scheduler of an optimizer and the number of steps.
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
@@ -99,7 +89,6 @@ def too_early(optimizer: Optimizer, steps: int) -> LRScheduler:
     return LambdaLR(optimizer, lambda step: 0.01 ** min(10 * step / steps, 1))
 
 
-DECAYS = tuple(name for name in SCHEDULES if name != "constant")
 GRADIENTS = ("batches", "all")
 
 # %%
@@ -107,28 +96,8 @@ GRADIENTS = ("batches", "all")
 # chooses them; the scores of all candidates are in ``results/tuning``. The winners are the same for all data sets: the
 # inputs are normalised.
 
-RATES = tuple(2.0**power for power in range(-4, 11))
+RATES = grid(2**-4, 2**10)
 TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {
-    "letters/batches/constant": 2.0,
-    "letters/batches/inverse time": 128.0,
-    "letters/batches/exponential": 16.0,
-    "letters/batches/steps": 8.0,
-    "letters/batches/cosine": 8.0,
-    "letters/all/constant": 16.0,
-    "fashion_mnist/batches/constant": 2.0,
-    "fashion_mnist/batches/inverse time": 128.0,
-    "fashion_mnist/batches/exponential": 16.0,
-    "fashion_mnist/batches/steps": 8.0,
-    "fashion_mnist/batches/cosine": 8.0,
-    "fashion_mnist/all/constant": 16.0,
-    "not_mnist/batches/constant": 2.0,
-    "not_mnist/batches/inverse time": 128.0,
-    "not_mnist/batches/exponential": 16.0,
-    "not_mnist/batches/steps": 8.0,
-    "not_mnist/batches/cosine": 8.0,
-    "not_mnist/all/constant": 16.0,
-}
 
 # %%
 # One seed
@@ -137,16 +106,16 @@ TUNED = {
 # the first rate that is best for it; with all letters, all have that of the constant arm.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     problem = Problem(config, seed)
-    measured: dict[str, float | list[float]] = {"loss at the minimum": problem.least}
+    measured: Measured = {"loss at the minimum": problem.least}
     for kind in GRADIENTS:
         for name, schedule in SCHEDULES.items():
             arm = name if kind == "batches" else "constant"
-            (excess,) = problem.train(kind, schedule, [TUNED[f"{config.data}/{kind}/{arm}"]])
+            (excess,) = problem.train(kind, schedule, [tuned[f"{kind}/{arm}"]])
             measured[f"{kind}/{name}/above the minimum"] = excess[-1]
             measured[f"{kind}/{name}/curve"] = excess
-    (excess,) = problem.train("batches", too_early, [TUNED[f"{config.data}/batches/constant"]])
+    (excess,) = problem.train("batches", too_early, [tuned["batches/constant"]])
     measured["batches/too early/above the minimum"] = excess[-1]
     measured["batches/too early/curve"] = excess
     return measured
@@ -156,8 +125,9 @@ class Problem:
     """A classifier's loss with its penalty over all training letters, in double precision, and where it is least."""
 
     def __init__(self, config: Config, seed: int) -> None:
-        inputs, labels = data.load(config.data, seed, train=config.train, test=0).train.to(config.device)
-        (normal,) = standardize(nn.functional.avg_pool2d(inputs, 2).double())
+        loaded = data.load(config.data, seed, train=config.train, test=0, side=14, flat=True)
+        inputs, labels = loaded.train.to(config.device)
+        (normal,) = standardize(inputs.double())
         self.config, self.seed = config, seed
         self.inputs, self.labels = normal / 14, labels  # 196 numbers of variance 1/196: examples of length 1
         self.least = self.minimum()
@@ -224,7 +194,7 @@ def moments(steps: int) -> list[int]:
 # The same candidates for each arm, scored by what is judged. With all letters only the constant arm chooses.
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+def tune(config: Config, seed: int) -> Measured:
     problem = Problem(config, seed)
     return {
         f"{config.data}/{kind}/{name}/{lr:g}": curve[-1]
@@ -236,43 +206,59 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+# Written before the run. Each helper judges one schedule; a tenth is the smallest difference that matters.
+
+NEARER = "distance at the constant rate over distance with decay"
+FURTHER = "distance with decay over distance at the constant rate"
+NO_FLOOR = "noise makes the floor of a constant rate; without it, a lower rate is slower in the flat directions"
 
 
-def findings(trials):
-    where, steps, descent_steps = trials.config.data, trials.config.steps, trials.config.descent_steps
-    end = {name: trials[f"batches/{name}/above the minimum"] for name in (*SCHEDULES, "too early")}
-    without_noise = {name: trials[f"all/{name}/above the minimum"] for name in SCHEDULES}
-    return [
-        *[
-            claim(
-                "1.20",
-                f"{steps} steps of SGD on {where} end over a tenth nearer to the minimum with decay ({name}) than at "
-                "the best constant rate",
-                ratio(end["constant"], end[name], margin=1.1),
-                of="distance at the constant rate over distance with decay",
-            )
-            for name in DECAYS
-        ],
-        *[
-            limit(
-                "1.20",
-                f"{descent_steps} steps with all examples at each, from the best constant rate, end over a tenth "
-                f"further away with decay ({name})",
-                ratio(without_noise[name], without_noise["constant"], margin=1.1),
-                of="distance with decay over distance at the constant rate",
-            )
-            for name in DECAYS
-        ],
-        limit(
-            "1.20",
-            "a decay that is over after a tenth of the steps ends more than twice as far away as no decay",
-            ratio(end["too early"], end["constant"], margin=2.0),
-            of="distance with early decay over distance at the constant rate",
-        ),
-    ]
+def nearer(trials, name):
+    constant, decayed = (trials[f"batches/{arm}/above the minimum"] for arm in ("constant", name))
+    return ratio(constant, decayed, margin=1.1)
 
+
+def slowed(trials, name):
+    constant, decayed = (trials[f"all/{arm}/above the minimum"] for arm in ("constant", name))
+    return ratio(decayed, constant, margin=1.1)
+
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.20", "inverse time", "{steps} steps of SGD on {data} end over a tenth nearer to the minimum with "
+          "inverse-time decay than at the best constant rate.",
+          lambda t: nearer(t, "inverse time"), arms=("constant", "inverse time"), of=NEARER),
+    claim("1.20", "exponential", "{steps} steps of SGD on {data} end over a tenth nearer to the minimum with "
+          "exponential decay than at the best constant rate.",
+          lambda t: nearer(t, "exponential"), arms=("constant", "exponential"), of=NEARER),
+    claim("1.20", "in steps", "{steps} steps of SGD on {data} end over a tenth nearer to the minimum with decay in "
+          "steps than at the best constant rate.",
+          lambda t: nearer(t, "steps"), arms=("constant", "steps"), of=NEARER),
+    claim("1.20", "cosine", "{steps} steps of SGD on {data} end over a tenth nearer to the minimum with cosine decay "
+          "than at the best constant rate.",
+          lambda t: nearer(t, "cosine"), arms=("constant", "cosine"), of=NEARER),
+    limit("1.20", "noiseless inverse time", "{descent_steps} steps from the best constant rate, with all examples at "
+          "each, end over a tenth further away with inverse-time decay.",
+          lambda t: slowed(t, "inverse time"), arms=("inverse time", "constant"), of=FURTHER, because=NO_FLOOR),
+    limit("1.20", "noiseless exponential", "{descent_steps} steps from the best constant rate, with all examples at "
+          "each, end over a tenth further away with exponential decay.",
+          lambda t: slowed(t, "exponential"), arms=("exponential", "constant"), of=FURTHER, because=NO_FLOOR),
+    limit("1.20", "noiseless steps", "{descent_steps} steps from the best constant rate, with all examples at each, "
+          "end over a tenth further away with decay in steps.",
+          lambda t: slowed(t, "steps"), arms=("steps", "constant"), of=FURTHER, because=NO_FLOOR),
+    limit("1.20", "noiseless cosine", "{descent_steps} steps from the best constant rate, with all examples at each, "
+          "end over a tenth further away with cosine decay.",
+          lambda t: slowed(t, "cosine"), arms=("cosine", "constant"), of=FURTHER, because=NO_FLOOR),
+    limit("1.20", "too early", "A decay that is over after a tenth of the steps ends more than twice as far from the "
+          "minimum as no decay.",
+          lambda t: ratio(t["batches/too early/above the minimum"], t["batches/constant/above the minimum"],
+                          margin=2.0), arms=("too early", "constant"),
+          of="distance with early decay over distance at the constant rate",
+          because="the rates have to sum up to a long way (Robbins and Monro, 1951)"),
+]
+# fmt: on
 
 # %%
 # What to look at

@@ -18,17 +18,6 @@ show which of the two does it. As the explanation, the eigenvalues of XᵀX / N 
 loss curves along each direction in proportion to them. How far the largest lies above the median says by how much a
 rate that is safe for the fastest direction is too small for an ordinary one. (The usual number, largest over smallest,
 depends on pixels that are hardly ever inked.)
-
-**The smallest difference that matters.** Shifted and stretched: twice the steps. As drawn: a tenth of them. Newton's
-method: ten times the rounding that the condition number of its equations explains.
-
-**What would refute it.** Shifted or stretched images need less than twice the steps of standardised ones, or images as
-drawn no tenth more. Predicted limits, from theory: the *same* factor c for all inputs does no harm, since weights that
-learn at 1/c² of the rate then take steps that are 1/c as long, which is the same scores at each step (the bias keeps
-its rate). And a method that measures the curvature has no use for scaling: Newton's step is the same in all affine
-coordinates, so that its predictions on the shifted and on the stretched images are those on the images as drawn.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -45,8 +34,10 @@ from torch.nn.functional import avg_pool2d, pad
 
 from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
-from dlnotes.evidence import claim, identity, limit, ratio
+from dlnotes.evidence import at_least, identity, ratio
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy
+from dlnotes.measuring import Measured, Tuned, largest_error, steps_until, train_for
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches, Trainer, evaluate
@@ -70,6 +61,11 @@ class Config:
         if self.train < 1_000 or self.steps < 2:
             raise ValueError("train must be 1,000 or more, and steps 2 or more")
 
+    @property
+    def target(self) -> float:
+        """The training loss to reach, in nats."""
+        return TARGETS[self.data]
+
 
 QUICK = Config(train=1_000, steps=20)
 SEEDS = range(12)
@@ -84,23 +80,6 @@ TARGETS = {"letters": 0.5, "fashion_mnist": 0.8, "not_mnist": 0.5}  # the traini
 
 RATES = tuple(2.0**power for power in range(-11, 7))
 TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {
-    "letters/as drawn": 4.0,
-    "letters/mean zero": 16.0,
-    "letters/shifted": 0.25,
-    "letters/stretched": 0.00390625,
-    "letters/standardised": 1.0,
-    "fashion_mnist/as drawn": 1.0,
-    "fashion_mnist/mean zero": 4.0,
-    "fashion_mnist/shifted": 0.125,
-    "fashion_mnist/stretched": 0.000976562,
-    "fashion_mnist/standardised": 0.25,
-    "not_mnist/as drawn": 1.0,
-    "not_mnist/mean zero": 4.0,
-    "not_mnist/shifted": 0.125,
-    "not_mnist/stretched": 0.000976562,
-    "not_mnist/standardised": 0.5,
-}
 
 # %%
 # One seed
@@ -109,21 +88,16 @@ TUNED = {
 # and in the rate that is best for each.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
-    inputs, labels = small_images(config, seed)
-    measured: dict[str, float | list[float]] = {}
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    loaded = data.load(config.data, seed, train=config.train, test=0, side=14, flat=True)
+    inputs, labels = loaded.train.to(config.device)
+    measured: Measured = {}
     for arm, scaled in arms(inputs, seed).items():
-        (losses,) = descend(config, seed, Examples(scaled, labels), rates=[TUNED[f"{config.data}/{arm}"]])
-        measured[f"{arm}/steps"] = steps_until(TARGETS[config.data], losses)
+        (losses,) = descend(config, seed, Examples(scaled, labels), rates=[tuned[arm]])
+        measured[f"{arm}/steps"] = steps_until(config.target, losses)
         measured[f"{arm}/curve"] = [losses[step] for step in shown(config)]
         measured[f"{arm}/largest eigenvalue over the median"] = spread(scaled)
     return measured | identities(inputs[:2_000].cpu().double(), labels[:2_000].cpu(), seed)
-
-
-def small_images(config: Config, seed: int) -> Examples:
-    """Training images of 14 x 14 pixels, (N, 196), and their labels."""
-    examples = data.load(config.data, seed, train=config.train, test=0).train.to(config.device)
-    return Examples(avg_pool2d(examples.inputs, 2).flatten(1), examples.targets)
 
 
 def arms(inputs: Tensor, seed: int) -> dict[str, Tensor]:
@@ -151,7 +125,7 @@ def descend(config: Config, seed: int, examples: Examples, *, rates: list[float]
     for losses in islice(watched(sweep, examples), config.steps + 1):
         for curve, loss in zip(curves, losses, strict=True):
             curve.append(loss)
-        if all(min(curve) <= TARGETS[config.data] for curve in curves):
+        if all(min(curve) <= config.target for curve in curves):
             break
     return [curve + [math.nan] * (config.steps + 1 - len(curve)) for curve in curves]
 
@@ -161,11 +135,6 @@ def watched(sweep: Sweep, examples: Examples) -> Iterator[list[float]]:
     yield [evaluate(model, few, cross_entropy) for model in sweep.models]
     for _ in sweep:
         yield [evaluate(model, few, cross_entropy) for model in sweep.models]
-
-
-def steps_until(target: float, losses: list[float]) -> float:
-    """After how many steps the loss is first at or below the target; nan where it never is."""
-    return next((float(step) for step, loss in enumerate(losses) if loss <= target), math.nan)
 
 
 def shown(config: Config) -> list[int]:
@@ -187,20 +156,22 @@ def spread(inputs: Tensor) -> float:
 # first five: no plane answers it without a mistake, so that the loss has one lowest point.
 
 
-def identities(inputs: Tensor, labels: Tensor, seed: int) -> dict[str, float | list[float]]:
+def identities(inputs: Tensor, labels: Tensor, seed: int) -> Measured:
     fine, first_five = arms(inputs, seed), (labels < 5).double()
     coarse = arms(avg_pool2d(inputs.unflatten(1, (14, 14)), 2).flatten(1), seed)
     predictions, _ = newton(coarse["as drawn"], first_five)
-    measured: dict[str, float | list[float]] = {
-        "common factor: scores far apart": far(
+    measured: Measured = {
+        "common factor: scores far apart": largest_error(
             sgd_scores(inputs, labels, 1, seed), sgd_scores(inputs, labels, 255, seed)
         )
     }
     for arm in ("shifted", "stretched"):
         others, condition = newton(coarse[arm], first_five)
         rounding = torch.finfo(others.dtype).eps * condition
-        measured[f"{arm}: standardised far apart"] = far(linear.standardize(fine[arm])[0], fine["standardised"])
-        measured[f"{arm}: Newton's predictions far apart"] = far(others, predictions) / rounding
+        measured[f"{arm}: standardised far apart"] = largest_error(
+            linear.standardize(fine[arm])[0], fine["standardised"]
+        )
+        measured[f"{arm}: Newton's predictions far apart"] = largest_error(others, predictions) / rounding
     return measured
 
 
@@ -210,8 +181,7 @@ def sgd_scores(inputs: Tensor, labels: Tensor, factor: float, seed: int) -> Tens
     groups: list[dict[str, Any]] = [{"params": [model.weight], "lr": 0.5 / factor**2}, {"params": [model.bias]}]
     optimizer = SGD(groups, lr=0.5)
     batches = Minibatches((inputs * factor, labels), 128, stream(seed, "batches"))
-    for _ in islice(Trainer(model, cross_entropy, optimizer, batches), 100):
-        pass
+    train_for(Trainer(model, cross_entropy, optimizer, batches), 100)
     return model(inputs * factor).detach()
 
 
@@ -228,83 +198,66 @@ def newton(inputs: Tensor, answers: Tensor) -> tuple[Tensor, float]:
     return torch.stack(predictions[1:]), condition
 
 
-def far(one: Tensor, other: Tensor) -> float:
-    return (one - other).abs().amax().item()
-
-
 # %%
 # Choosing the rates
 # ------------------
 # The same candidates for each arm, scored by what is judged: the number of steps.
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
-    inputs, labels = small_images(config, seed)
-    scores: dict[str, float | list[float]] = {}
+def tune(config: Config, seed: int) -> Measured:
+    loaded = data.load(config.data, seed, train=config.train, test=0, side=14, flat=True)
+    inputs, labels = loaded.train.to(config.device)
+    scores: Measured = {}
     for arm, scaled in arms(inputs, seed).items():
         curves = descend(config, seed, Examples(scaled, labels), rates=list(RATES))
         for rate, losses in zip(RATES, curves, strict=True):
-            scores[f"{config.data}/{arm}/{rate:.6g}"] = steps_until(TARGETS[config.data], losses)
+            scores[f"{config.data}/{arm}/{rate:.6g}"] = steps_until(config.target, losses)
     return scores
 
 
 # %%
-# What settles it
-# ---------------
-# Where the arm that is predicted to be slower does not arrive in time, the steps that it had stand in: it needs more.
-
-
-def findings(trials):
-    where, target = trials.config.data, TARGETS[trials.config.data]
-    return [
-        claim(
-            "1.10",
-            f"a linear classifier on {where} shifted by 1 needs over twice the steps to a loss of {target} that it "
-            "needs on standardised ones, at best rates",
-            slower(trials, "shifted", margin=2.0),
-            of="steps shifted over steps standardised",
-        ),
-        claim(
-            "1.10",
-            f"so it does on {where} whose pixels have units of their own, within a factor of 100",
-            slower(trials, "stretched", margin=2.0),
-            of="steps stretched over steps standardised",
-        ),
-        claim(
-            "1.10",
-            f"and on {where} as drawn, from 0 to 1, over a tenth more",
-            slower(trials, "as drawn", margin=1.1),
-            of="steps as drawn over steps standardised",
-        ),
-        claim(
-            "1.10",
-            "standardising undoes the shift and the units: the inputs are those standardised as drawn",
-            identity(both(trials, "standardised far apart"), tolerance=1e-9),
-        ),
-        limit(
-            "1.10",
-            f"a factor common to all inputs does no harm: with the pixels of {where} 255 times as large, and weights "
-            "that learn at 1/255² of the rate, the scores after 100 steps of SGD are the same",
-            identity(trials["common factor: scores far apart"], tolerance=1e-9),
-        ),
-        limit(
-            "1.10",
-            f"Newton's method has no use for scaling: its predictions on {where} shifted and stretched are at each "
-            "step those on the images as drawn",
-            identity(both(trials, "Newton's predictions far apart"), tolerance=10.0),
-            of="distance, in units of rounding times the condition number",
-        ),
-    ]
+# What we expect
+# --------------
+# Written before the run. Where the arm that is predicted to be slower does not arrive in time, the steps that it had
+# stand in: it needs more.
 
 
 def slower(trials, arm, *, margin):
-    needed = np.nan_to_num(trials[f"{arm}/steps"], nan=trials.config.steps)
+    needed = at_least(trials[f"{arm}/steps"], budget=trials.config.steps)
     return ratio(needed, trials["standardised/steps"], margin=margin)
 
 
 def both(trials, what):
     return np.maximum(trials[f"shifted: {what}"], trials[f"stretched: {what}"])
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.10", "shifted", "A linear classifier on {data} shifted by 1 needs over twice the steps to a loss of "
+          "{target} that it needs on standardised ones, at best rates.",
+          lambda t: slower(t, "shifted", margin=2.0), arms=("standardised", "shifted"),
+          of="steps shifted over steps standardised"),
+    claim("1.10", "stretched", "A linear classifier on {data} whose pixels have units of their own, within a factor of "
+          "100, needs over twice the steps that it needs on standardised ones.",
+          lambda t: slower(t, "stretched", margin=2.0), arms=("standardised", "stretched"),
+          of="steps stretched over steps standardised"),
+    claim("1.10", "as drawn", "A linear classifier on {data} as drawn, from 0 to 1, needs over a tenth more steps than "
+          "on standardised ones.",
+          lambda t: slower(t, "as drawn", margin=1.1), arms=("standardised", "as drawn"),
+          of="steps as drawn over steps standardised"),
+    claim("1.10", "undone", "Standardising undoes the shift and the units: the inputs are those standardised as drawn.",
+          lambda t: identity(both(t, "standardised far apart"), tolerance=1e-9)),
+    limit("1.10", "common factor", "A factor of 255 common to all pixels of {data} leaves the scores after 100 steps "
+          "of SGD the same, where the weights learn at 1/255² of the rate.",
+          lambda t: identity(t["common factor: scores far apart"], tolerance=1e-9),
+          because="weights at 1/c² of the rate take steps that are 1/c as long"),
+    limit("1.10", "Newton", "Newton's predictions on {data} shifted and stretched are at each step those on the images "
+          "as drawn, within ten times the rounding that its equations explain.",
+          lambda t: identity(both(t, "Newton's predictions far apart"), tolerance=10.0),
+          of="distance, in units of rounding times the condition number",
+          because="a method that measures the curvature takes the same step in all affine coordinates"),
+]
+# fmt: on
 
 # %%
 # What to look at
@@ -317,7 +270,7 @@ def both(trials, what):
 
 def figure(trials):
     drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
-    steps, target = np.array(shown(trials.config)), TARGETS[trials.config.data]
+    steps, target = np.array(shown(trials.config)), trials.config.target
     for place, arm in enumerate(ARMS):
         color, marker = f"C{place}", "osD^v"[place]
         arrived = trials[f"{arm}/steps"]

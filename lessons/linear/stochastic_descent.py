@@ -22,24 +22,6 @@ and costs twenty times as much, so its steps need not be made anew. *The directi
 200 steps of 32: the cosine between the gradient of single examples and the full one, and whether a step against it goes
 uphill. From the second place, a pass of small steps of one example each: how well it points to the minimum, beside
 single steps, and what it takes away of the loss that is left.
-
-**The smallest difference that matters.** On 2,560 letters, a third of the examples; copies, ten times the advantage;
-where gradient descent should win, half as many examples again. Directions: a cosine of 0.2, which is an angle of 78°;
-uphill in a quarter of the cases (never is 0, and a random direction is 1/2); in a pass, five times the cosine of a
-step, and a tenth of the loss that is left.
-
-**What would refute it.** 1.14: batches of 32 need more than a third of the examples of gradient descent, on 2,560
-letters and the loose target; or twenty copies do not make their advantage ten times as large. 1.15: after the 200 steps
-a single example points plainly downhill, or a pass points hardly better than a step. Predicted limits of 1.14: at a
-constant rate, the noise of SGD keeps the loss above the minimum, the farther the larger the rate, while gradient
-descent gets nearer by the same factor each step; it pays N times as much for a step, and so wins where N is small and
-the target near (Bottou and Bousquet, 2008). On 128 letters and the tight target, batches of 32 and of 8 should need
-over one and a half times its examples. (Reshuffling instead of drawing anew makes the noise smaller, which favours
-SGD.) Predicted limits of 1.15: a cosine may be small and the direction no accident. At zero weights single examples
-should point downhill in over three quarters of the cases; and batches of 256 should have a cosine of over 0.7, since in
-a mean of b examples the squared noise is b times smaller.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -53,13 +35,15 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, cosine_similarity
+from torch.nn.functional import cosine_similarity
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dlnotes import data, lesson
 from dlnotes.data import Examples
-from dlnotes.evidence import claim, difference, identity, limit, ratio
+from dlnotes.evidence import difference, identity, ratio
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, one_hot, softmax
+from dlnotes.measuring import Measured, Tuned, grid, largest_error, train_for
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import DivergedError, Minibatches, Trainer, evaluate
@@ -89,10 +73,14 @@ class Config:
         if self.warm_up < 1 or self.passes < 1 or self.behind < 2:
             raise ValueError("warm_up and passes must be 1 or more, and behind 2 or more")
 
+    @property
+    def many(self) -> int:
+        """Examples of the large set."""
+        return self.few * self.copies
+
 
 QUICK = Config(copies=4, passes=10, behind=3, warm_up=20)
 SEEDS = range(12)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 SIZES = ("all", 32, 8)  # examples a step
 TARGETS = {"loose": 0.1, "tight": 0.0001}  # the share that is left of what the loss lay above its minimum at the start
@@ -103,43 +91,8 @@ SHOWN = [2 ** (quarter / 4) for quarter in range(20, 73)]  # the numbers of exam
 # The rate of each arm: the best of 18 on eight seeds that no verdict sees. ``python -m lessons tune
 # stochastic_descent`` chooses them; the scores of all candidates are in ``results/tuning``.
 
-RATES = tuple(float(f"{2 ** (half / 2):.6g}") for half in range(-14, 4))
+RATES = grid(2**-7, 2**1.5, per_octave=2)
 TUNING_SEEDS = range(1_000, 1_008)
-TUNED = {
-    "letters/few/loose/all": 1.41421,
-    "letters/few/loose/32": 1.0,
-    "letters/few/loose/8": 0.707107,
-    "letters/few/tight/all": 1.41421,
-    "letters/few/tight/32": 0.176777,
-    "letters/few/tight/8": 0.0441942,
-    "letters/copies/loose/32": 1.41421,
-    "letters/copies/loose/8": 0.707107,
-    "letters/many/loose/all": 1.0,
-    "letters/many/loose/32": 0.707107,
-    "letters/many/loose/8": 0.5,
-    "fashion_mnist/few/loose/all": 0.5,
-    "fashion_mnist/few/loose/32": 0.707107,
-    "fashion_mnist/few/loose/8": 0.25,
-    "fashion_mnist/few/tight/all": 0.353553,
-    "fashion_mnist/few/tight/32": 0.0625,
-    "fashion_mnist/few/tight/8": 0.0110485,
-    "fashion_mnist/copies/loose/32": 0.707107,
-    "fashion_mnist/copies/loose/8": 0.353553,
-    "fashion_mnist/many/loose/all": 0.5,
-    "fashion_mnist/many/loose/32": 0.5,
-    "fashion_mnist/many/loose/8": 0.25,
-    "not_mnist/few/loose/all": 0.707107,
-    "not_mnist/few/loose/32": 0.707107,
-    "not_mnist/few/loose/8": 0.353553,
-    "not_mnist/few/tight/all": 0.707107,
-    "not_mnist/few/tight/32": 0.176777,
-    "not_mnist/few/tight/8": 0.03125,
-    "not_mnist/copies/loose/32": 0.5,
-    "not_mnist/copies/loose/8": 0.353553,
-    "not_mnist/many/loose/all": 0.5,
-    "not_mnist/many/loose/32": 0.5,
-    "not_mnist/many/loose/8": 0.25,
-}
 
 # %%
 # One seed
@@ -148,7 +101,7 @@ TUNED = {
 # rate that is best for each.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     tasks = dealt(config, seed)
     needed: dict[str, float] = {}
     curves: dict[str, list[float]] = {}
@@ -158,11 +111,11 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
             if (name, size) == ("copies", "all"):  # the gradients of the few, at so many times the cost
                 needed[run] = config.copies * needed[f"few/{target}/all"]
                 continue
-            rate, until = TUNED[f"{config.data}/{run}"], TARGETS[target]
+            rate, until = tuned[run], TARGETS[target]
             seen, left = race(config, seed, tasks[name], size, [rate], until=until, most=most)
             needed |= {run: arrivals(seen, left, until)[0], f"{run}/most": most}
             curves[f"{run}/curve"] = shown(seen, left)
-    fast = TUNED[f"{config.data}/few/loose/32"]  # once more, beyond its target
+    fast = tuned["few/loose/32"]  # once more, beyond its target
     most = min(SHOWN[-1] / 16, config.passes * config.few)
     curves["few/loose/32/curve"] = shown(*race(config, seed, tasks["few"], 32, [fast], until=0.0, most=most))
     drawn = {run: curves[run] for run in ("few/tight/all/curve", "few/loose/32/curve", "few/tight/32/curve")}
@@ -179,8 +132,7 @@ class Task(NamedTuple):
 
 def dealt(config: Config, seed: int) -> dict[str, Task]:
     """The three sets of small images, (N, 196), and their labels; the few are the first of the many."""
-    examples = data.load(config.data, seed, train=config.few * config.copies, test=0).train.to(config.device)
-    many = Examples(avg_pool2d(examples.inputs, 2).flatten(1), examples.targets)
+    many = data.load(config.data, seed, train=config.many, test=0, side=14, flat=True).train.to(config.device)
     few = Examples(*(tensor[: config.few] for tensor in many))
     fitted = minimum(few, config.penalty)
     return {
@@ -297,11 +249,11 @@ def shown(seen: list[float], left: list[list[float]]) -> list[float]:
 # S - L for the biases; the penalty adds λ w to each.
 
 
-def directions(config: Config, seed: int, task: Task) -> dict[str, float | list[float]]:
+def directions(config: Config, seed: int, task: Task) -> Measured:
     examples = Examples(task.examples.inputs.double(), task.examples.targets)
     task = task._replace(examples=examples)
     model = LogisticClassifier(196, 10, dtype=torch.float64).to(config.device)
-    measured: dict[str, float | list[float]] = {"weights": float(len(task.best))}
+    measured: Measured = {"weights": float(len(task.best))}
     measured |= compass(config, seed, model, task, "start")
     take(config, model, Minibatches(examples, 32, stream(seed, "warm-up")), config.warm_up, lr=1 / 8)
     measured |= compass(config, seed, model, task, "near")
@@ -356,7 +308,7 @@ def partition_error(model: LogisticClassifier, examples: Examples, seed: int) ->
     """How far the mean of the gradients of one pass, in batches of 32, is from the gradient over all examples."""
     one_pass = islice(Minibatches(examples, 32, stream(seed, "partition")), len(examples.targets) // 32)
     means = [backward(model, batch) for batch in one_pass]
-    return (torch.stack(means).mean(0) - backward(model, examples)).abs().amax().item()
+    return largest_error(torch.stack(means).mean(0), backward(model, examples))
 
 
 def backward(model: LogisticClassifier, batch: tuple[Tensor, ...]) -> Tensor:
@@ -368,8 +320,7 @@ def backward(model: LogisticClassifier, batch: tuple[Tensor, ...]) -> Tensor:
 
 def take(config: Config, model: LogisticClassifier, source: Minibatches, steps: int, *, lr: float) -> None:
     optimizer = SGD(model.parameters(), lr=lr, weight_decay=config.penalty)
-    for _ in islice(Trainer(model, cross_entropy, optimizer, source), steps):
-        pass
+    train_for(Trainer(model, cross_entropy, optimizer, source), steps)
 
 
 def place_of(model: LogisticClassifier) -> Tensor:
@@ -384,9 +335,9 @@ def place_of(model: LogisticClassifier) -> Tensor:
 # what they had.
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+def tune(config: Config, seed: int) -> Measured:
     tasks = dealt(config, seed)
-    scores: dict[str, float | list[float]] = {}
+    scores: Measured = {}
     needed: dict[str, float] = {}
     for name, target in RACES:
         for size in SIZES:
@@ -404,85 +355,11 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 # %%
-# What settles it
-# ---------------
-# Where the arm that should need more does not arrive, the examples that it had stand in.
+# What we expect
+# --------------
+# Written before the run. Where the arm that should need more does not arrive, the examples that it had stand in.
 
-
-def findings(trials):
-    where, few = trials.config.data, trials.config.few
-    many = few * trials.config.copies
-    tenth = "until a tenth of the loss above its minimum is left"
-    return [
-        claim(
-            "1.14",
-            f"on {many:,} {where}, full gradients need over three times the examples of batches of 32 {tenth}",
-            ratio(had(trials, "many/loose/all"), trials["many/loose/32"], margin=3.0),
-            of="examples of full gradients over those of batches of 32",
-        ),
-        claim(
-            "1.14",
-            f"on {few} {where} {trials.config.copies} times over that advantage is over ten times as large as on the "
-            f"{few} alone",
-            ratio(advantage(trials, "copies"), advantage(trials, "few"), margin=10.0),
-            of="advantage of batches of 32 on the copies over that without",
-        ),
-        *(
-            limit(
-                "1.14",
-                f"on {few} {where}, until 1/10,000 of the loss above its minimum is left, batches of {size} need over "
-                "one and a half times the examples of full gradients",
-                ratio(had(trials, f"few/tight/{size}"), trials["few/tight/all"], margin=1.5),
-                of=f"examples of batches of {size} over those of full gradients",
-            )
-            for size in (32, 8)
-        ),
-        claim(
-            "1.15",
-            "the mean of the gradients of one pass of minibatches, all at the same weights, is the full gradient",
-            identity(trials["partition: far from the full gradient"], tolerance=1e-12),
-        ),
-        claim(
-            "1.15",
-            f"after {trials.config.warm_up} steps on {many:,} {where}, the median cosine between the gradient of one "
-            "example and the full one is under 0.2",
-            difference(0.2 - trials["near/1/median cosine"], margin=0.0),
-            of="0.2 minus the median cosine",
-        ),
-        claim(
-            "1.15",
-            "there, the gradient of one example points uphill in over a quarter of the cases",
-            difference(trials["near/uphill"], margin=0.25),
-            of="share of examples",
-        ),
-        claim(
-            "1.15",
-            "and a pass of small steps has over five times the cosine to the way to the minimum that one step has on "
-            "average",
-            difference(
-                trials["pass/cosine to the minimum"] - 5 * trials["near/1/mean cosine to the minimum"], margin=0.0
-            ),
-            of="cosine of a pass minus five times the mean of one",
-        ),
-        claim(
-            "1.15",
-            "it takes away over a tenth of the loss above the minimum that was left",
-            difference(trials["pass/share of it gone"], margin=0.1),
-            of="share gone",
-        ),
-        limit(
-            "1.15",
-            "at zero weights, the gradient of one example points downhill in over three quarters of the cases",
-            difference(1 - trials["start/uphill"], margin=0.75),
-            of="share of examples",
-        ),
-        limit(
-            "1.15",
-            "at zero weights, the mean cosine between the gradient of 256 examples and the full one is over 0.7",
-            difference(trials["start/256/mean cosine"], margin=0.7),
-            of="mean cosine",
-        ),
-    ]
+NOISE = "at a constant rate, noise keeps the loss above the minimum (Bottou and Bousquet, 2008)"
 
 
 def had(trials, run):
@@ -493,6 +370,51 @@ def had(trials, run):
 def advantage(trials, name):
     return trials[f"{name}/loose/all"] / trials[f"{name}/loose/32"]
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.14", "many examples", "Full gradients need over three times the examples of batches of 32 on {many:,} "
+          "{data}, until a tenth of the loss above its minimum is left.",
+          lambda t: ratio(had(t, "many/loose/all"), t["many/loose/32"], margin=3.0), arms=("32", "all"),
+          of="examples of full gradients over those of batches of 32"),
+    claim("1.14", "advantage on copies", "The advantage of batches of 32 on {few} {data} {copies} times over is more "
+          "than ten times that on the {few} alone.",
+          lambda t: ratio(advantage(t, "copies"), advantage(t, "few"), margin=10.0), arms=("few", "copies"),
+          of="advantage of batches of 32 on the copies over that without"),
+    limit("1.14", "batches of 32", "Batches of 32 need over one and a half times the examples of full gradients on "
+          "{few} {data}, until 1/10,000 of the loss above its minimum is left.",
+          lambda t: ratio(had(t, "few/tight/32"), t["few/tight/all"], margin=1.5), arms=("all", "32"),
+          of="examples of batches of 32 over those of full gradients", because=NOISE),
+    limit("1.14", "batches of 8", "Batches of 8 need over one and a half times the examples of full gradients on "
+          "{few} {data}, until 1/10,000 of the loss above its minimum is left.",
+          lambda t: ratio(had(t, "few/tight/8"), t["few/tight/all"], margin=1.5), arms=("all", "8"),
+          of="examples of batches of 8 over those of full gradients", because=NOISE),
+    claim("1.15", "one pass", "The mean of the gradients of one pass of minibatches, all at the same weights, is the "
+          "full gradient.",
+          lambda t: identity(t["partition: far from the full gradient"], tolerance=1e-12)),
+    claim("1.15", "nearly random", "The median cosine between the gradient of one example and the full one is under "
+          "0.2, after {warm_up} steps on {many:,} {data}.",
+          lambda t: difference(0.2 - t["near/1/median cosine"], margin=0.0), of="0.2 minus the median cosine"),
+    claim("1.15", "uphill", "The gradient of one example points uphill in over a quarter of the cases, after "
+          "{warm_up} steps on {many:,} {data}.",
+          lambda t: difference(t["near/uphill"], margin=0.25), of="share of examples"),
+    claim("1.15", "taken together", "A pass of small steps has over five times the cosine to the way to the minimum "
+          "that one step has on average, after {warm_up} steps on {many:,} {data}.",
+          lambda t: difference(t["pass/cosine to the minimum"] - 5 * t["near/1/mean cosine to the minimum"],
+                               margin=0.0), of="cosine of a pass minus five times the mean of one"),
+    claim("1.15", "loss gone", "A pass of small steps takes away over a tenth of the loss above the minimum that is "
+          "left after {warm_up} steps on {many:,} {data}.",
+          lambda t: difference(t["pass/share of it gone"], margin=0.1), of="share gone"),
+    limit("1.15", "first steps", "The gradient of one example points downhill in over three quarters of the cases at "
+          "zero weights, on {many:,} {data}.",
+          lambda t: difference(1 - t["start/uphill"], margin=0.75), of="share of examples",
+          because="a cosine may be small and the direction no accident"),
+    limit("1.15", "batches of 256", "The mean cosine between the gradient of 256 examples and the full one is over 0.7 "
+          "at zero weights, on {many:,} {data}.",
+          lambda t: difference(t["start/256/mean cosine"], margin=0.7), of="mean cosine",
+          because="in a mean of b examples the squared noise is b times smaller"),
+]
+# fmt: on
 
 # %%
 # What to look at

@@ -13,15 +13,6 @@ the probabilities and a label is their cross-entropy (1.05).
 entropy and the largest probability at ten times, once and a tenth of the scores; how far softmax and cross-entropy are
 from PyTorch's; and two bounds, of which the text says where they come from. "Close to 0 or 1" is read as: the largest
 probability is above 0.99.
-
-**What would refute it.** One counter-example: these are identities and bounds, so the tolerance is rounding, and the
-smallest difference that matters is any at all. Predicted limits: ties can never be resolved by scale; a gap between
-the two largest scores below ln(99) / 10 is too small for ten times the scores to reach 0.99, and ten scores from a
-normal distribution have so small a gap, or hardly a larger one, in more than half of the cases (by 2 points or more);
-scores that range over hundreds stay far from uniform when divided by ten; and the "distance" is none, since it is not
-symmetric.
-
-**Time.** Nothing is trained: a second.
 """
 
 import math
@@ -32,8 +23,10 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from dlnotes import lesson
-from dlnotes.evidence import claim, difference, identity, limit
+from dlnotes.evidence import difference, identity
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import cross_entropy, one_hot, softmax
+from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import streams
 
 # %%
@@ -81,7 +74,7 @@ SPREADS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # standard deviation
 # (Hoeffding, 1963): an eighth of a hundredth of the squared range, after a division by ten.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int) -> Measured:
     chance = streams(seed, "scores", "labels")
     scores = torch.randn(config.vectors, config.classes, generator=chance["scores"], dtype=torch.float64)
     labels = torch.randint(config.classes, (config.vectors,), generator=chance["labels"])
@@ -96,9 +89,9 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
 
     return {
         # 1.02: the definition
-        "softmax: far from PyTorch's": largest(softmax(scores) - torch.softmax(scores, 1)),
+        "softmax: far from PyTorch's": largest_error(softmax(scores), torch.softmax(scores, 1)),
         "softmax: far from a sum of 1": largest(plain.sum(1) - 1),
-        "softmax: moved by adding a constant": largest(softmax(scores + 1_000) - plain),
+        "softmax: moved by adding a constant": largest_error(softmax(scores + 1_000), plain),
         # 1.03: ten times the scores
         "×10: entropy gained": largest((entropy(sharp) - entropy(plain)).clamp(min=0)),
         "×10: below close where the gap is clear": largest((config.close - sharp.amax(1)[sure]).clamp(min=0)),
@@ -114,8 +107,8 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         "cross-entropy: far from PyTorch's": abs(
             cross_entropy(scores, labels).item() - torch.nn.functional.cross_entropy(scores, labels).item()
         ),
-        "cross-entropy: gradient far from S - L": largest(
-            gradient(scores, labels) - (plain - one_hot(labels, config.classes))
+        "cross-entropy: gradient far from S - L": largest_error(
+            gradient(scores, labels), plain - one_hot(labels, config.classes)
         ),
         "cross-entropy: below the label's entropy": largest((entropy(soft) - cross(plain, soft)).clamp(min=0)),
         "cross-entropy: asymmetry": (cross(plain, soft) - cross(soft, plain)).abs().mean().item(),
@@ -160,88 +153,62 @@ def share_close(scores: Tensor, close: float) -> float:
 
 
 # %%
-# What settles it
-# ---------------
-# Rounding explains errors of 1e-12 in double precision. A limit is shown where its number stays on the predicted side.
+# What we expect
+# --------------
+# Written before the run. One counter-example refutes an identity or a bound; rounding explains errors of 1e-12 in
+# double precision. A limit is shown where its number stays on the predicted side.
 
 
-def findings(trials):
-    config, exact = trials.config, 1e-12
-    setting = f"{config.classes} scores from a normal distribution"
-    return [
-        claim("1.02", "softmax equals PyTorch's", identity(trials["softmax: far from PyTorch's"], tolerance=exact)),
-        claim("1.02", "the probabilities sum to 1", identity(trials["softmax: far from a sum of 1"], tolerance=exact)),
-        claim(
-            "1.02",
-            "adding 1,000 to all scores changes nothing",
-            identity(trials["softmax: moved by adding a constant"], tolerance=exact),
-        ),
-        claim(
-            "1.03",
-            f"ten times the scores never gives more entropy ({setting})",
-            identity(trials["×10: entropy gained"], tolerance=exact),
-        ),
-        claim(
-            "1.03",
-            f"and a probability above {config.close} wherever the two largest differ by more than {config.clear:.4f}",
-            identity(trials["×10: below close where the gap is clear"], tolerance=exact),
-        ),
-        limit(
-            "1.03",
-            f"where they differ by less than {config.small:.4f}, no probability comes above {config.close}",
-            identity(trials["×10: above close where the gap is small"], tolerance=exact),
-        ),
-        limit(
-            "1.03",
-            f"so that of {setting}, fewer than half of the vectors come close",
-            difference(0.5 - trials["×10: share of vectors that come close"], margin=0.02),
-            of="one half minus the share",
-        ),
-        limit(
-            "1.03",
-            "two equal largest scores stay at one half or less, whatever the scale",
-            identity((trials["×10: largest probability of tied scores"] - 0.5).clip(min=0), tolerance=exact),
-        ),
-        claim(
-            "1.04",
-            f"a tenth of the scores never gives less entropy ({setting})",
-            identity(trials["÷10: entropy lost"], tolerance=exact),
-        ),
-        claim(
-            "1.04",
-            "a tenth of the scores is within (range / 10)² / 8 nats of uniform",
-            identity(trials["÷10: divergence above the bound"], tolerance=exact),
-        ),
-        limit(
-            "1.04",
-            "scores over a range of 200 stay far from uniform after the division: the mean largest probability is "
-            "above 0.5",
-            difference(trials["÷10: mean largest probability over a range of 200"] - 0.5, margin=0.0),
-            of="mean largest probability, minus one half",
-        ),
-        claim(
-            "1.05",
-            "cross-entropy equals PyTorch's",
-            identity(trials["cross-entropy: far from PyTorch's"], tolerance=exact),
-        ),
-        claim(
-            "1.05",
-            "its gradient with respect to the scores is S - L",
-            identity(trials["cross-entropy: gradient far from S - L"], tolerance=exact),
-        ),
-        claim(
-            "1.05",
-            "it is never below the entropy of the label, its value where S = L",
-            identity(trials["cross-entropy: below the label's entropy"], tolerance=exact),
-        ),
-        limit(
-            "1.05",
-            "as a distance it fails: exchanging probabilities and labels changes it by more than 0.1 nats on average",
-            difference(trials["cross-entropy: asymmetry"], margin=0.1),
-            of="change, in nats",
-        ),
-    ]
+def exactly(errors):
+    return identity(errors, tolerance=1e-12)
 
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.02", "PyTorch's softmax", "Softmax equals PyTorch's.",
+          lambda t: exactly(t["softmax: far from PyTorch's"])),
+    claim("1.02", "sum of 1", "The probabilities sum to 1.",
+          lambda t: exactly(t["softmax: far from a sum of 1"])),
+    claim("1.02", "added constant", "Adding 1,000 to all scores changes no probability.",
+          lambda t: exactly(t["softmax: moved by adding a constant"])),
+    claim("1.03", "sharper", "Ten times the scores never gives more entropy, for {classes} scores from a normal "
+          "distribution.",
+          lambda t: exactly(t["×10: entropy gained"])),
+    claim("1.03", "clear gap", "Ten times the scores gives a probability above {close} wherever the two largest differ "
+          "by more than {clear:.4f}.",
+          lambda t: exactly(t["×10: below close where the gap is clear"])),
+    limit("1.03", "small gap", "Ten times the scores gives no probability above {close} where the two largest differ "
+          "by less than {small:.4f}.",
+          lambda t: exactly(t["×10: above close where the gap is small"]),
+          because="ten times so small a gap is below ln(p / (1 - p))"),
+    limit("1.03", "half", "Fewer than 48 in 100 vectors of {classes} scores from a normal distribution get a "
+          "probability above {close} by a factor of ten.",
+          lambda t: difference(0.5 - t["×10: share of vectors that come close"], margin=0.02),
+          of="one half minus the share",
+          because="in more than half of the cases the gap is too small, or hardly larger"),
+    limit("1.03", "ties", "Two equal largest scores have a probability of one half or less, whatever the scale.",
+          lambda t: exactly((t["×10: largest probability of tied scores"] - 0.5).clip(min=0)),
+          because="any factor leaves a tie a tie"),
+    claim("1.04", "flatter", "A tenth of the scores never gives less entropy, for {classes} scores from a normal "
+          "distribution.",
+          lambda t: exactly(t["÷10: entropy lost"])),
+    claim("1.04", "bound", "A tenth of the scores is within (range / 10)² / 8 nats of uniform.",
+          lambda t: exactly(t["÷10: divergence above the bound"])),
+    limit("1.04", "wide range", "Scores over a range of 200 keep a mean largest probability above 0.5 at a tenth.",
+          lambda t: difference(t["÷10: mean largest probability over a range of 200"] - 0.5, margin=0.0),
+          of="mean largest probability, minus one half", because="a tenth of hundreds is still a wide range"),
+    claim("1.05", "PyTorch's cross-entropy", "Cross-entropy equals PyTorch's.",
+          lambda t: exactly(t["cross-entropy: far from PyTorch's"])),
+    claim("1.05", "gradient", "The gradient of cross-entropy with respect to the scores is S - L.",
+          lambda t: exactly(t["cross-entropy: gradient far from S - L"])),
+    claim("1.05", "least value", "Cross-entropy is never below the entropy of the label, its value where S = L.",
+          lambda t: exactly(t["cross-entropy: below the label's entropy"])),
+    limit("1.05", "asymmetry", "Exchanging probabilities and labels changes cross-entropy by more than 0.1 nats on "
+          "average.",
+          lambda t: difference(t["cross-entropy: asymmetry"], margin=0.1),
+          of="change, in nats", because="a distance would be symmetric"),
+]
+# fmt: on
 
 # %%
 # What to look at

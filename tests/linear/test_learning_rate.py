@@ -13,7 +13,14 @@ from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import SGD
 from dlnotes.sweeps import Sweep
-from tests.trials import changed, reference, replaced, verdicts
+from tests.trials import judged, reference, replaced
+
+CONTROLS = {
+    "between trainings": "test_tasks_with_the_same_best_rate_refute_that_rates_are_hard_to_know",
+    "wrong rate": "test_a_rate_that_costs_nothing_when_wrong_refutes_it_too",
+    "reused rate": "test_the_rate_of_another_draw_is_looked_up_where_it_stands",
+    "false alarm": "test_draws_are_counted_that_look_unstable_at_the_best_rate",
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,30 +84,36 @@ def test_the_tasks_differ_and_the_same_seed_gives_the_same_numbers():
 # Controls
 
 
-def test_tasks_with_the_same_best_rate_refute_that_rates_are_hard_to_know():
+def test_tasks_with_the_same_best_rate_refute_that_rates_are_hard_to_know(lesson):
     experiment, trials, _ = reference("learning_rate")
-    alike = changed(trials, lambda name: trials["linear/best rate"] if name.endswith("/best rate") else trials[name])
-    assert experiment.findings(alike)[0].verdict == "refuted"
-    assert verdicts(experiment, alike)["1.19"] == "refuted"
+    alike = {f"{task}/best rate": trials["linear/best rate"] for task in lesson.TASKS}
+    assert judged(experiment, "between trainings", replaced(trials, alike)).verdict == "refuted"
+    for factor in (1 / 16, 16):  # one of them is enough, to either side
+        apart = alike | {"network/best rate": factor * trials["linear/best rate"]}
+        assert judged(experiment, "between trainings", replaced(trials, apart)).verdict == "supported"
 
 
 def test_a_rate_that_costs_nothing_when_wrong_refutes_it_too():
     experiment, trials, _ = reference("learning_rate")
-    harmless = replaced(trials, {"network/loss at an eighth or eightfold": 1.01 * trials["network/loss at the best"]})
-    assert experiment.findings(trials)[1].verdict == "supported"
-    assert experiment.findings(harmless)[1].verdict == "refuted"
+    harmless = {"network/loss at an eighth or eightfold": 1.01 * trials["network/loss at the best"]}
+    assert judged(experiment, "wrong rate", trials).verdict == "supported"
+    assert judged(experiment, "wrong rate", replaced(trials, harmless)).verdict == "refuted"
 
 
 def test_the_rate_of_another_draw_is_looked_up_where_it_stands(lesson):
-    _, trials, _ = reference("learning_rate")
-    best = {f"{task}/best rate": np.full(len(trials.seeds), lesson.RATES[3]) for task in lesson.TASKS}
-    losses = {f"{task}/losses": np.ones((len(trials.seeds), len(lesson.RATES))) for task in lesson.TASKS}
-    for array in losses.values():
-        array[:, 3] = 5.0
-    assert lesson.reused(replaced(trials, best | losses)).tolist() == pytest.approx([5.0] * len(trials.seeds))
-
-
-def test_curves_that_tell_nothing_refute_that_they_tell_the_rate():
     experiment, trials, _ = reference("learning_rate")
-    blind = changed(trials, lambda name: 0 * trials[name] if name.endswith(("slow", "unstable")) else trials[name])
-    assert verdicts(experiment, blind)["1.21"] == "refuted"
+    best = {f"{task}/best rate": np.full(len(trials.seeds), lesson.RATES[3]) for task in lesson.TASKS}
+    for there, verdict in ((5.0, "refuted"), (1.5, "supported")):
+        losses = np.ones((len(trials.seeds), len(lesson.RATES)))
+        losses[:, 3] = there
+        control = replaced(trials, best | {f"{task}/losses": losses for task in lesson.TASKS})
+        assert lesson.reused(control).tolist() == pytest.approx([there] * 12)
+        assert judged(experiment, "reused rate", control).verdict == verdict
+
+
+def test_draws_are_counted_that_look_unstable_at_the_best_rate():
+    experiment, trials, _ = reference("learning_rate")
+    for unstable, verdict in ((12, "supported"), (7, "inconclusive"), (0, "refuted")):
+        draws = (np.arange(len(trials.seeds)) < unstable).astype(float)
+        control = replaced(trials, {"linear/the best looks unstable": draws})
+        assert judged(experiment, "false alarm", control).verdict == verdict
