@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice, repeat
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from dlnotes.training import DivergedError, Trainer
+from dlnotes.training import DivergedError
 
 __all__ = ["Measured", "Tuned", "grid", "largest_error", "losses_of", "steps_until", "train_for"]
 
@@ -23,8 +24,11 @@ Tuned = Mapping[str, float]
 """The settings that were chosen for a data set, one for each arm: the third argument of a trial that needs them."""
 
 
-def train_for(trainer: Trainer, steps: int) -> Trainer:
-    """Make so many steps, or all that there are batches for, and give the trainer back.
+_Training = TypeVar("_Training", bound=Iterator[Any])
+
+
+def train_for(trainer: _Training, steps: int) -> _Training:
+    """Make so many steps of a `Trainer` or a `Sweep`, or all that there are batches for, and give it back.
 
     Raises:
         DivergedError: the loss became infinite or nan.
@@ -33,6 +37,7 @@ def train_for(trainer: Trainer, steps: int) -> Trainer:
     Example:
         >>> import torch
         >>> from itertools import repeat
+        >>> from dlnotes.training import Trainer
         >>> line = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1, bias=False)
         >>> optimizer = torch.optim.SGD([torch.nn.init.zeros_(line.weight)], lr=0.1)
         >>> trainer = Trainer(line, torch.nn.functional.mse_loss, optimizer, repeat((torch.ones(1, 1),) * 2))

@@ -83,7 +83,11 @@ def _read(source: str) -> Declared:
         frozenset([*(field.target.id for field in fields if isinstance(field.target, ast.Name)), *properties]),
         tuple(
             DeclaredPrediction(
-                _called(call), *(_text(_argument(call, place, name)) for place, name in _PREDICTION), call.lineno
+                _called(call),
+                _text(_argument(call, 0, "row")),
+                _text(_argument(call, 1, "name")),
+                _text(_argument(call, 2, "sentence")),
+                call.lineno,
             )
             for call in predictions
         ),
@@ -106,9 +110,6 @@ def _cell(lines: list[str], title: str) -> str:
     start = next((row for row, line in enumerate(lines) if line == f"# {title}"), len(lines))
     text = takewhile(lambda line: line.startswith("#"), lines[start + 2 :])  # behind the title and its rule
     return " ".join(" ".join(line.removeprefix("#") for line in text).split())
-
-
-_PREDICTION = ((0, "row"), (1, "name"), (2, "sentence"))
 
 
 def _is_property(function: ast.FunctionDef) -> bool:
@@ -173,14 +174,14 @@ def faults_in(path: Path) -> Iterator[str]:
         yield from (f"{said} {fault}" for fault in _faults_of(one, declared, seen))
         seen.add(str(one.name))
     rows = {one.row for one in declared.predictions}
-    for one in declared.answers:
-        said = f"{where}, line {one.line}, the answer to {one.row}"
-        if one.row is None or one.sentence is None or one.given is None:
+    for answer in declared.answers:
+        said = f"{where}, line {answer.line}, the answer to {answer.row}"
+        if answer.row is None or answer.sentence is None or answer.given is None:
             yield f"{said}: row, sentence and the verdicts in `given` must be plain texts"
             continue
-        if one.row not in rows:
+        if answer.row not in rows:
             yield f"{said}: no prediction is about that row"
-        yield from (f"{said} {fault}" for fault in _faults_of_answer(one.sentence, one.given, declared, seen))
+        yield from (f"{said} {fault}" for fault in _faults_of_answer(answer.sentence, answer.given, declared, seen))
 
 
 def _faults_of(one: DeclaredPrediction, declared: Declared, seen: set[str]) -> Iterator[str]:

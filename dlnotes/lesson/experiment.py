@@ -87,7 +87,7 @@ class Experiment:
     predictions: Sequence[Prediction]
     figure: Callable[[Trials], Any]
     tune: Callable[..., Any] | None
-    tuning: Callable[[Any], Mapping[str, Sequence[float]]] | None  # the candidates of each arm, where the kit tunes
+    tuning: Mapping[str, Sequence[float]] | None  # the candidates of each arm, where the kit tunes
     tuning_seeds: range
     data: Sequence[str] | None  # the data sets that the lesson has settings for; None: any
 

@@ -158,20 +158,19 @@ def _measure_missing(
 
 def _measure_each(
     plan: Plan, function: str, seeds: Sequence[int], records: Records, pool: ProcessPoolExecutor | None
-) -> Iterator[None]:
+) -> Iterator[int]:
+    """Measure the seeds, and give each when its record is written."""
+    tuned = _third_argument(plan, function)
     if pool is None:
         for seed in seeds:
-            yield _measure_and_keep(
-                plan.experiment, plan.config, seed, _third_argument(plan, function), function, records
-            )
+            _measure_and_keep(plan.experiment, plan.config, seed, tuned, function, records)
+            yield seed
         return
     what = plan.lesson.path, plan.experiment.code, as_dict(plan.config)
-    futures = [
-        pool.submit(_measure_in_worker, *what, seed, _third_argument(plan, function), function, records)
-        for seed in seeds
-    ]
+    futures = {pool.submit(_measure_in_worker, *what, seed, tuned, function, records): seed for seed in seeds}
     for future in as_completed(futures):
-        yield future.result()
+        future.result()  # raises what was raised there
+        yield futures[future]
 
 
 def _third_argument(plan: Plan, function: str) -> tuple[Tuned, ...]:

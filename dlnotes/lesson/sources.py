@@ -259,15 +259,12 @@ def _defined_by(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.FunctionDef):
         return {node.name} if not node.decorator_list else set()
     if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        return {one.id for one in targets if isinstance(one, ast.Name)} if _are_names(targets) else set()
+        targets: list[ast.expr] = [*node.targets] if isinstance(node, ast.Assign) else [node.target]
+        names = {one.id for one in targets if isinstance(one, ast.Name)}
+        return names if all(isinstance(one, ast.Name) for one in targets) else set()
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     return set()
-
-
-def _are_names(targets: list[ast.expr]) -> bool:
-    return all(isinstance(one, ast.Name) for one in targets)
 
 
 def _used_by(node: ast.stmt) -> set[str]:
