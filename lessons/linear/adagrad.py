@@ -15,20 +15,6 @@ AdaGrad. *Momentum.* What makes momentum momentum is that past gradients move th
 an optimizer still goes along zeros that follow a gradient; how much its next step changes when all past gradients are
 turned around; how often it goes up the present slope because the past ones pointed there. SGD, SGD with momentum 0.9
 and Adam stand beside AdaGrad: momentum is the control, in which all three must show.
-
-**The smallest difference that matters.** The rate on real gradients: half, from the first step to step 200. Momentum: a
-tenth of the first step, a tenth of the next step, one step in ten. Identities: rounding.
-
-**What would refute it.** 1.25: a rate that once rises, or rates that do not halve. 1.26: the distance, the change or
-the share is below its margin. Predicted limits of 1.25, from the formula: the rate is α / √G, and G only grows, by g² a
-step. So the decay follows the past gradients, not the number of steps. Where gradients fall by a tenth each step, G
-converges, and the rate stops at α √(1 - 0.9²) / g. In training gradients shrink too: from step 20 to step 200, where
-1/√t falls by √10, the rate should fall by less than half of that factor. And the decay cannot be switched off: after
-25 steps with gradients a hundred times as large the rate is a five-hundredth, so that on a bowl AdaGrad should take
-over ten times as many steps as a fresh one (Zeiler, 2012, for this reason let G forget). Predicted limit of 1.26: only
-squares are summed, so past gradients in another order and with other signs must leave the next step the same.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -41,11 +27,12 @@ import torch
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson
-from dlnotes.evidence import claim, difference, identity, limit, ratio
+from dlnotes.evidence import at_least, difference, identity, ratio
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cross_entropy
+from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer
 
@@ -96,7 +83,7 @@ SHOWN = tuple(sorted({round(10 ** (tenth / 10)) for tenth in range(31)}))  # the
 # --------
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int) -> Measured:
     return decay(config, seed) | memory(seed) | bursts(config, seed)
 
 
@@ -119,7 +106,7 @@ def steps(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:
 # second time, along the gradients that the classifier had.
 
 
-def decay(config: Config, seed: int) -> dict[str, float | list[float]]:
+def decay(config: Config, seed: int) -> Measured:
     chance = stream(seed, "gradients")
     wild = torch.randn(200, 20, generator=chance, dtype=torch.float64)
     wild *= 10 ** (6 * torch.rand(200, 20, generator=chance, dtype=torch.float64) - 3)
@@ -138,13 +125,15 @@ def decay(config: Config, seed: int) -> dict[str, float | list[float]]:
     return {
         "random/largest rise of a rate": largest_rise(rates(ARMS["AdaGrad"], list(wild))),
         "training/largest rise of a rate": largest_rise(in_training),
-        "training/far from the weights": far(config.lr * steps(ARMS["AdaGrad"], gradients).sum(0), moved),
+        "training/far from the weights": largest_error(config.lr * steps(ARMS["AdaGrad"], gradients).sum(0), moved),
         "training/rate at the first step over that at the last": float(1 / relative[-1]),
         f"training/rate at step {EARLY} over that at the last": float(relative[EARLY - 1] / relative[-1]),
         "training/curve": [float(relative[step - 1]) for step in SHOWN if step <= TRAINING],
-        "constant/far from α/√t": far(along_constant * roots, constant.sign().expand_as(along_constant)),
+        "constant/far from α/√t": largest_error(along_constant * roots, constant.sign().expand_as(along_constant)),
         "falling/far from the rate where it stops": float(np.abs(stopped - 1).max()),
-        "torch/far from its steps": far(steps(ARMS["AdaGrad"], list(wild)), steps(adagrad_of_torch, list(wild))),
+        "torch/far from its steps": largest_error(
+            steps(ARMS["AdaGrad"], list(wild)), steps(adagrad_of_torch, list(wild))
+        ),
     }
 
 
@@ -166,10 +155,10 @@ def largest_rise(found: NDArray[np.float64]) -> float:
 
 def training(config: Config, seed: int) -> tuple[list[Tensor], Tensor]:
     """The gradients of a linear classifier that AdaGrad trains, and how far each weight has come downhill."""
-    images, labels = data.load(config.data, seed, train=config.train, test=0).train.to(config.device)
-    inputs = avg_pool2d(images, 2).flatten(1).double()  # 14 x 14 pixels
+    images = data.load(config.data, seed, train=config.train, test=0, side=14, flat=True)
+    inputs, labels = images.train.to(config.device)
     model = LogisticClassifier(196, 10, dtype=torch.float64).to(config.device)
-    batches = Minibatches((inputs, labels), config.batch_size, stream(seed, "batches"))
+    batches = Minibatches((inputs.double(), labels), config.batch_size, stream(seed, "batches"))
     trainer = Trainer(model, cross_entropy, AdaGrad(model.parameters(), lr=config.lr), batches)
     gradients = []
     for _ in islice(trainer, TRAINING):
@@ -178,22 +167,18 @@ def training(config: Config, seed: int) -> tuple[list[Tensor], Tensor]:
     return gradients, -model.weight.detach().flatten().cpu()  # all weights started at 0
 
 
-def far(one: Tensor, other: Tensor) -> float:
-    return (one - other).abs().amax().item()
-
-
 # %%
 # Momentum
 # --------
 # The same three questions to each optimizer.
 
 
-def memory(seed: int) -> dict[str, float | list[float]]:
+def memory(seed: int) -> Measured:
     gradients = list(torch.randn(51, 20, generator=stream(seed, "memory"), dtype=torch.float64))
     signs = torch.randn(50, 20, generator=stream(seed, "signs"), dtype=torch.float64).sign()
     order = torch.randperm(50, generator=stream(seed, "order")).tolist()
     *past, present = gradients
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for arm, optimizer in ARMS.items():
         impulse = steps(optimizer, [present, *repeat(torch.zeros_like(present), 50)]).abs()
         walked = steps(optimizer, gradients)
@@ -219,7 +204,7 @@ def change(one: Tensor, other: Tensor) -> float:
 # coordinate a hundred times as large as the one at the start. Then it is put at the start, with what it remembers.
 
 
-def bursts(config: Config, seed: int) -> dict[str, float | list[float]]:
+def bursts(config: Config, seed: int) -> Measured:
     h = torch.logspace(-1, 0, 50, dtype=torch.float64)
     start = torch.randn(50, generator=stream(seed, "start"), dtype=torch.float64)
     signs = torch.randn(BURST, 50, generator=stream(seed, "burst"), dtype=torch.float64).sign()
@@ -248,92 +233,61 @@ def steps_to_arrive(optimizer: Optimizer, h: Tensor, start: Tensor, before: Sequ
 
 
 # %%
-# What settles it
-# ---------------
-# Where AdaGrad does not arrive after a burst, the steps that it had stand in: it needs more.
+# What we expect
+# --------------
+# From the formula: the rate is α / √G, and G only grows, by g² a step. So the decay follows the past gradients, and not
+# the number of steps. Where AdaGrad does not arrive after a burst, the steps that it had stand in: it needs more.
 
+ROUNDING = 1e-12
 
-def findings(trials):
-    where, rounding, ones = trials.config.data, 1e-12, np.ones(len(trials.seeds))
-    after = np.nan_to_num(trials["bowl/AdaGrad/steps after a burst"], nan=trials.config.longest)
-    return [
-        claim(
-            "1.25",
-            "along random gradients of sizes over six powers of ten, no coordinate's rate ever rises",
-            identity(trials["random/largest rise of a rate"], tolerance=rounding),
-        ),
-        claim(
-            "1.25",
-            f"nor along the gradients of a linear classifier in training on {where}",
-            identity(
-                np.maximum(trials["training/largest rise of a rate"], trials["training/far from the weights"]),
-                tolerance=rounding,
-            ),
-        ),
-        claim(
-            "1.25",
-            f"there, the rates fall by more than half in the median, from the first step to step {TRAINING}",
-            ratio(trials["training/rate at the first step over that at the last"], ones, margin=2.0),
-            of="median rate at the first step over that at the last",
-        ),
-        claim(
-            "1.25",
-            "on a gradient that stays the same the step t is α/√t long, for 1,000 steps",
-            identity(trials["constant/far from α/√t"], tolerance=rounding),
-        ),
-        claim(
-            "1.25",
-            "the steps are those of PyTorch's AdaGrad",
-            identity(trials["torch/far from its steps"], tolerance=rounding),
-        ),
-        limit(
-            "1.25",
-            "where gradients fall by a tenth each step, the rate stops: from step 201 to 1,000 it is α √(1 - 0.9²) / g",
-            identity(trials["falling/far from the rate where it stops"], tolerance=rounding),
-        ),
-        limit(
-            "1.25",
-            f"as the gradients shrink on {where}, the rates fall from step {EARLY} to {TRAINING} by less than half of "
-            "the factor that 1/√t falls by",
-            ratio(
-                ones * math.sqrt(TRAINING / EARLY),
-                trials[f"training/rate at step {EARLY} over that at the last"],
-                margin=2.0,
-            ),
-            of="fall of 1/√t over fall of the median rate",
-        ),
-        limit(
-            "1.25",
-            "on a bowl with curvatures of 0.1 to 1, after 25 gradients a hundred times as large, AdaGrad takes over "
-            "ten times the steps of a fresh one",
-            ratio(after, trials["bowl/AdaGrad/steps fresh"], margin=10.0),
-            of="steps after a burst over steps fresh",
-        ),
-        claim(
-            "1.26",
-            "along 50 zeros after a gradient, AdaGrad goes on for more than a tenth of its first step",
-            difference(trials["AdaGrad/distance along zeros"], margin=0.1),
-            of="distance over the first step",
-        ),
-        claim(
-            "1.26",
-            "with 50 past gradients turned around, its next step changes by more than a tenth",
-            difference(trials["AdaGrad/change of the next step"], margin=0.1),
-            of="change of the step, as a share of it",
-        ),
-        claim(
-            "1.26",
-            "along random gradients, more than one step in ten goes up the present slope, where past ones pointed",
-            difference(trials["AdaGrad/steps up the slope"], margin=0.1),
-            of="share of steps",
-        ),
-        limit(
-            "1.26",
-            "past gradients in another order and with other signs leave its next step the same",
-            identity(trials["AdaGrad/change by another order and signs"], tolerance=rounding),
-        ),
-    ]
-
+# fmt: off
+PREDICTIONS = [
+    claim("1.25", "random gradients",
+          "No coordinate's rate ever rises along random gradients whose sizes span six powers of ten.",
+          lambda t: identity(t["random/largest rise of a rate"], tolerance=ROUNDING)),
+    claim("1.25", "training", "No weight's rate ever rises in the training of a linear classifier on {data}.",
+          lambda t: identity(np.maximum(t["training/largest rise of a rate"], t["training/far from the weights"]),
+                             tolerance=ROUNDING)),
+    claim("1.25", "fall in training", "The median rate of a linear classifier on {data} falls by more than half from "
+          "the first step to step 200.",
+          lambda t: ratio(t["training/rate at the first step over that at the last"], np.ones(len(t.seeds)),
+                          margin=2.0), of="median rate at the first step over that at the last"),
+    claim("1.25", "constant gradient", "Step t along a gradient that stays the same is α/√t long, for 1,000 steps.",
+          lambda t: identity(t["constant/far from α/√t"], tolerance=ROUNDING)),
+    claim("1.25", "PyTorch", "AdaGrad's steps along random gradients are those of PyTorch's AdaGrad.",
+          lambda t: identity(t["torch/far from its steps"], tolerance=ROUNDING)),
+    limit("1.25", "falling gradients", "Where gradients fall by a tenth each step, the rate stops: it is "
+          "α √(1 - 0.9²) / g from step 201 to 1,000.",
+          lambda t: identity(t["falling/far from the rate where it stops"], tolerance=ROUNDING),
+          because="the sum of squares converges"),
+    limit("1.25", "slow fall", "The median rate of a linear classifier on {data} falls from step 20 to 200 by "
+          "less than half of the factor that 1/√t falls by.",
+          lambda t: ratio(np.full(len(t.seeds), math.sqrt(TRAINING / EARLY)),
+                          t[f"training/rate at step {EARLY} over that at the last"], margin=2.0),
+          of="fall of 1/√t over fall of the median rate", because="in training gradients shrink, too"),
+    limit("1.25", "burst",
+          "AdaGrad takes over ten times as many steps down a bowl after 25 gradients a hundred times as large.",
+          lambda t: ratio(at_least(t["bowl/AdaGrad/steps after a burst"], budget=t.config.longest),
+                          t["bowl/AdaGrad/steps fresh"], margin=10.0), arms=("steps after a burst", "steps fresh"),
+          of="steps after a burst over steps fresh",
+          because="the rate is a five-hundredth then, and the decay cannot be switched off (Zeiler, 2012, for this "
+                  "reason lets G forget)"),
+    claim("1.26", "coasting",
+          "AdaGrad goes on for more than a tenth of its first step along 50 zeros after a gradient.",
+          lambda t: difference(t["AdaGrad/distance along zeros"], margin=0.1), of="distance over the first step"),
+    claim("1.26", "past turned around",
+          "AdaGrad's next step changes by more than a tenth when 50 past gradients are turned around.",
+          lambda t: difference(t["AdaGrad/change of the next step"], margin=0.1),
+          of="change of the step, as a share of it"),
+    claim("1.26", "up the slope", "More than one step of AdaGrad in ten goes up the present slope along random "
+          "gradients, where past ones pointed.",
+          lambda t: difference(t["AdaGrad/steps up the slope"], margin=0.1), of="share of steps"),
+    limit("1.26", "order and signs",
+          "Past gradients in another order and with other signs leave AdaGrad's next step the same.",
+          lambda t: identity(t["AdaGrad/change by another order and signs"], tolerance=ROUNDING),
+          because="only squares are summed"),
+]
+# fmt: on
 
 # %%
 # What to look at

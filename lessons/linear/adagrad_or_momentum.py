@@ -11,25 +11,13 @@ result is usually a little worse than that of well-tuned stochastic gradient des
 **What is measured.** *Sensitivity.* A linear classifier on three problems: letters of 14 x 14 pixels; the same with
 each pixel in a unit of its own, drawn from 1/10 to 10; and bags of words, planted, with 20 common words that mean
 nothing and 480 rare ones that do. Each optimizer trains for the same 200 steps at each of the rates 2⁻¹², 2⁻¹¹, … 2³,
-and the loss on validation examples is taken. The statement has two readings. *The range*: over how many octaves
-(factors of 2) of the rate is the loss within 0.1 nats of the optimizer's own best? *One rate for all*: with one rate
-for all three problems, the best compromise, how much is the loss above the best of each, where that is worst? *The
-result.* 48 settings each, the same twelve rates times four: with and without cosine decay, and momentum 0.9 or 0.99, or
-AdaGrad's sum of squares started at 0 or 0.1. Those with the fewest errors on validation examples of four other seeds
-then train on each seed, and are compared on unseen typefaces: a linear classifier, and a network of 64 hidden units.
-
-**The smallest difference that matters.** The range: an octave, the step of the usual grid of rates. The loss: 0.1 nats.
-The result: a quarter of a point of accuracy; for less, nobody would change an optimizer.
-
-**What would refute it.** 1.27: the range of AdaGrad is not an octave wider on pixels in units of their own, or on
-words, where each coordinate needs another rate and AdaGrad gives it one (Duchi, Hazan and Singer, 2011); or one rate
-for all costs SGD no 0.1 nats more than AdaGrad. 1.28: SGD with momentum is not ahead by a quarter of a point, on
-letters. Predicted limits: of 1.27, pixels in one unit need one rate, and the bounds on the regret of both methods have
-the same form in the rate, c + 1/c for a rate c times the best, so that the ranges should be the same within an octave.
-Of 1.28, on bags of words, where a rare word tells most and its gradient is seldom there, AdaGrad should be ahead (Duchi
-et al.).
-
-**Time.** `python -m lessons` says what it took.
+and the loss on validation examples is taken. The statement has two readings. *Width of the good rates*: over how many
+octaves (factors of 2) of the rate is the loss within 0.1 nats of the optimizer's own best? *One rate for several
+problems*: with one rate for all three, the best compromise, how much is the loss above the best of each, where that is
+worst? *The result.* 48 settings each, the same twelve rates times four: with and without cosine decay, and momentum 0.9
+or 0.99, or AdaGrad's sum of squares started at 0 or 0.1. Those with the fewest errors on validation examples of four
+other seeds then train on each seed, and are compared on unseen typefaces: a linear classifier, and a network of 64
+hidden units.
 """
 
 import math
@@ -41,14 +29,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch import nn
 
 from dlnotes import data, lesson
 from dlnotes.data import Examples, Parts
 from dlnotes.deep import MLP
-from dlnotes.evidence import claim, difference, limit, no_difference
+from dlnotes.evidence import difference, no_difference
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cosine_decay, cross_entropy
+from dlnotes.measuring import Measured, Tuned
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches, accuracy, evaluate
@@ -79,7 +68,6 @@ class Config:
 
 QUICK = Config(train=200, validation=100, test=100, steps=4, long_steps=4)
 SEEDS = range(16)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"SGD": SGD, "AdaGrad": AdaGrad}
 RATES = tuple(2.0**octave for octave in range(-12, 4))
@@ -97,8 +85,8 @@ class Setting(NamedTuple):
 
 
 # %%
-# The settings of each optimizer: the best of 48 on four seeds that no verdict sees. ``python -m lessons tune
-# adagrad_or_momentum`` chooses them. A candidate goes by its place in the list of its optimizer: the rate runs fastest.
+# Each optimizer has 48 settings to be chosen from. A candidate goes by its place in the list of its optimizer: the rate
+# runs fastest.
 
 LONG_RATES = tuple(2.0**octave for octave in range(-9, 3))
 SETTINGS = {
@@ -111,23 +99,6 @@ SETTINGS = {
         for start, decays, lr in product((0.0, 0.1), (False, True), LONG_RATES)
     ],
 }
-TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {
-    "letters/linear/SGD": 20,
-    "letters/linear/AdaGrad": 34,
-    "letters/network/SGD": 19,
-    "letters/network/AdaGrad": 31,
-    "words/SGD": 21,
-    "words/AdaGrad": 17,
-    "fashion_mnist/linear/SGD": 21,
-    "fashion_mnist/linear/AdaGrad": 46,
-    "fashion_mnist/network/SGD": 18,
-    "fashion_mnist/network/AdaGrad": 4,
-    "not_mnist/linear/SGD": 18,
-    "not_mnist/linear/AdaGrad": 44,
-    "not_mnist/network/SGD": 17,
-    "not_mnist/network/AdaGrad": 42,
-}
 
 # %%
 # One seed
@@ -135,10 +106,10 @@ TUNED = {
 # Both optimizers see the same examples, first weights and batches.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     problems = dealt(config, seed)
     losses = {(name, arm): by_rate(config, seed, problems[name], arm) for name, arm in product(PROBLEMS, OPTIMIZERS)}
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for (name, arm), found in losses.items():
         measured[f"{name}/{arm}/loss by rate"] = found
         measured[f"{name}/{arm}/octaves"] = octaves(found)
@@ -146,15 +117,10 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
         measured[f"one rate for all/{arm}/excess"] = compromise([losses[name, arm] for name in PROBLEMS])
 
     for (case, (name, kind)), arm in product(CASES.items(), OPTIMIZERS):
-        setting = SETTINGS[arm][TUNED[f"{tuned_as(config, case)}/{arm}"]]
+        setting = SETTINGS[arm][int(tuned[f"{case}/{arm}"])]
         (model,) = trained(config, seed, problems[name].train, kind, arm, [setting], config.long_steps)
         measured[f"{case}/{arm}/test accuracy"] = accuracy(model, problems[name].test) if model else math.nan
     return measured
-
-
-def tuned_as(config: Config, case: str) -> str:
-    """The words are the same whatever the images are."""
-    return case if case == "words" else f"{config.data}/{case}"
 
 
 def trained(
@@ -191,16 +157,13 @@ def built(kind: str, inputs: int, config: Config, seed: int) -> nn.Module:
 
 def dealt(config: Config, seed: int) -> dict[str, Parts]:
     """The three problems: pixels in one unit, pixels each in its own unit, and bags of words."""
-    images = data.load(config.data, seed, train=config.train, validation=config.validation, test=config.test)
-    pixels = mapped(images, lambda inputs: avg_pool2d(inputs, 2).flatten(1))  # 14 x 14
+    counts = {"train": config.train, "validation": config.validation, "test": config.test}
+    pixels = data.load(config.data, seed, **counts, side=14, flat=True)
     units = 10 ** (2 * torch.rand(196, generator=stream(seed, "units")) - 1)
-    words = bags([len(part.targets) for part in images], stream(seed, "words"))
-    problems = {"one unit": pixels, "own units": mapped(pixels, lambda inputs: inputs * units), "words": words}
+    words = bags([len(part.targets) for part in pixels], stream(seed, "words"))
+    own = Parts(*(Examples(part.inputs * units, part.targets) for part in pixels))
+    problems = {"one unit": pixels, "own units": own, "words": words}
     return {name: parts.to(config.device) for name, parts in problems.items()}
-
-
-def mapped(parts: Parts, change: Callable[[Tensor], Tensor]) -> Parts:
-    return Parts(*(Examples(change(inputs), targets) for inputs, targets in parts))
 
 
 def bags(sizes: Sequence[int], generator: torch.Generator) -> Parts:
@@ -261,92 +224,79 @@ def compromise(curves: Sequence[Sequence[float]]) -> float:
 # %%
 # Choosing the settings
 # ---------------------
-# By what is judged, the share of errors. The words are tuned once, beside the letters.
+# `python -m lessons tune adagrad_or_momentum` chooses them, on seeds that no verdict sees and by what is judged: the
+# share of errors.
+
+TUNING_SEEDS = range(1_000, 1_004)
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+def tune(config: Config, seed: int) -> Measured:
     problems = dealt(config, seed)
-    scores: dict[str, float | list[float]] = {}
+    scores: Measured = {}
     for (case, (name, kind)), arm, decays in product(CASES.items(), OPTIMIZERS, (False, True)):
-        if case == "words" and config.data != Config.data:
-            continue
         numbers = [number for number, one in enumerate(SETTINGS[arm]) if one.decays == decays]
         settings = [SETTINGS[arm][number] for number in numbers]
         models = trained(config, seed, problems[name].train, kind, arm, settings, config.long_steps)
         for number, model in zip(numbers, models, strict=True):
             wrong = 1 - accuracy(model, problems[name].validation) if model else math.nan
-            scores[f"{tuned_as(config, case)}/{arm}/{number}"] = wrong
+            scores[f"{case}/{arm}/{number}"] = wrong
     return scores
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+# What matters is an octave of range, the step of the usual grid of rates; 0.1 nats of loss; and a quarter of a point of
+# accuracy, since for less nobody would change an optimizer.
+
+# fmt: off
+PREDICTIONS = [
+    claim("1.27", "own units", "A linear classifier's range of good rates after {steps} steps is more than an octave "
+          "wider with AdaGrad than with SGD with momentum on {data} with each pixel in a unit of its own.",
+          lambda t: difference(wider(t, "own units"), margin=1.0), arms=("AdaGrad", "SGD"),
+          reading="width of the good rates", of="octaves, AdaGrad minus SGD",
+          because="each coordinate needs another rate, and AdaGrad gives it one (Duchi, Hazan and Singer, 2011)"),
+    claim("1.27", "words", "A linear classifier's range of good rates after {steps} steps is more than an octave "
+          "wider with AdaGrad than with SGD with momentum on bags of words.",
+          lambda t: difference(wider(t, "words"), margin=1.0), arms=("AdaGrad", "SGD"),
+          reading="width of the good rates", of="octaves, AdaGrad minus SGD",
+          because="each coordinate needs another rate, and AdaGrad gives it one (Duchi, Hazan and Singer, 2011)"),
+    claim("1.27", "one rate", "One rate for {data}, {data} in units of their own and bags of words costs SGD with "
+          "momentum over 0.1 nats more than AdaGrad, where it costs most.",
+          lambda t: difference(t["one rate for all/SGD/excess"] - t["one rate for all/AdaGrad/excess"], margin=WITHIN),
+          arms=("SGD", "AdaGrad"), reading="one rate for several problems",
+          of="nats above the best loss, SGD minus AdaGrad"),
+    limit("1.27", "one unit", "A linear classifier's ranges of good rates after {steps} steps are the same within an "
+          "octave with AdaGrad and with SGD with momentum on {data} with all pixels in one unit.",
+          lambda t: no_difference(wider(t, "one unit"), margin=1.0), arms=("AdaGrad", "SGD"),
+          reading="width of the good rates", of="octaves, AdaGrad minus SGD",
+          because="pixels in one unit need one rate, and the bounds on the regret of both methods have the same form "
+                  "in the rate, c + 1/c for a rate c times the best"),
+    claim("1.28", "linear", "A linear classifier on unseen {data} is more than a quarter of a point better by SGD with "
+          "momentum than by AdaGrad, at best settings.",
+          lambda t: difference(ahead(t, "linear"), margin=0.25), arms=("SGD", "AdaGrad"),
+          of="points of accuracy, SGD minus AdaGrad"),
+    claim("1.28", "network", "A network of {hidden} units on unseen {data} is more than a quarter of a point better by "
+          "SGD with momentum than by AdaGrad, at best settings.",
+          lambda t: difference(ahead(t, "network"), margin=0.25), arms=("SGD", "AdaGrad"),
+          of="points of accuracy, SGD minus AdaGrad"),
+    limit("1.28", "rare words", "A linear classifier on bags of words is more than a quarter of a point better by "
+          "AdaGrad than by SGD with momentum, at best settings.",
+          lambda t: difference(-ahead(t, "words"), margin=0.25), arms=("AdaGrad", "SGD"),
+          of="points of accuracy, AdaGrad minus SGD",
+          because="a rare word tells most, and its gradient is seldom there (Duchi et al., 2011)"),
+]
+# fmt: on
 
 
-def findings(trials):
-    where, judged = trials.config.data, f"after {trials.config.steps} steps of a linear classifier"
-    wider, costs, ahead = measures(trials)
-    octave, points = "octaves, AdaGrad minus SGD", "points of accuracy, SGD minus AdaGrad"
-    return [
-        claim(
-            "1.27",
-            f"{judged} on {where} with each pixel in a unit of its own, the range of good rates is more than an octave "
-            "wider with AdaGrad than with SGD with momentum",
-            difference(wider["own units"], margin=1.0),
-            of=octave,
-        ),
-        claim(
-            "1.27",
-            f"{judged} on bags of words, the range of good rates is more than an octave wider with AdaGrad",
-            difference(wider["words"], margin=1.0),
-            of=octave,
-        ),
-        claim(
-            "1.27",
-            f"one rate for all three problems costs SGD with momentum over {WITHIN:g} nats more than AdaGrad, where it "
-            f"costs most ({where}, {where} in units of their own, words)",
-            difference(costs["SGD"] - costs["AdaGrad"], margin=WITHIN),
-            of="nats above the best loss, SGD minus AdaGrad",
-        ),
-        limit(
-            "1.27",
-            f"{judged} on {where} with all pixels in one unit, the ranges are the same within an octave",
-            no_difference(wider["one unit"], margin=1.0),
-            of=octave,
-        ),
-        claim(
-            "1.28",
-            f"a linear classifier on unseen {where} is more than a quarter of a point better by SGD with momentum, at "
-            "best settings",
-            difference(ahead["linear"], margin=0.25),
-            of=points,
-        ),
-        claim(
-            "1.28",
-            f"a network of {trials.config.hidden} units on unseen {where} is more than a quarter of a point better by "
-            "SGD with momentum, at best settings",
-            difference(ahead["network"], margin=0.25),
-            of=points,
-        ),
-        limit(
-            "1.28",
-            "on bags of words it is AdaGrad that is more than a quarter of a point better (a linear classifier, at "
-            "best settings)",
-            difference(-ahead["words"], margin=0.25),
-            of="points of accuracy, AdaGrad minus SGD",
-        ),
-    ]
+def wider(trials, problem):
+    """By how many octaves AdaGrad's range is wider than that of SGD with momentum."""
+    return trials[f"{problem}/AdaGrad/octaves"] - trials[f"{problem}/SGD/octaves"]
 
 
-def measures(trials):
-    """By how much AdaGrad's range is wider, what one rate for all costs, and how far SGD is ahead in the end."""
-    wider = {name: trials[f"{name}/AdaGrad/octaves"] - trials[f"{name}/SGD/octaves"] for name in PROBLEMS}
-    costs = {arm: trials[f"one rate for all/{arm}/excess"] for arm in OPTIMIZERS}
-    ahead = {
-        case: 100 * (trials[f"{case}/SGD/test accuracy"] - trials[f"{case}/AdaGrad/test accuracy"]) for case in CASES
-    }
-    return wider, costs, ahead
+def ahead(trials, case):
+    """By how many points of accuracy SGD with momentum is ahead in the end."""
+    return 100 * (trials[f"{case}/SGD/test accuracy"] - trials[f"{case}/AdaGrad/test accuracy"])
 
 
 # %%
@@ -372,15 +322,14 @@ def figure(trials):
     above[0].set_ylabel(f"validation loss after {trials.config.steps} steps (nats)")
     above[2].legend(loc="lower left")
 
-    wider, costs, ahead = measures(trials)
-    draw_seeds(below[0], wider, lines=(-1, 1))
+    draw_seeds(below[0], {name: wider(trials, name) for name in PROBLEMS}, lines=(-1, 1))
     below[0].set_title("How much wider AdaGrad's range is")
     below[0].set_ylabel("octaves, AdaGrad minus SGD")
-    draw_seeds(below[1], costs)
+    draw_seeds(below[1], {arm: trials[f"one rate for all/{arm}/excess"] for arm in OPTIMIZERS})
     below[1].set_ylim(bottom=0)
     below[1].set_title("What one rate for all three costs")
     below[1].set_ylabel("loss above the best, at worst (nats)")
-    draw_seeds(below[2], ahead, lines=(-0.25, 0.25))
+    draw_seeds(below[2], {case: ahead(trials, case) for case in CASES}, lines=(-0.25, 0.25))
     below[2].set_title("How far tuned SGD ends ahead")
     below[2].set_ylabel("test accuracy, SGD minus AdaGrad (points)")
     return drawing

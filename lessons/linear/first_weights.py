@@ -16,19 +16,6 @@ best rate from the same grid, and the rate falls to zero along half a cosine wav
 draws, times their deviation. The accuracy is that of the weights at the end, diverged or not; for the two starts of the
 deep network that are compared to a point it is the mean over two draws. And the same without hidden layers: logistic
 regression from zeros and from a Gaussian of deviation 0.01.
-
-**The smallest difference that matters.** Learning at all: half of the way from chance (0.1) to certainty, that is 0.45.
-A better start: 5 points. The same: within 1 point.
-
-**What would refute it.** The network learns less than that from a Gaussian of variance 2/n, or learns from zeros or
-from a constant nearly as well. From zeros it cannot, by symmetry: units that start equal get equal gradients and stay
-equal for ever, so that each layer acts as one unit, with ReLU a dead one. Predicted limits, from theory: nothing in
-that argument asks for a bell, so that a uniform distribution of the same variance does as well. A Gaussian does not
-help if its size is wrong: with deviation σ and widths n the signal changes by σ √(n/2) a layer (He et al., 2015), so
-that in five hidden layers of 64 it fades away from 0.001 and explodes from 1. And a convex loss needs no luck: without
-hidden layers zeros do as well as a Gaussian.
-
-**Time.** `python -m lessons` says what it took.
 """
 
 import math
@@ -40,13 +27,14 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Generator, Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.deep import MLP
-from dlnotes.evidence import claim, difference, identity, limit, no_difference
+from dlnotes.evidence import difference, identity, no_difference
+from dlnotes.lesson import claim, limit
 from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured, Tuned
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches, Trainer, accuracy
@@ -76,7 +64,6 @@ class Config:
 
 QUICK = Config(train=200, validation=100, test=200, width=16, steps=10)
 SEEDS = range(16)
-DATA = ("letters", "fashion_mnist", "not_mnist")
 
 # %%
 # A start fills a weight whose units have n inputs. Biases are zero in all of them.
@@ -100,55 +87,21 @@ WITHOUT_HIDDEN: dict[str, Start] = {"linear, zeros": STARTS["zeros"], "linear, G
 DRAWS = {"Gaussian": 2, "uniform": 2}  # first weights a seed; of the other starts there is one
 
 # %%
-# The rate of each start: the best of 14 on four seeds that no verdict sees. ``python -m lessons tune first_weights``
-# chooses them; the scores of all candidates are in ``results/tuning``. From zeros, and from 0.001, no rate learns and
-# the choice is luck; among equals the largest stands, the one that could move farthest.
-
-RATES = tuple(4.0**power for power in range(2, -12, -1))
-TUNING_SEEDS = range(1_000, 1_004)
-TUNED = {
-    "letters/zeros": 16.0,
-    "letters/constant": 0.0625,
-    "letters/Gaussian, 0.001": 16.0,
-    "letters/Gaussian": 0.0625,
-    "letters/uniform": 0.0625,
-    "letters/Gaussian, 1": 3.8147e-06,
-    "letters/linear, zeros": 1.0,
-    "letters/linear, Gaussian": 1.0,
-    "fashion_mnist/zeros": 16.0,
-    "fashion_mnist/constant": 0.0625,
-    "fashion_mnist/Gaussian, 0.001": 16.0,
-    "fashion_mnist/Gaussian": 0.0625,
-    "fashion_mnist/uniform": 0.0625,
-    "fashion_mnist/Gaussian, 1": 1.52588e-05,
-    "fashion_mnist/linear, zeros": 1.0,
-    "fashion_mnist/linear, Gaussian": 1.0,
-    "not_mnist/zeros": 4.0,
-    "not_mnist/constant": 0.0625,
-    "not_mnist/Gaussian, 0.001": 4.0,
-    "not_mnist/Gaussian": 0.0625,
-    "not_mnist/uniform": 0.0625,
-    "not_mnist/Gaussian, 1": 3.8147e-06,
-    "not_mnist/linear, zeros": 0.25,
-    "not_mnist/linear, Gaussian": 0.25,
-}
-
-# %%
 # One seed
 # --------
 # The same images and batches for all starts, which train side by side; they differ in the first weights, and in the
 # rate that is best for each.
 
 
-def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     train, test = small_images(config, seed, test=config.test)
-    measured: dict[str, float | list[float]] = {}
+    measured: Measured = {}
     for starts, widths in ((STARTS, widths_of(config)), (WITHOUT_HIDDEN, [196, 10])):
         copies = [(start, draw) for start in starts for draw in range(DRAWS.get(start, 1))]
         models = [network(starts[start], widths, seed, draw).to(config.device) for start, draw in copies]
         for (start, draw), model in zip(copies, models, strict=True):
             measured[f"{start}, draw {draw}/signal"] = signal(model, test.inputs)
-        descend(config, seed, train, models, rates=[TUNED[f"{config.data}/{start}"] for start, _ in copies])
+        descend(config, seed, train, models, rates=[tuned[start] for start, _ in copies])
         reached = [accuracy(model, test) for model in models]
         for start in starts:
             mine = [one for (name, _), one in zip(copies, reached, strict=True) if name == start]
@@ -160,9 +113,9 @@ def trial(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 def small_images(config: Config, seed: int, *, validation: int = 0, test: int = 0) -> tuple[Examples, Examples]:
     """Images of 14 x 14 pixels, (N, 196): those to learn from, and those to judge by."""
-    parts = data.load(config.data, seed, train=config.train, validation=validation, test=test).to(config.device)
-    small = [Examples(avg_pool2d(part.inputs, 2).flatten(1), part.targets) for part in parts]
-    return small[0], small[2 if test else 1]
+    parts = data.load(config.data, seed, train=config.train, validation=validation, test=test, side=14, flat=True)
+    learned_from, chosen_by, judged_by = parts.to(config.device)
+    return learned_from, judged_by if test else chosen_by
 
 
 def widths_of(config: Config) -> list[int]:
@@ -219,12 +172,17 @@ def units_apart(start: str, train: Examples, seed: int) -> float:
 # %%
 # Choosing the rates
 # ------------------
-# The same candidates for each start, scored by mistakes on validation images. One draw of first weights a seed.
+# `python -m lessons tune first_weights` chooses them: the same 14 for each start, scored by mistakes on validation
+# images. One draw of first weights a seed. From zeros, and from 0.001, no rate learns and the choice is luck; among
+# equals the largest stands, the one that could move farthest.
+
+RATES = tuple(4.0**power for power in range(2, -12, -1))
+TUNING_SEEDS = range(1_000, 1_004)
 
 
-def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
+def tune(config: Config, seed: int) -> Measured:
     train, validation = small_images(config, seed, validation=config.validation)
-    scores: dict[str, float | list[float]] = {}
+    scores: Measured = {}
     for starts, widths in ((STARTS, widths_of(config)), (WITHOUT_HIDDEN, [196, 10])):
         for start in starts:
             models = [network(starts[start], widths, seed).to(config.device) for _ in RATES]
@@ -235,70 +193,55 @@ def tune(config: Config, seed: int) -> dict[str, float | list[float]]:
 
 
 # %%
-# What settles it
-# ---------------
+# What we expect
+# --------------
+# Learning at all is half of the way from chance, 0.1, to certainty. A better start is one by 5 points, and two starts
+# are the same within 1 point.
 
-
-def findings(trials):
-    where, chance = trials.config.data, 0.1
-    reached = {start: trials[f"{start}/accuracy"] for start in (*STARTS, *WITHOUT_HIDDEN)}
-    return [
-        claim(
-            "1.11",
-            "from a Gaussian of variance 2/n a ReLU network of six layers comes more than half of the way from chance "
-            f"to certainty on unseen {where}",
-            difference(reached["Gaussian"] - chance, margin=0.45),
-            of="accuracy above chance",
-        ),
-        claim(
-            "1.11",
-            f"it beats the same network from zeros by more than 45 points ({where})",
-            difference(reached["Gaussian"] - reached["zeros"], margin=0.45),
-            of="accuracy from the Gaussian minus that from zeros",
-        ),
-        claim(
-            "1.11",
-            f"from zeros the network stays within 5 points of chance ({where})",
-            no_difference(reached["zeros"] - chance, margin=0.05),
-            of="accuracy above chance",
-        ),
-        claim(
-            "1.11",
-            f"it beats the same network from one constant by more than 5 points ({where})",
-            difference(reached["Gaussian"] - reached["constant"], margin=0.05),
-            of="accuracy from the Gaussian minus that from a constant",
-        ),
-        claim(
-            "1.11",
-            "the reason: hidden units that start equal, at zero or at a constant, stay equal",
-            identity(np.maximum(trials["zeros/units apart"], trials["constant/units apart"]), tolerance=1e-12),
-        ),
-        limit(
-            "1.11",
-            f"the bell shape does not matter: a uniform distribution of the same variance is within 1 point ({where})",
-            no_difference(reached["Gaussian"] - reached["uniform"], margin=0.01),
-            of="accuracy from the Gaussian minus that from the uniform distribution",
-        ),
-        limit(
-            "1.11",
-            f"a Gaussian of deviation 0.001 does not do: it is more than 5 points worse ({where})",
-            difference(reached["Gaussian"] - reached["Gaussian, 0.001"], margin=0.05),
-            of="accuracy with variance 2/n minus that with deviation 0.001",
-        ),
-        limit(
-            "1.11",
-            f"nor does one of deviation 1 ({where})",
-            difference(reached["Gaussian"] - reached["Gaussian, 1"], margin=0.05),
-            of="accuracy with variance 2/n minus that with deviation 1",
-        ),
-        limit(
-            "1.11",
-            f"logistic regression needs no randomness: zeros are within 1 point of a Gaussian ({where})",
-            no_difference(reached["linear, Gaussian"] - reached["linear, zeros"], margin=0.01),
-            of="accuracy from the Gaussian minus that from zeros",
-        ),
-    ]
-
+# fmt: off
+PREDICTIONS = [
+    claim("1.11", "learning", "A Gaussian start of variance 2/n brings a ReLU network of six layers more than half of "
+          "the way from chance to certainty on unseen {data}.",
+          lambda t: difference(t["Gaussian/accuracy"] - 0.1, margin=0.45), of="accuracy above chance"),
+    claim("1.11", "beats zeros",
+          "A Gaussian start of variance 2/n beats a start from zeros by more than 45 points on unseen {data}.",
+          lambda t: difference(t["Gaussian/accuracy"] - t["zeros/accuracy"], margin=0.45),
+          arms=("Gaussian", "zeros"), of="accuracy from the Gaussian minus that from zeros"),
+    claim("1.11", "zeros", "A start from zeros leaves the network within 5 points of chance on unseen {data}.",
+          lambda t: no_difference(t["zeros/accuracy"] - 0.1, margin=0.05), of="accuracy above chance",
+          because="by symmetry each layer acts as one unit, with ReLU a dead one"),
+    claim("1.11", "beats a constant",
+          "A Gaussian start of variance 2/n beats a start from one constant by more than 5 points on unseen {data}.",
+          lambda t: difference(t["Gaussian/accuracy"] - t["constant/accuracy"], margin=0.05),
+          arms=("Gaussian", "constant"), of="accuracy from the Gaussian minus that from a constant",
+          because="by symmetry each layer acts as one unit"),
+    claim("1.11", "equal units", "Hidden units that start equal, at zero or at a constant, stay equal in training.",
+          lambda t: identity(np.maximum(t["zeros/units apart"], t["constant/units apart"]), tolerance=1e-12),
+          because="units that are equal get equal gradients, for ever"),
+    limit("1.11", "bell shape",
+          "A uniform start is within 1 point of a Gaussian of the same variance on unseen {data}.",
+          lambda t: no_difference(t["Gaussian/accuracy"] - t["uniform/accuracy"], margin=0.01),
+          arms=("Gaussian", "uniform"), of="accuracy from the Gaussian minus that from the uniform distribution",
+          because="nothing in the argument from symmetry asks for a bell"),
+    limit("1.11", "too small",
+          "A Gaussian start of deviation 0.001 is more than 5 points behind one of variance 2/n on unseen {data}.",
+          lambda t: difference(t["Gaussian/accuracy"] - t["Gaussian, 0.001/accuracy"], margin=0.05),
+          arms=("Gaussian", "Gaussian, 0.001"), of="accuracy with variance 2/n minus that with deviation 0.001",
+          because="with deviation σ and widths n the signal changes by σ √(n/2) a layer (He et al., 2015): in five "
+                  "layers of 64 it fades away"),
+    limit("1.11", "too large",
+          "A Gaussian start of deviation 1 is more than 5 points behind one of variance 2/n on unseen {data}.",
+          lambda t: difference(t["Gaussian/accuracy"] - t["Gaussian, 1/accuracy"], margin=0.05),
+          arms=("Gaussian", "Gaussian, 1"), of="accuracy with variance 2/n minus that with deviation 1",
+          because="with deviation σ and widths n the signal changes by σ √(n/2) a layer (He et al., 2015): in five "
+                  "layers of 64 it explodes"),
+    limit("1.11", "no hidden layers",
+          "Logistic regression from zeros is within 1 point of the same from a Gaussian on unseen {data}.",
+          lambda t: no_difference(t["linear, Gaussian/accuracy"] - t["linear, zeros/accuracy"], margin=0.01),
+          arms=("linear, Gaussian", "linear, zeros"), of="accuracy from the Gaussian minus that from zeros",
+          because="a convex loss needs no luck"),
+]
+# fmt: on
 
 # %%
 # What to look at

@@ -9,8 +9,21 @@ import torch
 
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
+from dlnotes.lesson.tuned import tuned_settings
 from dlnotes.linear import SGD, cross_entropy
-from tests.trials import reference, replaced, verdicts
+from tests.trials import judged, reference, replaced
+
+CONTROLS = {
+    "all broken": "test_a_training_that_is_not_broken_refutes_that_all_are",
+    "30 times": "test_a_rate_too_high_that_is_not_repaired_refutes_that_it_is",
+    "120 times": "test_a_rate_too_high_that_is_not_repaired_refutes_that_it_is",
+    "500 times": "test_a_rate_too_high_that_is_not_repaired_refutes_that_it_is",
+    "rate too low": "test_a_training_that_is_repaired_refutes_that_it_is_not",
+    "weights zero": "test_a_training_that_is_repaired_refutes_that_it_is_not",
+    "dead units": "test_a_training_that_is_repaired_refutes_that_it_is_not",
+    "shuffled labels": "test_a_training_that_is_repaired_refutes_that_it_is_not",
+    "grey values": "test_a_training_that_is_repaired_refutes_that_it_is_not",
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +34,13 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def images(lesson):
-    return list(lesson.small_images(lesson.QUICK, 1_000, test=lesson.QUICK.test))
+    return lesson.small_images(lesson.QUICK, 1_000, test=lesson.QUICK.test)
 
 
 @pytest.fixture(scope="module")
 def measured(lesson):
-    return lesson.trial(lesson.QUICK, 1_000)
+    tuned = tuned_settings(contents.lesson_named("broken_runs"), lesson.QUICK).values
+    return lesson.trial(lesson.QUICK, 1_000, tuned)
 
 
 # What is exactly so
@@ -132,9 +146,9 @@ def test_each_time_the_rate_is_a_tenth_of_what_it_was(lesson, monkeypatch):
         asked[len(models)] = rates
 
     monkeypatch.setattr(lesson, "descend", remember)
-    lesson.trial(lesson.QUICK, 1_000)
+    best = 0.25
+    lesson.trial(lesson.QUICK, 1_000, {"sound": best})
     sound, *others = asked[25]  # and six kinds that learn from the same examples, four rates each
-    best = lesson.TUNED["letters/sound"]
     assert sound == best
     assert others[:4] == pytest.approx([30 * best, 3 * best, 0.3 * best, 0.03 * best])
     assert asked[4] == pytest.approx([best, best / 10, best / 100, best / 1_000])
@@ -173,28 +187,32 @@ def with_scores(trials, name, share, tenths=(1, 2, 3)):
     return replaced(trials, {f"{name}/{one} tenths/test": reached for one in tenths})
 
 
-def test_a_rate_too_high_that_is_not_repaired_refutes_the_notes(lesson):
+def test_a_rate_too_high_that_is_not_repaired_refutes_that_it_is():
     experiment, trials, _ = reference("broken_runs")
-    for name in lesson.TOO_HIGH:
-        assert verdicts(experiment, with_scores(trials, name, 0.8))["1.24"] == "refuted"
+    for times in ("30 times", "120 times", "500 times"):
+        for share, verdict in ((0.8, "refuted"), (1.0, "supported")):
+            planted = with_scores(trials, f"rate {times} too high", share)
+            assert judged(experiment, times, planted).verdict == verdict
 
 
-def test_a_training_that_is_not_broken_refutes_that_it_is(lesson):
+def test_a_training_that_is_not_broken_refutes_that_all_are(lesson):
     experiment, trials, _ = reference("broken_runs")
     for name in lesson.BROKEN:
-        assert experiment.findings(with_scores(trials, name, 0.95, tenths=[0]))[1].verdict == "refuted"
+        for share, verdict in ((0.95, "refuted"), (0.85, "supported")):
+            assert judged(experiment, "all broken", with_scores(trials, name, share, tenths=[0])).verdict == verdict
 
 
-def test_a_training_that_is_repaired_refutes_that_it_is_not(lesson):
+@pytest.mark.parametrize(
+    ("predicted", "name"),
+    [
+        ("rate too low", "rate 1,000 times too low"),
+        ("weights zero", "all weights zero"),
+        ("dead units", "ReLUs never active"),
+        ("shuffled labels", "labels shuffled"),
+        ("grey values", "inputs of 0 to 255"),
+    ],
+)
+def test_a_training_that_is_repaired_refutes_that_it_is_not(predicted, name):
     experiment, trials, _ = reference("broken_runs")
-    for place, name in enumerate(lesson.OTHERS, start=5):
-        judged = experiment.findings(with_scores(trials, name, 1.0))
-        assert [one.verdict for one in judged[5:]].count("refuted") == 1
-        assert judged[place].verdict == "refuted"
-        assert verdicts(experiment, with_scores(trials, name, 1.0))["1.24"] != "conditional"
-
-
-def test_a_sound_training_that_learns_little_is_no_yardstick():
-    experiment, trials, _ = reference("broken_runs")
-    little = replaced(trials, {"sound/0 tenths/test": np.full(len(trials.seeds), 0.4)})
-    assert experiment.findings(little)[0].verdict == "refuted"
+    for share, verdict in ((1.0, "refuted"), (0.8, "supported")):
+        assert judged(experiment, predicted, with_scores(trials, name, share)).verdict == verdict
