@@ -1,6 +1,7 @@
 """The state from which a training can be resumed, for `Trainer` and `Sweep`: all that its next step depends on."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -14,11 +15,11 @@ from dlnotes.stepping import BatchInHand, CtrlC
 __all__ = ["Resumable"]
 
 
-class Resumable:
+class Resumable(ABC):
     """What is stepped besides the models: optimizer, scheduler, batches, generators; and the state of all of it.
 
     How many models there are, what a step of theirs gives and what of it is kept, only `Trainer` and `Sweep` know: they
-    define `_learned`, `_load_learned` and `_finish`, which here raise. By itself this class is never made.
+    define `_learned`, `_load_learned` and `_finish`. By itself this class is never made.
     """
 
     def __init__(
@@ -39,17 +40,17 @@ class Resumable:
         self._learns = False  # whether a step has given the optimizer gradients
         self._ctrl_c = CtrlC()
 
+    @abstractmethod
     def _learned(self) -> dict[str, Any]:
         """The entries of the state that belong to the models."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _load_learned(self, state: Mapping[str, Any]) -> None:
         """Load those entries into the models."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self) -> Any:
         """Finish a step after its update, and return what it gave."""
-        raise NotImplementedError
 
     def _take_batch(self) -> dict[str, Any]:
         """Take the next batch in hand, and return the states of the generators after it."""
