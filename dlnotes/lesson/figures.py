@@ -52,7 +52,7 @@ def curves(
 
     Args:
         axes: where to draw.
-        x: the T places along the axis.
+        x: the T places along the axis; of more, the first.
         values: an array (S, T): a curve for each of S seeds.
         label: what the mean is called in the legend.
         color: of all lines.
@@ -61,6 +61,7 @@ def curves(
     """
     import numpy as np
 
+    x = x[: values.shape[1]]
     axes.plot(x, values.T, color=color, linestyle=linestyle, linewidth=0.4, alpha=0.35)
     mean = np.exp(np.log(values).mean(0)) if geometric else values.mean(0)
     axes.plot(x, mean, color=color, linestyle=linestyle, label=label)

@@ -23,7 +23,6 @@ The notes print another formula: M ← 0.9 M + Δα, where α is the learning ra
 the *rate*, a number that knows no direction. We try it as printed, too.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -31,7 +30,6 @@ from itertools import islice, pairwise
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch import Tensor
 
 from dlnotes import data, lesson
 from dlnotes.evidence import at_least, difference, no_difference, ratio
@@ -44,10 +42,10 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# Each seed draws a starting point, goes down three valleys in 50 dimensions, and trains a linear classifier on images.
-# There are always two *arms*, SGD and momentum: same start, same batches, each at the learning rate that was best for
-# it on other seeds. We count steps until the loss, as a mean over ten steps, is down to a target. A last pair takes one
-# small rate for both: α for SGD and α/10 for momentum, whose steps grow ten times as long.
+# Each *seed* draws a starting point, goes down three valleys in 50 dimensions, and trains a linear classifier on
+# images. There are two *arms*, SGD and momentum: same start, same batches, each at the rate that was best for it on
+# other seeds. We count steps until the loss (the mean of the last ten) is down to a target. A last pair takes one small
+# rate for both: α for SGD and α/10 for momentum, whose steps grow ten times as long.
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,6 @@ class Config:
 QUICK = Config(train=500, bowl_steps=200, image_steps=50, small_rate=0.25)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
-
 ARMS = {"SGD": 0.0, "momentum": 0.9}
 KAPPAS = (1, 10, 1_000)
 TARGETS = {"letters": 0.3, "fashion_mnist": 0.5, "not_mnist": 0.3}  # the loss on training images to reach, in nats
@@ -81,26 +78,24 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     measured["sum/step over a constant gradient"] = along_one_gradient(seed, 200)
     for kappa in KAPPAS:
         for arm, beta in ARMS.items():
-            lr = tuned[f"κ={kappa}/{arm}"]
-            first = list(in_valley(kappa, seed, SHOWN.stop, lr=lr, beta=beta))
-            measured[f"κ={kappa}/{arm}/curve"] = [first[step] / first[0] for step in SHOWN]
-            losses = in_valley(kappa, seed, config.bowl_steps, lr=lr, beta=beta)
+            losses = list(in_valley(kappa, seed, config.bowl_steps, lr=tuned[f"κ={kappa}/{arm}"], beta=beta))
             measured[f"κ={kappa}/{arm}/steps"] = steps_until(1e-4, losses, window=10, relative=True)
+            measured[f"κ={kappa}/{arm}/curve"] = [loss / losses[0] for loss in losses[: SHOWN.stop : SHOWN.step]]
     images = data.load(config.data, seed, train=config.train, test=0).train.to(config.device)
     for arm, beta in ARMS.items():
-        losses = on_images(config, seed, images, lr=tuned[f"images/{arm}"], beta=beta)
-        measured[f"best rates/{arm}/steps"] = steps_until(TARGETS[config.data], losses, window=10)
-        losses = on_images(config, seed, images, lr=config.small_rate * (1 - beta), beta=beta)
-        measured[f"small rates/{arm}/steps"] = steps_until(EASY_TARGET, losses, window=10)
+        fast = on_images(config, seed, images, lr=tuned[f"images/{arm}"], beta=beta)
+        measured[f"best rates/{arm}/steps"] = steps_until(TARGETS[config.data], fast, window=10)
+        slow = on_images(config, seed, images, lr=config.small_rate * (1 - beta), beta=beta)
+        measured[f"small rates/{arm}/steps"] = steps_until(EASY_TARGET, slow, window=10)
     return measured
 
 
-def valley(kappa: float, w: Tensor) -> Tensor:
+def valley(kappa: float, w: torch.Tensor) -> torch.Tensor:
     """The loss ½ Σ hᵢ wᵢ², for curvatures h from 1/κ to 1."""
-    return (torch.logspace(-math.log10(kappa), 0, len(w), dtype=torch.float64) * w**2).sum() / 2
+    return (torch.logspace(-np.log10(kappa), 0, len(w), dtype=torch.float64) * w**2).sum() / 2
 
 
-def start(seed: int) -> Tensor:
+def start(seed: int) -> torch.Tensor:
     return torch.randn(50, generator=stream(seed, "start"), dtype=torch.float64)
 
 
@@ -148,9 +143,7 @@ def along_one_gradient(seed: int, steps: int) -> float:
     return ((before - w.detach()) / w.grad).mean().item()
 
 
-# %%
-# `python -m lessons tune momentum` chooses the learning rates: the same 23 for each arm, scored by what is judged.
-
+# The rates are chosen by `python -m lessons tune momentum`: of the same 23 for each arm, by the number of steps.
 RATES = grid(2**-9, 4, per_octave=2)
 TUNING = {f"{where}/{arm}": RATES for where in ("κ=1", "κ=10", "κ=1000", "images") for arm in ARMS}
 TUNING_SEEDS = range(1_000, 1_004)
@@ -169,9 +162,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
-# fail. "A tenth" is the *margin*, the smallest difference that matters. Where the slower arm does not arrive, the steps
-# that it had stand in.
+# Written before the run: *claims* of the notes, and *limits*, where we expect them to fail. "A tenth" is the *margin*,
+# the smallest difference that matters. Where the slower arm does not arrive, the steps that it had stand in.
 
 # fmt: off
 PREDICTIONS = [
@@ -193,7 +185,7 @@ PREDICTIONS = [
     limit("1.18", "small rate", "SGD at the rate {small_rate:g} and momentum at a tenth of it learn {data} in as many "
           "steps, within a tenth.",
           lambda t: no_difference(np.log(t["small rates/SGD/steps"] / t["small rates/momentum/steps"]),
-                                  margin=math.log(1.1)), arms=ARMS, of="logarithm of the ratio of steps",
+                                  margin=np.log(1.1)), arms=ARMS, of="logarithm of the ratio of steps",
           because="where each step is small, many of them add up anyway"),
 ]
 
@@ -212,10 +204,9 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: 25 steps in a valley of two dimensions, from above. SGD zigzags and creeps, momentum
-# swings wide and arrives. In the middle the loss in two valleys, a thin line for each seed: momentum's slope is nearly
-# the same in both, SGD's is the valley's. On the right, a dot for each seed: above the line momentum is faster, in the
-# long valley and on images; below it, in the round ones, slower.
+# On the left the thing itself: 25 steps in a valley of two dimensions. SGD zigzags and creeps, momentum swings wide and
+# arrives. In the middle the loss in two valleys, a thin line a seed: momentum's slope is nearly the same in both, SGD's
+# is the valley's. On the right a dot a seed: momentum is faster above the line, in the long valley and on images.
 
 
 def figure(trials):
@@ -252,9 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# At a small rate both need the same number of steps. At a larger one, which is ahead? Guess first, then run
-# `python -m lessons run momentum --set small_rate=0.5`. And with batches of 8 images, so that each gradient is noisier,
-# does a sum of past gradients pay more, or less? `python -m lessons run momentum --set batch_size=8`
+# At a small rate both need as many steps. Which is ahead at a larger one? `python -m lessons run momentum --set
+# small_rate=0.5`. And does a sum of past gradients pay more, or less, where batches are small? `--set batch_size=8`
 
 if __name__ == "__main__":
     lesson.main("momentum")
