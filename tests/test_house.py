@@ -106,7 +106,7 @@ class TestLesson:
 
     def test_is_made_of_cells_and_ends_with_its_own_name(self, path):
         source = path.read_text(encoding="utf-8")
-        assert source.count("\n# %%\n") >= 5
+        assert source.count("\n# %%\n") >= len(CELLS)
         assert source.endswith(f'\n\nif __name__ == "__main__":\n    lesson.main("{path.stem}")\n')
         assert "sys.exit" not in source  # it silently ends the building of pages
 

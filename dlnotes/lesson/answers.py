@@ -51,7 +51,10 @@ def _own(one: DeclaredAnswer, results: Results, of_data: Callable[[str], Results
             return ""
         if finding["effect"] is not None:
             effects[key] = finding["effect"]
-    return answer_filled_in(one.sentence or "", effects, results["config"])
+    try:
+        return answer_filled_in(one.sentence or "", effects, {**results["config"], **results.get("derived", {})})
+    except KeyError:  # of results that are older than a setting, or an effect that is not finite
+        return ""
 
 
 def _plain(row: str, results: Results) -> str:

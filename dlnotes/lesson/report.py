@@ -65,15 +65,20 @@ def describe(lesson: Lesson, results: Mapping[str, Any]) -> str:
     for row in dict.fromkeys(finding["row"] for finding in results["findings"]):
         verdict = "" if row in results["verdicts"] else " (without a verdict of this lesson)"
         lines += ["", *_wrapped(f"{statements[row]}{verdict}", f"  {row}  The notes: ")]
-        for finding in (one for one in results["findings"] if one["row"] == row):
-            mark, said = _SAID[finding["kind"], finding["verdict"]]
-            reading = f" (read as: {finding['reading']})" if finding["reading"] else ""
-            lines += _wrapped(f"{finding['statement']}{reading}", f"  {mark} {said}: ", rest=4)
-            lines += [f"      {effect_in_words(finding)}"]
-            lines += _wrapped(finding["because"], "      expected: ") if finding["because"] else []
+        those = [one for one in results["findings"] if one["row"] == row]
+        for reading in dict.fromkeys(one["reading"] for one in those):
+            lines += [f"  Read as: {reading}"] if reading else []
+            lines += [line for one in those if one["reading"] == reading for line in _finding_in_lines(one)]
     lines += ["", "✓ ✗ ? a claim of the notes · ◆ ◇ ◈ a limit: where it is predicted to fail"]
     lines += ["[ ] 98 % interval · margin: the smallest effect that matters", ""]
     return "\n".join(lines)
+
+
+def _finding_in_lines(finding: Mapping[str, Any]) -> list[str]:
+    mark, said = _SAID[finding["kind"], finding["verdict"]]
+    lines = _wrapped(finding["statement"], f"  {mark} {said}: ", rest=4)
+    lines += _wrapped(effect_in_words(finding), "      ")
+    return lines + (_wrapped(finding["because"], "      expected: ") if finding["because"] else [])
 
 
 def _heading(results: Mapping[str, Any]) -> str:

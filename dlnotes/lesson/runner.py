@@ -96,6 +96,7 @@ def _results(plan: Plan, measured: Mapping[int, Record], findings: Sequence[Find
         "code": plan.experiment.code,
         "judge": plan.experiment.judge,
         "config": as_dict(plan.config),
+        "derived": {name: getattr(plan.config, name) for name in _properties(plan)},
         "tuned": dict(plan.tuned),
         "data": _data_used(plan.config),
         "environment": environment(getattr(plan.config, "device", "cpu")),
@@ -104,6 +105,11 @@ def _results(plan: Plan, measured: Mapping[int, Record], findings: Sequence[Find
         "findings": [finding.as_dict() for finding in findings],
         "seeds": {str(seed): record.measured for seed, record in measured.items()},
     }
+
+
+def _properties(plan: Plan) -> list[str]:
+    """What sentences may be filled in from besides the settings themselves."""
+    return sorted(declared_in(plan.lesson.path).names - as_dict(plan.config).keys())
 
 
 def _data_used(config: Any) -> dict[str, str] | None:

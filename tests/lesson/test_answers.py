@@ -78,6 +78,14 @@ def test_where_no_answer_fits_what_was_predicted_and_found_stands_in(lesson, run
     assert answers_of(lesson, run)["1.18"] == (said, False)
 
 
+def test_an_answer_that_cannot_be_filled_in_is_not_shown(lesson):
+    lesson.path.write_text(LESSON.replace("{faster} times as fast on {data}.", "{faster} times on {train:,} {data}."))
+    old = results()
+    assert not answers_of(lesson, old)["1.18"].is_own
+    assert answers_of(lesson, {**old, "derived": {"train": 2_000}})["1.18"].sentence == "2.5 times on 2,000 letters."
+    assert not answers_of(lesson, {**results(effect=None), "derived": {"train": 2_000}})["1.18"].is_own
+
+
 def test_a_plain_answer_to_a_conditional_row_says_both_sides(lesson):
     lesson.path.write_text(LESSON.partition("ANSWERS")[0])
     said = answers_of(lesson, results())["1.18"].sentence
