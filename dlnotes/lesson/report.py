@@ -218,15 +218,17 @@ def table_of_verdicts(folder: Path) -> str:
             continue
         old = not is_current(lesson, results)
         stale |= old
-        found = "<br>".join(
+        found = [
             f"{' '.join(_SAID[finding['kind'], finding['verdict']])}: {_escape(finding['statement'])} "
             f"({_short(finding)})"
             for finding in results["findings"]
             if finding["row"] == note.row
-        )
+        ]
+        answer = answers_of(lesson, results)[note.row]
+        said = "<br>".join([f"**{_escape(answer.sentence)}**"] * answer.is_own + found)
         link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
         verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
-        lines.append(f"| {note.row} | {_escape(note.statement)} | {verdict} | {found} | {link} |")
+        lines.append(f"| {note.row} | {_escape(note.statement)} | {verdict} | {said} | {link} |")
     if stale:
         lines += ["", "\\* measured before the code was last changed"]
     return "\n".join(lines)
