@@ -70,7 +70,10 @@ def describe(lesson: Lesson, results: Mapping[str, Any]) -> str:
             lines += [f"  Read as: {reading}"] if reading else []
             lines += [line for one in those if one["reading"] == reading for line in _finding_in_lines(one)]
     lines += ["", "✓ ✗ ? a claim of the notes · ◆ ◇ ◈ a limit: where it is predicted to fail"]
-    lines += ["[ ] 98 % interval · margin: the smallest effect that matters", ""]
+    lines += [
+        "[ ] 98 % interval · margin: the smallest effect that matters · p: how likely chance alone is as clear",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -118,9 +121,8 @@ def effect_in_words(finding: Mapping[str, Any]) -> str:
     low, high = finding["interval"]
     times = " times" if finding["unit"] == "ratio" else ""
     words = f"{_of(finding)}{_number(effect)}{times} [{_number(low)}, {_number(high)}], margin {_number(margin)}"
-    words += f", p {finding['p']:.2g}"
-    if finding["verdict"] == "refuted":
-        words += f", p against {finding['p_against']:.2g}"
+    refuted = finding["verdict"] == "refuted"
+    words += f", p against it {finding['p_against']:.2g}" if refuted else f", p {finding['p']:.2g}"
     seeds = finding["seeds"]
     return f"{words}, {len(seeds)} seeds from {_number(min(seeds))} to {_number(max(seeds))}" if seeds else words
 

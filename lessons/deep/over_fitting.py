@@ -4,12 +4,12 @@ Does dropout prevent over-fitting?
 
 A network with enough units can learn its training images by heart. One unit learns to fire for a single odd letter, the
 next layer learns to trust that unit, and the training loss goes to zero. None of this helps with a letter that it has
-never seen. The distance between the two is *over-fitting*: ::
+never seen. The difference between the two losses is *over-fitting*: ::
 
     gap = loss on unseen images - loss on training images
 
-Dropout makes learning by heart hard. At each training step it sets every hidden activation to zero with probability
-one half, each time others, and doubles those that are left, so that their sum stays what it was on average. ::
+Dropout makes learning by heart hard. At each training step it draws a mask anew: every hidden activation is set to zero
+with probability one half, and those that are left are doubled, so that their sum stays what it was on average. ::
 
     activations      0.9   0.2   0.0   0.5            activations      0.9   0.2   0.0   0.5
     today's mask      ×2    ·     ·     ×2            tomorrow's        ·     ×2    ×2    ·
@@ -44,11 +44,12 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # %%
 # The experiment
 # --------------
-# Two networks with one hidden layer: one with dropout of 0.5 on it, one without. These two are the *arms*: same first
-# weights, same images, same batches, each at the learning rate that was best for it on other seeds. They train on four
-# sets of images for the same number of steps, while the rate falls to zero along half a cosine wave. A further pair is
-# small and trained briefly: it cannot fit its images yet. We measure loss and mistakes, without masks, on training
-# images and on unseen ones: of letters, those of typefaces that training never saw. A *seed* draws all of it anew.
+# A *seed* draws letters, A to J of 14 × 14 pixels, and first weights. Two networks with one hidden layer learn them,
+# the *arms*: one with dropout of 0.5 and one without. Both have the same first weights, images and batches, and each
+# the learning rate that was best for it on other seeds. They train on four sets of images for as many steps; the rate
+# falls to zero along half a cosine wave. A further pair is small and trained briefly: it cannot fit its images yet. We
+# measure loss (in nats) and mistakes, without masks, on training images and on unseen ones, of typefaces that training
+# never saw.
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def trained(config: Config, seed: int, images: data.Examples, width: int, steps:
 
 
 # %%
-# `python -m lessons tune over_fitting` chooses the rates: the same eight for each arm, scored by the loss on validation
-# images. So an arm that over-fits at a large rate may defend itself with a small one; dropout has to beat that.
+# `python -m lessons tune over_fitting` chooses the learning rates: the same eight for each arm, scored by the loss on
+# validation images. The arm without dropout may take a small rate, which fits less; dropout has to beat that.
 
 RATES = grid(0.004, 0.512)
 TUNING = {f"{name}/{arm}": RATES for name in (*SETS, "under-trained") for arm in ARMS}
@@ -151,7 +152,7 @@ def gap(t, name, arm):
     return t[f"{name}/{arm}/test loss"] - t[f"{name}/{arm}/train loss"]
 
 
-def gain(t, name, what):
+def both(t, name, what):
     return t[f"{name}/none/test {what}"], t[f"{name}/dropout/test {what}"]
 
 
@@ -166,27 +167,27 @@ PREDICTIONS = [
           lambda t: ratio(gap(t, "middle set", "none"), gap(t, "middle set", "dropout"), margin=1.1),
           arms=ARMS, reading=GAP, of="gap without dropout over that with"),
     claim("2.12", "loss", "On {middle:,} {data} dropout lowers the loss on unseen ones by a tenth.",
-          lambda t: ratio(*gain(t, "middle set", "loss"), margin=1.1),
+          lambda t: ratio(*both(t, "middle set", "loss"), margin=1.1),
           arms=ARMS, reading=UNSEEN, of="loss without dropout over that with"),
     claim("2.12", "mistakes", "On {middle:,} {data} dropout cuts the mistakes on unseen ones by a tenth.",
-          lambda t: ratio(*gain(t, "middle set", "mistakes"), margin=1.1),
+          lambda t: ratio(*both(t, "middle set", "mistakes"), margin=1.1),
           arms=ARMS, reading=UNSEEN, of="mistakes without dropout over those with"),
     limit("2.12", "few images", "On {smallest:,} {data} dropout does not lower the loss on unseen ones by a tenth.",
-          lambda t: not_better(ratio(*gain(t, "smallest set", "loss"), margin=1.1)),
+          lambda t: not_better(ratio(*both(t, "smallest set", "loss"), margin=1.1)),
           arms=ARMS, reading=UNSEEN, of="loss without dropout over that with", because="Srivastava et al., 2014"),
     limit("2.12", "many images", "On {train:,} {data} dropout does not lower the loss on unseen ones by a tenth.",
-          lambda t: not_better(ratio(*gain(t, "largest set", "loss"), margin=1.1)),
+          lambda t: not_better(ratio(*both(t, "largest set", "loss"), margin=1.1)),
           arms=ARMS, reading=UNSEEN, of="loss without dropout over that with", because="Srivastava et al., 2014"),
     limit("2.12", "brief training", "{small_width} hidden units with {few_steps} steps on {train:,} {data} make over a "
           "tenth more mistakes on unseen ones with dropout.",
-          lambda t: ratio(*reversed(gain(t, "under-trained", "mistakes")), margin=1.1),
+          lambda t: ratio(*reversed(both(t, "under-trained", "mistakes")), margin=1.1),
           arms=ARMS, reading=UNSEEN, of="mistakes with dropout over those without"),
 ]
 
 ANSWERS = [
     answer("2.12", "Yes and no. On {middle:,} {data} dropout makes {mistakes:fewer} fewer mistakes on unseen ones, but "
            "the gap stays as wide: at its best rate it fits the training images better, too. On {smallest:,} or "
-           "{train:,} little is gained, and a small, briefly trained network makes {brief training} times as many.",
+           "{train:,} it gains no tenth; a small, briefly trained network makes {brief training} times the mistakes.",
            given={"mistakes": "supported", "gap": "refuted", "few images": "supported",
                   "many images": "supported", "brief training": "supported"}),
 ]
@@ -195,12 +196,12 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: the hidden layer of an untrained network that is shown one image, a square for each
-# unit, the darker the more it fires. Crossed out is what one mask takes away. In the middle the losses: the distance
-# from a full line to the dashed line of its color is the gap. At 2,000 letters dropout is better on unseen ones, and no
-# less over-fitted. Its best rate there is four times as large; at the rate of the other arm (crosses, not judged) it
-# fits the training images less well, and the gap is smaller. On the right a dot for each seed: above the line dropout
-# is better. The last two places have the same images; what differs is whether the network could have learned them.
+# On the left the thing itself: one image, and the hidden layer of an untrained network that is shown it, a square for
+# each unit, the darker the more it fires. Crossed out is what one mask takes away. In the middle the losses, a thin
+# line a seed; from a full line down to the dashed line of its color is the gap. At 2,000 letters dropout is better on
+# unseen ones, yet its gap is as wide: its best learning rate is four times as large, and it fits the training letters
+# better. At the other arm's rate (crosses, not judged) the gap shrinks. On the right a dot a seed: above the line
+# dropout is better. In the last column a small network learns the 8,000 images briefly, and dropout is in its way.
 
 
 def figure(trials):
@@ -209,8 +210,9 @@ def figure(trials):
     units = MLP([196, 64, 10], generator=stream(0, "first weights")).layers[0](image).relu().detach()
     dropped = torch.rand(64, generator=stream(0, "masks")) < ARMS["dropout"]
     layer.imshow(units.view(8, 8), cmap="Greys")
+    layer.inset_axes([-0.42, 0.6, 0.4, 0.4], xticks=[], yticks=[]).imshow(image.view(14, 14), cmap="Greys")
     layer.plot(*np.divmod(np.flatnonzero(dropped), 8)[::-1], "x", color="C1", markersize=9)
-    layer.set(title="A hidden layer of 64 units, and one mask", xticks=[], yticks=[])
+    layer.set(title="An image, 64 hidden units, and one mask", xticks=[], yticks=[])
 
     sizes = [settings(config)[name][0] for name in SETS]
     for color, (arm, p) in zip(("C0", "C1"), ARMS.items(), strict=True):
@@ -219,14 +221,14 @@ def figure(trials):
             label = f"dropout {p:g}, {'unseen' if place == 'test' else 'training'}"
             curves(left, sizes, losses, label=label, color=color, linestyle=dashes)
     at_same_rate = [trials[f"middle set/{SAME_RATE}/{place} loss"].mean() for place in ("train", "test")]
-    left.plot([config.middle] * 2, at_same_rate, "x:", color="C4", label="dropout 0.5 at the rate of 0")
+    left.plot([config.middle] * 2, at_same_rate, "x:", color="C4", label="dropout 0.5, the other's rate")
     left.set(title="Loss after training", xlabel="training images", ylabel="nats", xscale="log")
     left.set_xticks(sizes, [f"{count:,}" for count in sizes])
     left.set_ylim(0, 1.5 * left.get_ylim()[1])  # room for the legend
 
-    names = dict(zip((*SETS, "under-trained"), (*(f"{size:,}" for size in sizes), "brief\ntraining"), strict=True))
+    names = dict(zip(SETS, (f"{size:,}" for size in sizes), strict=True)) | {"under-trained": "small,\nbriefly"}
     for shift, color, what in ((-0.15, "C2", "loss"), (0.15, "C3", "mistakes")):
-        gains = {words: np.divide(*gain(trials, name, what)) for name, words in names.items()}
+        gains = {words: np.divide(*both(trials, name, what)) for name, words in names.items()}
         strips(right, gains, color=color, label=what, shift=shift, width=0.2, geometric=True)
     reference_line(right, 1, "equal")
     right.set(title="Without dropout over with it, on unseen images", xlabel="training images", yscale="log")
