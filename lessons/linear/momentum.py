@@ -229,13 +229,7 @@ def figure(trials):
     reference_line(middle, 1e-4, "target")
     middle.set(title="Loss in two valleys, as a share of the start", xlabel="step", yscale="log", ylim=(1e-6, 2))
 
-    places = {
-        "κ=1": "κ = 1",
-        "κ=10": "κ = 10",
-        "κ=1000": "κ = 1,000",
-        "best rates": "images",
-        "small rates": "small rate",
-    }
+    places = {"κ=1": "κ=1", "κ=10": "κ=10", "κ=1000": "κ=1,000", "best rates": "images", "small rates": "small rate"}
     gains = {words: trials[f"{name}/SGD/steps"] / trials[f"{name}/momentum/steps"] for name, words in places.items()}
     strips(right, gains, geometric=True)
     reference_line(right, 1, "equal")
