@@ -30,6 +30,9 @@ from dlnotes.lesson import contents, report, sources
 script, package = contents.lesson_named("toy").path, contents.PACKAGE
 code, judge = sources.checksum_of_code(script, package), sources.checksum_of_judge(script, package)
 content = {"schema": report.SCHEMA, "code": code, "judge": judge, "verdicts": {"1.99": "supported"}, "findings": []}
+finding = {"row": "1.99", "kind": "claim", "name": "gain", "statement": "A gain.", "verdict": "supported", "effect": 1.0}
+finding |= {"unit": "difference", "interval": [0, 2], "of": "", "reading": "", "because": "", "margin": 0.5, "seeds": []}
+content |= {"data": None, "tuned": {}, "config": {}, "findings": [finding]}
 (contents.results_folder() / "toy.json").write_text(json.dumps(content))
 (contents.results_folder() / "toy.svg").touch()
 readme = contents.CHECKOUT / "README.md"

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from functools import cache
 
+import pytest
+
 from dlnotes.evidence import verdict_of_row
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import Trials, experiment_of, trials_from
@@ -14,7 +16,10 @@ from dlnotes.lesson.experiment import Trials, experiment_of, trials_from
 def reference(name):
     """A lesson, the trials of its reference run, and the results file that keeps them: read once, so change none."""
     experiment = experiment_of(contents.lesson_named(name))
-    results = json.loads((contents.results_folder() / f"{name}.json").read_text(encoding="utf-8"))
+    path = contents.results_folder() / f"{name}.json"
+    if not path.is_file():
+        pytest.fail(f"{name} has no reference run to change: python -m lessons run {name} --out results", pytrace=False)
+    results = json.loads(path.read_text(encoding="utf-8"))
     return experiment, trials_from(results, experiment), results
 
 

@@ -22,7 +22,7 @@ class RowAnswer(NamedTuple):
 
 
 def answers_of(
-    lesson: Lesson, results: Results, of_data: Callable[[str], Results | None] = lambda name: None
+    lesson: Lesson, results: Results, of_data: Callable[[str], Results | None] = lambda name: None, *, own: bool = True
 ) -> dict[str, RowAnswer]:
     """The answer to each row that has a verdict.
 
@@ -30,12 +30,13 @@ def answers_of(
         lesson: the lesson.
         results: what a run of it left behind.
         of_data: the results of the lesson on another data set, by its name; None where there are none.
+        own: whether the answers that stand in the lesson's file may be shown.
     """
-    declared = declared_in(lesson.path).answers
+    declared = declared_in(lesson.path).answers if own else ()
     said = {}
     for row in results["verdicts"]:
-        own = (_own(one, results, of_data) for one in declared if one.row == row)
-        sentence = next(filter(None, own), "")
+        fitting = (_own(one, results, of_data) for one in declared if one.row == row)
+        sentence = next(filter(None, fitting), "")
         said[row] = RowAnswer(sentence or _plain(row, results), bool(sentence))
     return said
 
@@ -63,7 +64,8 @@ def _plain(row: str, results: Results) -> str:
     verdict = results["verdicts"][row]
     claims, limits = ([found for found in findings if found["kind"] == kind] for kind in ("claim", "limit"))
     if verdict in ("refuted", "inconclusive"):
-        decisive = next((one for one in claims if one["verdict"] == verdict), claims[0])
+        open_ones = [one for one in claims if one["verdict"] != "supported"]
+        decisive = next((one for one in claims if one["verdict"] == verdict), (open_ones or claims)[0])
         return f"Predicted: {decisive['statement']} Found: {_found(decisive)}."
     held = f"Found as predicted: {claims[0]['statement']}"
     shown = [one for one in limits if one["verdict"] == "supported"]

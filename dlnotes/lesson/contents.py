@@ -77,6 +77,11 @@ class Lesson:
 def notes() -> tuple[Note, ...]:
     """The statements of the notes, in their order."""
     entries: list[dict[str, Any]] = tomllib.loads((PACKAGE / "notes.toml").read_text(encoding="utf-8"))["notes"]
+    for entry in entries:
+        if not isinstance(entry["lesson"], str):
+            raise UsageError(
+                f"the row {entry['row']} of notes.toml has one lesson, by its name, and not {entry['lesson']}"
+            )
     return tuple(
         Note(**{**entry, "library": tuple(entry["library"]), "tests": tuple(entry["tests"])}) for entry in entries
     )

@@ -220,11 +220,25 @@ def _faults_of_answer(sentence: str, given: dict[str, str], declared: Declared, 
         yield f"rests on {', '.join(missing)}, which no prediction is called"
     if wrong := sorted(set(given.values()) - set(VERDICTS)):
         yield f"waits for {', '.join(wrong)}: a finding is {', '.join(VERDICTS)}"
+    yield from _faults_of_formats(sentence, known)
     found = {one.rpartition("/")[2] for one in _placeholders(sentence)}
     if unknown := sorted(found - known - declared.names):
         yield f"is filled in from {', '.join(unknown)}: neither a prediction nor a setting is called so"
     if loose := sorted((found & known) - names):
         yield f"gives the size of {', '.join(loose)} and does not rest on it: name it in `given`"
+
+
+def _faults_of_formats(sentence: str, effects: set[str]) -> Iterator[str]:
+    try:
+        parts = list(string.Formatter().parse(sentence))
+    except ValueError:
+        return
+    for _, name, how, _ in parts:
+        if name is not None and name.rpartition("/")[2] in effects:
+            try:
+                format(Effect(1.5), how or "")
+            except ValueError:
+                yield f"writes {name} as {how!r}: expected fewer, more, points, or a format of numbers"
 
 
 def _placeholders(sentence: str) -> list[str]:

@@ -21,7 +21,7 @@ import dlnotes
 from dlnotes.evidence import Finding
 from dlnotes.lesson import session
 from dlnotes.lesson.contents import CHECKOUT, Lesson, UsageError
-from dlnotes.lesson.declared import faults_in
+from dlnotes.lesson.declared import declared_in, faults_in, filled_in
 from dlnotes.lesson.predictions import Prediction
 from dlnotes.lesson.records import nan_for_null
 from dlnotes.lesson.settings import config_from
@@ -132,8 +132,10 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
     missing = [name for name in needed if not hasattr(module, name)]
     if missing:
         raise UsageError(f"the lesson {lesson.name} lacks {', '.join(missing)}: CONTRIBUTING.md says what they are")
-    if cells is None and (fault := next(faults_in(lesson.path), "")):
+    if fault := next(faults_in(lesson.path), "") if cells is None else "":
         raise UsageError(fault)
+    config = module.Config()
+    _check_predictions(lesson, module.PREDICTIONS, config, read_here=cells is None)
     return Experiment(
         lesson,
         code,
@@ -141,7 +143,7 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
         sources,
         doubt,
         doubt or _other_than_the_lesson_of_its_name(lesson, code, judge),
-        module.Config(),
+        config,
         module.QUICK,
         module.SEEDS,
         module.trial,
@@ -152,6 +154,33 @@ def experiment_of(lesson: Lesson, cells: ModuleType | None = None) -> Experiment
         getattr(module, "TUNING_SEEDS", range(0)),
         getattr(module, "DATA", None),
     )
+
+
+def _check_predictions(lesson: Lesson, predictions: Sequence[Prediction], config: Any, *, read_here: bool) -> None:
+    """Say before anything is measured what could not be said or judged afterwards.
+
+    Raises:
+        UsageError: predictions that do not stand in the text, a sentence that cannot be filled in, or readings that do
+            not go together.
+    """
+    names = [one.name for one in predictions]
+    if read_here and names != [one.name for one in declared_in(lesson.path).predictions]:
+        raise UsageError(f"{lesson.path.name}: PREDICTIONS has others than those that stand in its list")
+    for one in predictions:
+        try:
+            filled_in(one.sentence, config)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{lesson.path.name}, the {one.kind} {one.name!r} cannot be filled in: {error}") from error
+    for row in {one.row for one in predictions}:
+        those = [one for one in predictions if one.row == row]
+        claimed = {one.reading for one in those if one.kind == "claim"}
+        for one in those:
+            if len(claimed) > 1 and not one.reading:
+                raise UsageError(f"{lesson.path.name}: {one.name!r} has no reading, and others of {row} have one")
+            if claimed and one.reading not in claimed:
+                raise UsageError(
+                    f"{lesson.path.name}: no claim of {row} has the reading {one.reading!r} of {one.name!r}"
+                )
 
 
 class _Text(ExecutionLoader):

@@ -96,6 +96,9 @@ def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType 
     own = QUICK_SEEDS if options.quick else experiment.seeds
     seeds = own if options.seeds is None else options.seeds
     found = tuned_settings(lesson, config) if experiment.is_tuned else TunedSettings({})
+    if experiment.is_tuned and (missing := (experiment.tuning or {}).keys() - found.values.keys()):
+        arms = ", ".join(sorted(missing))
+        raise UsageError(f"{lesson.name} has no setting tuned for {arms}: `python -m lessons tune {lesson.name}` again")
     declared = config == experiment.config and list(seeds) == list(experiment.seeds)
     exploratory = ""
     if experiment.variant:
@@ -145,7 +148,7 @@ def _config(experiment: Experiment, options: Options, *, alone: bool) -> Any:
     if options.settings and not alone:
         raise UsageError("--set changes the settings of one lesson: name one")
     config = override(config, options.settings)
-    if getattr(config, "data", None):
+    if getattr(config, "data", None) is not None:
         _check_data(config.data, experiment)
     return config
 

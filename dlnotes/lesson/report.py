@@ -3,14 +3,15 @@
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlnotes.lesson.answers import answers_of
-from dlnotes.lesson.contents import CHECKOUT, Lesson, UsageError, lessons, notes
+from dlnotes.lesson.contents import CHECKOUT, Lesson, UsageError, lessons, notes, results_folder
 from dlnotes.lesson.declared import declared_in
 from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
+from dlnotes.lesson.tuned import kept_for
 from dlnotes.places import PACKAGE
 
 __all__ = [
@@ -53,12 +54,18 @@ def table_of_measured(trials: Mapping[str, Any]) -> str:
     return _aligned(rows) + legend
 
 
-def describe(lesson: Lesson, results: Mapping[str, Any]) -> str:
-    """A run in the order of a reader: the answers, what was predicted and found, and what the notes say."""
+def describe(lesson: Lesson, results: Mapping[str, Any], *, own_answers: bool = True) -> str:
+    """A run in the order of a reader: the answers, what was predicted and found, and what the notes say.
+
+    Args:
+        lesson: the lesson.
+        results: what the run left behind.
+        own_answers: whether the answers in the lesson's file are about what ran.
+    """
     lines = [_heading(results)]
     if not results["findings"]:
         return "\n".join([*lines, "", f"{len(results['seeds'])} seeds: too few for a verdict", ""])
-    for row, answer in answers_of(lesson, results).items():
+    for row, answer in answers_of(lesson, results, _on_other_data(lesson), own=own_answers).items():
         lines += ["", *_wrapped(answer.sentence, f"  {row}  {results['verdicts'][row].upper():<12}  ")]
     lines += ["", "What was predicted, and found:"]
     statements = {note.row: note.statement for note in notes()}
@@ -75,6 +82,11 @@ def describe(lesson: Lesson, results: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _on_other_data(lesson: Lesson) -> Callable[[str], dict[str, Any] | None]:
+    """By the name of a data set, the committed results of the lesson on it."""
+    return lambda data: read_results(results_folder() / data / f"{lesson.name}.json")
 
 
 def _finding_in_lines(finding: Mapping[str, Any]) -> list[str]:
@@ -99,10 +111,11 @@ def _wrapped(text: str, first: str, rest: int | None = None) -> list[str]:
 
 
 def help_of(lesson: Lesson, folder: Path) -> str:
-    """What a lesson predicts, filled in from the results in a folder where there are any, and its settings."""
+    """What a lesson predicts, filled in from the results in a folder where there are current ones, and its settings."""
     declared = declared_in(lesson.path)
     results = read_results(folder / f"{lesson.name}.json")
-    filled_in = {finding["name"]: finding["statement"] for finding in results["findings"]} if results else {}
+    known = results is not None and is_current(lesson, results)
+    filled_in = {finding["name"]: finding["statement"] for finding in results["findings"]} if results and known else {}
     lines = ["predictions:"]
     for one in declared.predictions:
         mark, name = {"claim": "✓", "limit": "◇"}[one.kind], one.name or ""
@@ -173,11 +186,21 @@ def read_results(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def _readable(path: Path) -> dict[str, Any] | None:
+    """A results file, or None where there is none that this version can read: a list is no place to fail for it."""
+    try:
+        return read_results(path)
+    except UsageError:
+        return None
+
+
 def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
     """Whether results were measured and judged by the code as it is now, or by one that was found to give the same."""
     here = {"code": checksum_of_code(lesson.path, PACKAGE), "judge": checksum_of_judge(lesson.path, PACKAGE)}
     known = results, results.get("rechecked", {})
-    return any(all(one.get(name) == checksum for name, checksum in here.items()) for one in known)
+    data = (results["data"] or {}).get("name")
+    tuned_alike = not results["tuned"] or results["tuned"] == kept_for(lesson.name, data)
+    return tuned_alike and any(all(one.get(name) == checksum for name, checksum in here.items()) for one in known)
 
 
 def summary(folders: Iterable[Path]) -> str:
@@ -190,7 +213,7 @@ def summary(folders: Iterable[Path]) -> str:
     stale = False
     folders = list(folders)
     for lesson in lessons():
-        found = [one for folder in folders if (one := read_results(folder / f"{lesson.name}.json"))]
+        found = [one for folder in folders if (one := _readable(folder / f"{lesson.name}.json"))]
         current = [one for one in found if is_current(lesson, one)]
         results = next(iter(current or found), None)
         verdicts = results["verdicts"] if results else {}
@@ -226,7 +249,7 @@ def table_of_verdicts(folder: Path) -> str:
             for finding in results["findings"]
             if finding["row"] == note.row
         ]
-        answer = answers_of(lesson, results)[note.row]
+        answer = answers_of(lesson, results, _on_other_data(lesson))[note.row]
         said = "<br>".join([f"**{_escape(answer.sentence)}**"] * answer.is_own + found)
         link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
         verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"

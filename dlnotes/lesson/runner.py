@@ -71,15 +71,15 @@ def _report(plan: Plan, measured: Mapping[int, Record], out: Path, *, show: bool
     drawn = save_figure(figure, out / f"{plan.stem}.svg", text=declared_in(plan.lesson.path).shown)
     kept = write_whole(out / f"{plan.stem}.json", to_json(results))
 
-    print(report.describe(plan.lesson, results))
+    print(report.describe(plan.lesson, results, own_answers=not plan.experiment.variant))
     print(report.table_of_measured(trials))
     if plan.exploratory:
         print(f"\nexploratory: {plan.exploratory}")
     if plan.experiment.doubt:
         print("all seeds were measured here, and no record of them is kept")
     if not plan.lesson.rows:
-        name = plan.lesson.name
-        print(f"\nno row of dlnotes/notes.toml names this lesson, so that none has its verdict: lesson = {name!r}")
+        print("\nno row of dlnotes/notes.toml names this lesson, so that none has its verdict or answer:", end=" ")
+        print(f"lesson = {plan.lesson.name!r}")
     print(f"\nfigure   {report.where(drawn)}\nresults  {report.where(kept)}\n", flush=True)
     _show_or_close(figure, show=show, as_page=as_page)
     return drawn
@@ -96,7 +96,7 @@ def _results(plan: Plan, measured: Mapping[int, Record], findings: Sequence[Find
         "code": plan.experiment.code,
         "judge": plan.experiment.judge,
         "config": as_dict(plan.config),
-        "derived": {name: getattr(plan.config, name) for name in _properties(plan)},
+        "derived": _derived(plan.config),
         "tuned": dict(plan.tuned),
         "data": _data_used(plan.config),
         "environment": environment(getattr(plan.config, "device", "cpu")),
@@ -107,9 +107,11 @@ def _results(plan: Plan, measured: Mapping[int, Record], findings: Sequence[Find
     }
 
 
-def _properties(plan: Plan) -> list[str]:
-    """What sentences may be filled in from besides the settings themselves."""
-    return sorted(declared_in(plan.lesson.path).names - as_dict(plan.config).keys())
+def _derived(config: Any) -> dict[str, Any]:
+    """What sentences may be filled in from besides the settings themselves: properties that are plain values."""
+    names = [name for name, value in vars(type(config)).items() if isinstance(value, property)]
+    found = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in found.items() if isinstance(value, bool | int | float | str)}
 
 
 def _data_used(config: Any) -> dict[str, str] | None:
@@ -188,6 +190,11 @@ def tune(chosen: Sequence[Lesson], options: Options) -> None:
                 _keep_winners(plan, records, out)
 
 
+def _ends(candidates: Sequence[str]) -> tuple[str, ...]:
+    """The smallest and the largest of several candidates, as they are written."""
+    return (min(candidates, key=float), max(candidates, key=float)) if len(candidates) > 2 else ()
+
+
 def _keep_winners(plan: Plan, records: Mapping[int, Record], out: Path) -> None:
     lesson, data = plan.lesson, getattr(plan.config, "data", None)
     scores = Trials(plan.config, {seed: record.measured for seed, record in records.items()})
@@ -203,9 +210,16 @@ def _keep_winners(plan: Plan, records: Mapping[int, Record], out: Path) -> None:
     }
     print(f"{lesson.title} · tuning · {len(plan.seeds)} seeds\n{report.table_of_measured(scores)}\n")
     for arm, winner in winners.items():
-        print(f"{arm}: {winner}")
+        tried = [name.rpartition("/")[2] for name in scores if name.removeprefix(f"{data}/").rpartition("/")[0] == arm]
+        print(f"{arm}: {winner}{' (at the edge: there may be better ones beyond)' if winner in _ends(tried) else ''}")
     written = write_whole(out / f"{plan.stem}.json", to_json(content))
     print(f"\nscores    {report.where(written)}")
+    arms = {name.removeprefix(f"{data}/").rpartition("/")[0] for name in scores}
+    if lost := sorted(arms - winners.keys()):
+        raise UsageError(
+            f"no candidate of {', '.join(lost)} had a finite score on all {len(plan.seeds)} seeds, so that none can be "
+            "chosen: other candidates are needed"
+        )
     if out == contents.results_folder() / "tuning" and plan.stem == ".".join(filter(None, [lesson.name, data])):
         kept = keep_tuned(lesson, data, {arm: float(winner) for arm, winner in winners.items()})
         print(f"settings  {report.where(kept)}")
@@ -220,40 +234,46 @@ def _keep_winners(plan: Plan, records: Mapping[int, Record], out: Path) -> None:
 def recheck(chosen: Sequence[Lesson]) -> int:
     """Measure one seed again of each lesson whose code is not that of its results, and say whether the bits are.
 
-    Where they are, and today's judge finds in them what was found, the results file keeps the checksums of today's code
-    beside those of the code that measured it. No record is read or written.
+    Where they are, and today's judge finds in the results what was found, the results file keeps the checksums of
+    today's code beside those of the code that measured it. No record is read or written.
 
     Returns:
-        1 where some lesson's numbers differ or it has no results, 0 otherwise.
+        1 where some lesson gives anything else, or has no results; 0 otherwise.
     """
-    failed = 0
-    for lesson in chosen:
-        path = contents.results_folder() / f"{lesson.name}.json"
-        results = report.read_results(path)
-        if results is None:
-            print(f"{lesson.name}: no results in {report.where(path.parent)}")
-            failed = 1
-            continue
-        plan = plan_of(lesson, Options(), alone=True)
+    found = [_recheck(lesson) for lesson in chosen]
+    return int(not all(found))
+
+
+def _recheck(lesson: Lesson) -> bool:
+    path = contents.results_folder() / f"{lesson.name}.json"
+    try:
+        results, plan = report.read_results(path), plan_of(lesson, Options(), alone=True)
         assert plan is not None
-        if report.is_current(lesson, results):
-            print(f"{lesson.name}: measured and judged by today's code, {plan.experiment.code[:12]}")
-            continue
-        changed = _changed_since(plan, results)
-        both = f"measured by {results['code'][:12]}, today's code is {plan.experiment.code[:12]}"
-        if changed:
-            print(f"{lesson.name}: {both}, and gives {changed}: run it again")
-            failed = 1
-            continue
-        seed = plan.seeds[0]
-        results["rechecked"] = {"code": plan.experiment.code, "judge": plan.experiment.judge, "seed": seed}
-        write_whole(path, to_json(results))
-        print(f"{lesson.name}: {both}, and gives the same bits for seed {seed}")
-    return failed
+        changed = _changed_since(plan, results) if results else f"no results in {report.where(path.parent)}"
+    except UsageError as error:
+        results, changed = None, str(error)
+    if results is None or plan is None:
+        print(f"{lesson.name}: {changed}")
+        return False
+    here = {"code": plan.experiment.code, "judge": plan.experiment.judge}
+    if not changed and report.is_current(lesson, results):
+        print(f"{lesson.name}: measured and judged by today's code, {here['code'][:12]}")
+        return True
+    both = ", ".join(f"{name} {results[name][:12]} then and {here[name][:12]} now" for name in here)
+    if changed:
+        print(f"{lesson.name}: {both}: {changed}: run it again")
+        return False
+    results["rechecked"] = {**here, "seed": plan.seeds[0]}
+    write_whole(path, to_json(results))
+    print(f"{lesson.name}: {both}: the same bits for seed {plan.seeds[0]}, and the same findings")
+    return True
 
 
 def _changed_since(plan: Plan, results: Mapping[str, Any]) -> str:
-    """What makes today's numbers of the first seed others than those of the results, in words; empty if nothing."""
+    """What today's code would give otherwise than the results have it, in words; empty if nothing.
+
+    One seed is measured, unless today's code is the code that measured.
+    """
     here = {
         "config": as_dict(plan.config),
         "tuned": dict(plan.tuned),
@@ -262,12 +282,21 @@ def _changed_since(plan: Plan, results: Mapping[str, Any]) -> str:
     }
     if other := [name for name, value in here.items() if results[name] != value]:
         return f"numbers under another {' and '.join(other)}"
-    seed = plan.seeds[0]
-    now = json.loads(to_json(measure_one(plan, seed)))
-    before = results["seeds"].get(str(seed), {})
-    names = sorted(name for name in now.keys() | before.keys() if now.get(name, "") != before.get(name, ""))
-    if names:
-        return f"other numbers for seed {seed}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+    if list(results["seeds"]) != [str(seed) for seed in plan.seeds]:
+        return "numbers of other seeds"
+    if plan.experiment.code != results["code"] and (names := _other_numbers(plan, results)):
+        return f"other numbers for seed {plan.seeds[0]}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
     findings = plan.experiment.findings(trials_from(results, plan.experiment))
     judged = json.loads(to_json([finding.as_dict() for finding in findings]))
-    return "" if judged == results["findings"] else "the same numbers, and other findings"
+    if judged != results["findings"] or _verdicts(plan.lesson, findings) != results["verdicts"]:
+        return "the same numbers, and other findings or verdicts"
+    return ""
+
+
+def _other_numbers(plan: Plan, results: Mapping[str, Any]) -> list[str]:
+    """The names whose numbers are not to the bit those of the results, for the first seed."""
+    seed = plan.seeds[0]
+    now, before = measure_one(plan, seed), trials_from(results, plan.experiment)
+    texts = {name: to_json(value) for name, value in now.items()}  # 0 and -0 are equal, and not the same bits
+    were = {name: to_json(before[name][before.seeds.index(seed)].tolist()) for name in before}
+    return sorted(name for name in texts.keys() | were.keys() if texts.get(name) != were.get(name))

@@ -26,8 +26,10 @@ from dlnotes.lesson.plans import Plan
 from dlnotes.lesson.records import Record, Records
 from dlnotes.lesson.session import in_notebook
 from dlnotes.lesson.settings import as_dict, config_from
+from dlnotes.lesson.sources import bare
 from dlnotes.lesson.tuning import scores_of
 from dlnotes.measuring import Measured, Tuned
+from dlnotes.places import PACKAGE
 
 __all__ = ["environment", "measure_one", "run_seeds", "workers"]
 
@@ -67,9 +69,11 @@ def _records_of(plan: Plan, function: str) -> Iterator[Records]:
 
     experiment, config = plan.experiment, plan.config
     used = getattr(config, "data", None)
+    scoring = bare((PACKAGE / "lesson" / "tuning.py").read_text(encoding="utf-8"))
     key = {
         "function": function,
         "code": experiment.code,
+        **({"scoring": hashlib.sha256(scoring.encode()).hexdigest()} if function == "tune" else {}),
         "packages": _versions(experiment.sources.packages),
         "config": as_dict(config),
         "tuned": dict(plan.tuned),

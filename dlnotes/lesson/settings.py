@@ -89,6 +89,6 @@ def seeds_from(text: str) -> range | tuple[int, ...]:
 
 
 def _seed(text: str) -> int:
-    if not text.strip().isdecimal():
+    if not text.strip().isdecimal() or int(text) >= 2**32:
         raise ValueError(text)
     return int(text)

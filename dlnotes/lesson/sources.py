@@ -29,6 +29,8 @@ _TAKEN = frozenset({"Config", "QUICK", "SEEDS", "TUNING", "TUNING_SEEDS", "DATA"
 # The part of the library that judges and shows, for the same reason; and the one that downloads: whatever its code, it
 # gives files with known checksums.
 _NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence", "dlnotes.data.web")
+# By these a name of a module can be reached without its text showing it.
+_NAMESPACES = frozenset({"globals", "locals", "vars", "__globals__", "__dict__", "modules", "f_globals", "f_locals"})
 # Packages whose versions every result names, wherever they are installed.
 _NAMED = frozenset({"torch", "numpy", "scipy", "matplotlib", "PIL", "tqdm"})
 # With these a file can run code that its text does not show.
@@ -222,7 +224,10 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
         elif kind in ("STRING", "FSTRING_END", "TSTRING_END"):
             inside |= set(range((row if kind == "STRING" else opened.pop()) - 1, last - 1))
     gone = _without(_tree(text), without)
-    for node in [*gone, *_docstrings(_tree(text), gone)]:
+    cut = [*gone, *_docstrings(_tree(text), gone)]
+    for node in sorted(
+        cut, key=lambda one: (one.lineno, one.col_offset), reverse=True
+    ):  # what stands before stays there
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = lines[first].encode()[: node.col_offset]  # the columns of a syntax tree count bytes
         after = lines[last].encode()[node.end_col_offset :]
@@ -234,8 +239,8 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
 
 def _without(tree: ast.Module, names: frozenset[str]) -> list[ast.stmt]:
     """The top-level definitions of some names, and those that only they use; none that what remains uses."""
-    if any(isinstance(one, ast.Name) and one.id in ("globals", "locals", "vars") for one in ast.walk(tree)):
-        return []  # by which anything may be used, and no text would show it
+    if _reaches_names_unseen(tree):
+        return []
     defined = {id(node): _defined_by(node) for node in tree.body}
     used = {id(node): _used_by(node) for node in tree.body}
     gone = [node for node in tree.body if defined[id(node)] and defined[id(node)] <= names]
@@ -251,17 +256,47 @@ def _without(tree: ast.Module, names: frozenset[str]) -> list[ast.stmt]:
         gone += more
 
 
+def _reaches_names_unseen(tree: ast.Module) -> bool:
+    """Whether code may read or bind a name of the module that does not stand where that happens."""
+    for statement in tree.body:
+        for one in ast.walk(statement):
+            if isinstance(one, ast.Name) and (
+                one.id in _NAMESPACES or (one.id == "__name__" and not isinstance(statement, ast.If))
+            ):
+                return True
+            if isinstance(one, ast.Global) or (isinstance(one, ast.Attribute) and one.attr in _NAMESPACES):
+                return True
+    return False
+
+
+def _does_more(node: ast.expr) -> bool:
+    """Whether finding a value may change something else: it binds a name, or calls a method."""
+    inside = [node]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, ast.Lambda):  # runs later, where it is used
+            continue
+        if isinstance(one, ast.NamedExpr) or (isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)):
+            return True
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id in ("setattr", "delattr"):
+            return True
+        inside += [child for child in ast.iter_child_nodes(one) if isinstance(child, ast.expr | ast.keyword)]  # type: ignore[misc]
+    return False
+
+
 def _defined_by(node: ast.stmt) -> set[str]:
     """The names that a function, an assignment or an import binds; none for any other statement, and for a class.
 
-    A class may be found by what it derives from, and what stands in it runs.
+    A class may be found by what it derives from, and what stands in it runs. So it is with an assignment whose value
+    does more than to be one.
     """
     if isinstance(node, ast.FunctionDef):
         return {node.name} if not node.decorator_list else set()
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets: list[ast.expr] = [*node.targets] if isinstance(node, ast.Assign) else [node.target]
         names = {one.id for one in targets if isinstance(one, ast.Name)}
-        return names if all(isinstance(one, ast.Name) for one in targets) else set()
+        plain = all(isinstance(one, ast.Name) for one in targets) and not (node.value and _does_more(node.value))
+        return names if plain else set()
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     return set()

@@ -13,7 +13,7 @@ from dlnotes.files import write_whole
 from dlnotes.lesson.contents import Lesson, UsageError, output_folder
 from dlnotes.places import PACKAGE
 
-__all__ = ["TunedSettings", "keep_tuned", "path_of", "tuned_settings"]
+__all__ = ["TunedSettings", "keep_tuned", "kept_for", "path_of", "tuned_settings"]
 
 FOLDER = PACKAGE / "tuned"
 
@@ -32,17 +32,22 @@ def tuned_settings(lesson: Lesson, config: Any) -> TunedSettings:
         UsageError: there are none; the message says which command chooses them.
     """
     data = getattr(config, "data", None)
-    kept = _read(path_of(lesson.name)).get(data or "", {})
-    if kept:
+    if kept := kept_for(lesson.name, data):
         return TunedSettings(kept)
     own = output_folder() / "tuning" / f"{'.'.join(filter(None, [lesson.name, data]))}.json"
-    if found := _read(own).get("winners"):
-        return TunedSettings({arm: float(value) for arm, value in found.items()}, own)
+    if found := _numbers(own, _read(own).get("winners", {})):
+        return TunedSettings(found, own)
     option = f" --data {data}" if data else ""
     raise UsageError(
         f"the lesson {lesson.name} has no settings tuned for {data or 'it'}: `python -m lessons tune "
         f"{lesson.name}{option}` chooses them"
     )
+
+
+def kept_for(lesson: str, data: str | None) -> dict[str, float]:
+    """What the package keeps for a lesson and a data set; nothing where it keeps nothing."""
+    path = path_of(lesson)
+    return _numbers(path, _read(path).get(data or "", {}))
 
 
 def keep_tuned(lesson: Lesson, data: str | None, winners: Mapping[str, float]) -> Path:
@@ -55,6 +60,14 @@ def keep_tuned(lesson: Lesson, data: str | None, winners: Mapping[str, float]) -
 def path_of(lesson: str) -> Path:
     """The package's file of a lesson's tuned settings."""
     return FOLDER / f"{lesson}.json"
+
+
+def _numbers(path: Path, settings: Any) -> dict[str, float]:
+    """Settings as numbers; what was not written by us is named."""
+    try:
+        return {str(arm): float(value) for arm, value in settings.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} has settings that are no numbers ({error}): tune again") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

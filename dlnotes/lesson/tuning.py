@@ -19,7 +19,7 @@ def scores_of(experiment: Experiment, config: Any, seed: int) -> Measured:
     all.
 
     Raises:
-        ValueError: an arm has another number of scores than of candidates.
+        ValueError: an arm has another number of scores than of candidates, or a candidate more than six digits.
     """
     assert experiment.tune is not None
     if experiment.tuning is None:
@@ -29,6 +29,8 @@ def scores_of(experiment: Experiment, config: Any, seed: int) -> Measured:
         found = _scores(experiment, config, seed, arm, candidates)
         if len(found) != len(candidates):
             raise ValueError(f"tune gave {len(found)} scores for the {len(candidates)} candidates of {arm!r}")
+        if any(float(f"{one:.6g}") != one for one in candidates):
+            raise ValueError(f"candidates are kept in six digits, as `grid` gives them: not {candidates} of {arm!r}")
         scores |= {f"{arm}/{one:.6g}": score for one, score in zip(candidates, found, strict=True)}
     return scores
 
@@ -46,6 +48,8 @@ def _scores(experiment: Experiment, config: Any, seed: int, arm: str, candidates
 
 def winners_of(scores: Mapping[str, Any], data: str | None) -> dict[str, str]:
     """The candidate of each arm with the lowest mean score; one that was not finite on some seed cannot win.
+
+    An arm that none of its candidates wins is left out.
 
     Args:
         scores: of each ``"arm/candidate"``, an array with a score a seed.

@@ -42,6 +42,10 @@ def those(name, belongs):
     experiment, trials, _ = reference(name)
     trials = changed(trials, lambda one: trials[one])  # of twelve seeds, for speed
     found = [one for one in experiment.predictions if one.name not in OWN[name]]
+    for one in found:
+        read = names_read(one, trials)
+        for arm in one.arms:
+            assert any(f"/{arm}/" in f"/{each}/" for each in read), f"{one.name!r} reads nothing of {arm!r}: {read}"
     return [(one, trials, one.judge(trials)) for one in found if belongs(one, one.judge(trials))]
 
 

@@ -1,4 +1,4 @@
-"""Momentum: the formulas worked by hand, arms that differ in momentum and rate alone, and what a missing arrival means."""
+"""Momentum: the formulas worked by hand, arms that differ in momentum and rate alone, and what did not arrive."""
 
 import math
 import sys
