@@ -30,8 +30,8 @@ from dlnotes.lesson import contents, report, sources
 script, package = contents.lesson_named("toy").path, contents.PACKAGE
 code, judge = sources.checksum_of_code(script, package), sources.checksum_of_judge(script, package)
 content = {"schema": report.SCHEMA, "code": code, "judge": judge, "verdicts": {"1.99": "supported"}, "findings": []}
-finding = {"row": "1.99", "kind": "claim", "name": "gain", "statement": "A gain.", "verdict": "supported", "effect": 1.0}
-finding |= {"unit": "difference", "interval": [0, 2], "of": "", "reading": "", "because": "", "margin": 0.5, "seeds": []}
+finding = {"row": "1.99", "kind": "claim", "name": "gain", "statement": "A gain.", "verdict": "supported"}
+finding |= {"effect": 1.0, "interval": [0, 2], "unit": "difference", "of": "", "reading": "", "because": ""}
 content |= {"data": None, "tuned": {}, "config": {}, "findings": [finding]}
 (contents.results_folder() / "toy.json").write_text(json.dumps(content))
 (contents.results_folder() / "toy.svg").touch()

@@ -153,7 +153,7 @@ def test_the_variable_goes_before_the_checkout_and_the_checkout_before_the_user_
     monkeypatch.setenv("DLNOTES_DATA", "")
     monkeypatch.delenv("DLNOTES_CACHE")
     (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(places, "__file__", str(tmp_path / "dlnotes" / "data" / "places.py"))
+    monkeypatch.setattr(places, "PACKAGE", tmp_path / "dlnotes")
     assert places.root() == tmp_path / "data"
     assert places.cache() == tmp_path / "data" / "cache"
     (tmp_path / "pyproject.toml").unlink()

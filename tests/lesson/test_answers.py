@@ -67,6 +67,10 @@ def test_an_answer_may_rest_on_a_run_with_other_data(lesson):
     [
         (results("supported", slower="refuted"), "Found as predicted: The faster one is."),
         (results("refuted", surer="refuted"), "Predicted: The surer one is. Found: 2.5 times, refuted."),
+        (  # one of two is refuted, and no more so after Holm's correction
+            results("inconclusive", surer="refuted"),
+            "Predicted: The surer one is. Found: 2.5 times, refuted.",
+        ),
         (
             results("inconclusive", faster="inconclusive", effect=None),
             "Predicted: The faster one is. Found: numbers that are not finite.",
@@ -76,6 +80,10 @@ def test_an_answer_may_rest_on_a_run_with_other_data(lesson):
 def test_where_no_answer_fits_what_was_predicted_and_found_stands_in(lesson, run, said):
     lesson.path.write_text(LESSON.replace('"slower": "supported"', '"slower": "refuted", "surer": "inconclusive"'))
     assert answers_of(lesson, run)["1.18"] == (said, False)
+
+
+def test_what_stands_in_the_file_is_no_answer_to_what_other_cells_measured(lesson):
+    assert not answers_of(lesson, results(), own=False)["1.18"].is_own
 
 
 def test_an_answer_that_cannot_be_filled_in_is_not_shown(lesson):

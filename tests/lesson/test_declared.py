@@ -90,6 +90,7 @@ def test_the_lessons_of_the_house_are_without_fault():
         ('given={"faster": "supported", "slower": "refuted"}', "given={}", "rests on nothing"),
         ('"faster": "supported", ', "", "gives the size of faster and does not rest on it"),
         ("On {data} {faster} times", "On {data} {fastest} times", "filled in from fastest: neither a prediction"),
+        ("{faster} times", "{faster:fewr} times", "writes faster as 'fewr': expected fewer, more, points"),
         ('answer("1.18"', 'answer("1.17"', "the answer to 1.17: no prediction is about that row"),
         ('"Momentum is', '"and momentum is', "begins with 'and'"),
         ('"Momentum is', '"It is', "begins with 'It'"),

@@ -91,7 +91,7 @@ def test_a_notebook_and_the_script_share_their_records_while_no_cell_is_edited(h
     cells = house.cells()
     again = nbformat.v4.new_code_cell(cells[-1].source)
     printed = house.notebook([nbformat.v4.new_code_cell("%matplotlib inline"), *cells, again])
-    assert "1.03 CONDITIONAL" in printed
+    assert "1.03  CONDITIONAL" in printed
     assert "exploratory" not in printed
     first = house.records()
     assert len(first) == 12
@@ -104,7 +104,7 @@ def test_a_notebook_and_the_script_share_their_records_while_no_cell_is_edited(h
 def measured(tmp_path_factory):
     """A house in which the lesson has run as it is."""
     house = House(tmp_path_factory.mktemp("house"))
-    assert "✓ 1.02 claim supported: softmax equals PyTorch's" in house.python("-m", "lessons", "run", "temperature")
+    assert "✓ held: Softmax equals PyTorch's." in house.python("-m", "lessons", "run", "temperature")
     return house
 
 
@@ -136,7 +136,7 @@ def test_an_edited_notebook_reports_what_its_cells_measure_and_leaves_the_lesson
 
     if "seeds" in edit:  # measured by the lesson itself, they show what the lesson shows
         assert list(by_cells["seeds"]) == [str(seed) for seed in range(100, 112)]
-        assert "1.02 SUPPORTED" in measured.python("-m", "lessons", "run", "temperature", "--seeds", "100-111")
+        assert "1.02  SUPPORTED" in measured.python("-m", "lessons", "run", "temperature", "--seeds", "100-111")
 
 
 CELLS = ["import torch", "x = 1  # a comment", "lesson.main()"]
@@ -191,11 +191,11 @@ def test_a_module_of_the_lessons_own_belongs_to_its_records(house):
     )
     right = "import torch\n\n\ndef softmax(scores):\n    return FACTOR * torch.softmax(scores, 1)\n"
     student.write_text(right.replace("FACTOR", "1.01"))
-    assert "1.02 REFUTED" in house.python(str(house.script))
+    assert "1.02  REFUTED" in house.python(str(house.script))
     assert "1.02 refuted" in verdicts_listed(house)
     student.write_text(right.replace("FACTOR", "1.00"))
     assert verdicts_listed(house).endswith("*")
-    assert "1.02 SUPPORTED" in house.python("-m", "lessons", "run", "temperature")
+    assert "1.02  SUPPORTED" in house.python("-m", "lessons", "run", "temperature")
     assert len(house.records()) == 24
 
 

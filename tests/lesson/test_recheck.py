@@ -59,7 +59,7 @@ def test_the_same_bits_keep_both_checksums_and_no_record(toy, capsys):
     printed = capsys.readouterr().out
     assert before["code"][:12] in printed
     assert after["rechecked"]["code"][:12] in printed
-    assert "the same bits for seed 0" in printed
+    assert "the same bits for seed 0, and the same findings" in printed
     assert report.is_current(lesson(toy), after)
     assert records(toy) == there
 
@@ -82,7 +82,41 @@ def test_other_settings_than_those_of_the_results_are_said(toy, capsys):
 def test_another_margin_is_no_other_number_and_another_finding(toy, capsys):
     change(toy, "margin=0.5", "margin=0.6")
     assert runner.recheck([lesson(toy)]) == 1
-    assert "gives the same numbers, and other findings" in capsys.readouterr().out
+    assert "the same numbers, and other findings or verdicts" in capsys.readouterr().out
+
+
+def test_another_rule_of_verdicts_is_no_other_finding_and_another_verdict(toy, capsys, monkeypatch):
+    change(toy, "0.1 * drawn", "1 * 0.1 * drawn")
+    monkeypatch.setattr(runner, "verdict_of_row", lambda findings: "conditional")
+    assert runner.recheck([lesson(toy)]) == 1
+    assert "other findings or verdicts" in capsys.readouterr().out
+
+
+def test_other_seeds_are_no_equal_run(toy, capsys):
+    change(toy, "SEEDS = range(8)", "SEEDS = range(9)")
+    assert runner.recheck([lesson(toy)]) == 1
+    assert "numbers of other seeds" in capsys.readouterr().out
+
+
+def test_a_zero_with_another_sign_is_another_bit(toy, capsys):
+    path = toy.parent / "results" / "toy.json"
+    before = kept(toy)
+    before["seeds"]["0"]["never"] = -0.0
+    path.write_text(json.dumps(before), encoding="utf-8")
+    change(toy, 'float("nan")', "0.0")
+    assert runner.recheck([lesson(toy)]) == 1
+    assert "other numbers for seed 0: never" in capsys.readouterr().out
+
+
+def test_a_lesson_that_cannot_be_read_does_not_keep_others_from_being_measured(toy, capsys):
+    broken = toy.parent / "broken.py"
+    broken.write_text('"""Broken."""\nSEEDS = range(12)\n', encoding="utf-8")
+    shutil.copy(toy.parent / "results" / "toy.json", toy.parent / "results" / "broken.json")
+    change(toy, "0.1 * drawn", "1 * 0.1 * drawn")
+    assert runner.recheck([lesson(broken), lesson(toy)]) == 1
+    printed = capsys.readouterr().out
+    assert "broken: " in printed
+    assert "toy: code" in printed
 
 
 def test_a_lesson_without_results_is_named(toy, capsys):

@@ -87,6 +87,11 @@ def test_a_run_is_told_in_the_order_of_a_reader():
     assert max(map(len, told.splitlines())) < 160
 
 
+def test_the_list_does_not_fail_for_results_of_another_version(tmp_path):
+    (tmp_path / "temperature.json").write_text('{"schema": 0}')
+    assert "temperature" in report.summary([tmp_path])
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 0}'])
 def test_a_damaged_results_file_is_named(tmp_path, content):
     (tmp_path / "temperature.json").write_text(content)

@@ -59,8 +59,8 @@ def test_a_declared_run_writes_results_and_figure_and_judges(toy, capsys):
     assert kept["data"]["name"] == "letters"
     assert kept["environment"]["torch"] == torch.__version__.split("+")[0]
     printed = capsys.readouterr().out
-    assert "1.18  SUPPORTED     The gain is 1.0 on letters." in printed
-    assert printed.index("The gain is 1.0") < printed.index("✓ held: The gain on 3 points of letters is larger")
+    assert "1.18  SUPPORTED     The gain is 0.9 on letters." in printed
+    assert printed.index("The gain is 0.9") < printed.index("✓ held: The gain on 3 points of letters is larger")
     assert "exploratory" not in printed
     assert (toy.script.parent / "out" / "toy.svg").read_text(encoding="utf-8").count("<svg") == 1
 
@@ -88,6 +88,33 @@ def test_a_finding_on_a_row_that_is_not_there_and_a_row_without_a_claim_are_erro
         toy("--seeds", "2")
     assert str(caught.value) == said
     assert not (toy.script.parent / "out" / "toy.exploratory.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("]\nANSWERS", "]\nPREDICTIONS += PREDICTIONS\nANSWERS", "others than those that stand in its list"),
+        ("{points}", "{sizes:,}", "the claim 'larger gain' cannot be filled in: unsupported format string"),
+        (
+            "    )\n]",
+            '    ),\n    limit("1.18", "less", "It is.", lambda t: 1, reading="b"),\n]',
+            "no claim of 1.18 has the reading 'b' of 'less'",
+        ),
+        (
+            "    )\n]",
+            '    ),\n    claim("1.18", "less", "Less.", lambda t: 1, reading="b"),\n]',
+            "'larger gain' has no reading, and others of 1.18 have one",
+        ),
+    ],
+)
+def test_what_could_not_be_judged_or_said_afterwards_is_said_before_anything_is_measured(toy, old, new, said):
+    text = toy.script.read_text(encoding="utf-8").replace("import answer, claim", "import answer, claim, limit")
+    assert text.count(old) == 1
+    toy.script.write_text(text.replace(old, new).replace('"It is."', '"Less is."'), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        toy("--seeds", "2")
+    assert said in str(caught.value)
+    assert not records(toy)
 
 
 def test_what_is_not_finite_is_null_in_files_and_nan_in_trials(toy):
@@ -201,6 +228,8 @@ def test_settings_reach_the_trial_with_their_types(toy):
         (("--seeds", "-3"), "--seeds"),
         (("--quick", "--seeds", "2"), "--quick has seeds of its own"),
         (("--seeds", ""), "--seeds expects"),
+        (("--seeds", "99999999999999999999"), "--seeds expects"),
+        (("--data", ""), "no data set ''"),
         (("--seeds", "21"), "at most 20 seeds can be judged by an exact test, not 21"),
         (("--set", "data=mnits"), "no data set 'mnits'"),
         (("--set", "points=-1"), "it cannot run with points=-1: points must be 0 or more, not -1"),

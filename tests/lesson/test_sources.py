@@ -186,9 +186,38 @@ def test_what_the_runner_takes_from_a_lesson_counts_though_a_figure_uses_it(hous
     assert changed(house, house[0], "SEEDS = 5", "SEEDS = 6")
 
 
-def test_where_names_may_be_found_by_their_text_all_of_it_counts(house):
-    house[0].write_text(f"{LESSON}\n\ndef tune(config, seed):\n    return globals()\n")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "return globals()",
+        "return trial.__globals__['SHOWN']",
+        "return getattr(sys.modules['lesson'], 'SHOWN')",
+        "return getattr(sys.modules[__name__], 'SHOWN')",
+        "global SHOWN",
+    ],
+)
+def test_where_names_may_be_found_by_their_text_all_of_it_counts(house, line):
+    house[0].write_text(f"{LESSON}\n\ndef tune(config, seed):\n    {line}\n")
     assert changed(house, house[0], "SHOWN = 5", "SHOWN = 6")
+
+
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [
+        ("(STEPS := 100) // 4", "(STEPS := 200) // 4"),
+        ("ARMS.pop(0)", "ARMS.pop(1)"),
+        ("[T.setdefault('x', 3)]", "[T.setdefault('x', 4)]"),
+        ("setattr(softly, 'x', 1)", "setattr(softly, 'x', 2)"),
+    ],
+)
+def test_an_assignment_that_does_more_than_to_name_a_value_counts(house, value, other):
+    house[0].write_text(LESSON.replace("SHOWN = 5", f"SHOWN = {value}"))
+    assert changed(house, house[0], value, other)
+
+
+def test_a_prediction_that_binds_a_name_on_its_way_counts(house):
+    house[0].write_text(LESSON.replace('"loud", "It is loud."', '"loud", (ARMS := "It is loud.")'))
+    assert changed(house, house[0], "It is loud.", "It is louder.")
 
 
 def test_a_prediction_belongs_to_the_judge_and_an_answer_to_nobody(house):
@@ -244,6 +273,7 @@ def test_a_module_that_is_no_python_source_leaves_a_doubt(house):
         ("x = '\u2028'  # c\ny = 1  # d\n", "x = '\u2028'\ny = 1"),
         ('def figure(t):\n    "Doc."\n    return 1\n\n\nx = 1\n', "x = 1"),
         ("import a, b\nimport c\nx = a\nANSWERS = [b, c]\n", "import a, b\nx = a"),
+        ("A = 1234567; C = 3; B = 2\ndef figure(t):\n    return A + C\n", "; ; B = 2"),
         ("@a\ndef f():\n    pass\nANSWERS = [f, g.h]\ng.h = 1\n", "@a\ndef f():\n    pass\ng.h = 1"),
     ],
 )

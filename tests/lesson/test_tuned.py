@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlnotes.lesson import contents, runner, tuned
+from dlnotes.lesson import contents, report, runner, seeds, tuned
 from dlnotes.lesson.cli import _checked, _script_parser, command_line
 from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.tuning import winners_of
@@ -83,21 +83,21 @@ def test_the_command_line_says_so_too(capsys, tmp_path, monkeypatch):
 
 
 def test_a_trial_is_given_the_settings_of_the_package_from_any_folder(toy):
-    in_the_package(toy, slow=0.25)
+    in_the_package(toy, slow=0.25, fast=0.1)
     toy()
     assert kept(toy)["seeds"]["0"]["rate"] == 0.25
-    assert kept(toy)["tuned"] == {"slow": 0.25}
+    assert kept(toy)["tuned"] == {"slow": 0.25, "fast": 0.1}
 
 
 def test_a_record_belongs_to_the_settings_that_it_was_measured_with(toy):
     for rate in (0.25, 0.5):
-        in_the_package(toy, slow=rate)
+        in_the_package(toy, slow=rate, fast=0.1)
         toy()
         assert kept(toy)["seeds"]["0"]["rate"] == rate
 
 
 def test_two_jobs_hand_the_settings_on(toy):
-    in_the_package(toy, slow=0.25)
+    in_the_package(toy, slow=0.25, fast=0.1)
     toy("--jobs", "2", "--seeds", "2")
     assert kept(toy, "toy.exploratory")["seeds"]["1"]["rate"] == 0.25
 
@@ -139,6 +139,50 @@ def test_a_score_for_each_candidate_is_wanted(toy):
         toy(doing=runner.tune)
 
 
+def test_an_arm_that_no_candidate_wins_is_named_and_no_settings_are_kept(toy):
+    text = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(text.replace("return [abs(one", "return [float('nan') or abs(one"), encoding="utf-8")
+    with pytest.raises(UsageError, match="no candidate of fast, slow had a finite score on all 3 seeds"):
+        toy("--out", str(toy.folder / "results"), doing=runner.tune)
+    assert not (toy.folder / "package").exists()
+
+
+def test_settings_that_lack_an_arm_are_said_before_anything_is_measured(toy):
+    in_the_package(toy, slow=0.25)
+    with pytest.raises(UsageError, match="toy has no setting tuned for fast: `python -m lessons tune toy` again"):
+        toy()
+
+
+def test_candidates_that_would_be_kept_as_others_are_refused(toy):
+    text = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(text.replace("(0.1, 0.2)}", "(0.1, 1 / 3)}"), encoding="utf-8")
+    with pytest.raises(ValueError, match="candidates are kept in six digits"):
+        toy(doing=runner.tune)
+
+
+def test_a_winner_at_the_edge_of_its_candidates_is_marked(toy, capsys):
+    text = toy.script.read_text(encoding="utf-8")
+    toy.script.write_text(text.replace("{'slow': 0.2", "{'slow': 0.1"), encoding="utf-8")
+    toy(doing=runner.tune)
+    assert "slow: 0.1 (at the edge: there may be better ones beyond)" in capsys.readouterr().out
+
+
+def test_scores_are_not_those_of_another_kit(toy, monkeypatch, tmp_path):
+    toy(doing=runner.tune)
+    first = sorted(tmp_path.glob("cache/records/toy/*"))
+    monkeypatch.setattr(seeds, "bare", lambda text: "another way of scoring")
+    toy(doing=runner.tune)
+    assert len(sorted(tmp_path.glob("cache/records/toy/*"))) == len(first) + 1
+
+
+def test_results_are_older_than_settings_that_were_tuned_since(toy):
+    in_the_package(toy, slow=0.25, fast=0.1)
+    toy()
+    assert report.is_current(contents.lesson_at(toy.script), kept(toy))
+    in_the_package(toy, slow=0.5, fast=0.1)
+    assert not report.is_current(contents.lesson_at(toy.script), kept(toy))
+
+
 def test_winners_are_named_without_the_data_set():
     scores = {"letters/slow/0.1": 2.0, "letters/slow/0.2": 1.0, "bowl/slow/0.1": 1.0, "bowl/slow/0.2": math.nan}
     assert winners_of({name: Mean(score) for name, score in scores.items()}, "letters") == {
@@ -152,7 +196,7 @@ class Mean(float):
         return self
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"letters": [1]}', '{"letters": {"slow": "much"}}'])
 def test_a_damaged_file_is_named(toy, damage):
     in_the_package(toy, slow=0.25)
     (toy.folder / "package" / "toy.json").write_text(damage)
