@@ -223,22 +223,24 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
             opened.append(row)
         elif kind in ("STRING", "FSTRING_END", "TSTRING_END"):
             inside |= set(range((row if kind == "STRING" else opened.pop()) - 1, last - 1))
-    gone = _without(_tree(text), without)
-    cut = [*gone, *_docstrings(_tree(text), gone)]
-    for node in sorted(
-        cut, key=lambda one: (one.lineno, one.col_offset), reverse=True
-    ):  # what stands before stays there
+    changed = _without(_tree(text), without)
+    changed += [(node, "") for node in _docstrings(_tree(text), [node for node, _ in changed])]
+    # The last one first, so that what stands before it stays where it is.
+    for node, new in sorted(changed, key=lambda one: (one[0].lineno, one[0].col_offset), reverse=True):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = lines[first].encode()[: node.col_offset]  # the columns of a syntax tree count bytes
         after = lines[last].encode()[node.end_col_offset :]
-        lines[first : last + 1] = [(before + after).decode(), *[""] * (last - first)]
+        lines[first : last + 1] = [(before + new.encode() + after).decode(), *[""] * (last - first)]
         inside -= set(range(first, last))
     kept = (line if row in inside else line.rstrip() for row, line in enumerate(lines))
     return "\n".join(line for row, line in enumerate(kept) if line or row in inside)
 
 
-def _without(tree: ast.Module, names: frozenset[str]) -> list[ast.stmt]:
-    """The top-level definitions of some names, and those that only they use; none that what remains uses."""
+def _without(tree: ast.Module, names: frozenset[str]) -> list[tuple[ast.stmt, str]]:
+    """The top-level definitions of some names, and those that only they use, each with what is to stand in its place.
+
+    None that what remains uses: of an import of several names, those that it needs stay.
+    """
     if _reaches_names_unseen(tree):
         return []
     defined = {id(node): _defined_by(node) for node in tree.body}
@@ -252,8 +254,19 @@ def _without(tree: ast.Module, names: frozenset[str]) -> list[ast.stmt]:
         freed = set().union(*(used[id(node)] for node in gone)) - remaining - (_TAKEN - names)
         more = [node for node in tree.body if node not in gone and defined[id(node)] and defined[id(node)] <= freed]
         if not needed and not more:
-            return gone
+            imports = [node for node in tree.body if node not in gone and isinstance(node, ast.Import | ast.ImportFrom)]
+            return [*((node, "") for node in gone), *_trimmed(imports, freed)]
         gone += more
+
+
+def _trimmed(imports: list[ast.Import | ast.ImportFrom], freed: set[str]) -> Iterator[tuple[ast.stmt, str]]:
+    """Imports without the names that nothing needs any more, as text."""
+    for node in imports:
+        kept = [alias for alias in node.names if (alias.asname or alias.name).split(".")[0] not in freed]
+        if len(kept) < len(node.names):
+            names = ", ".join(f"{one.name} as {one.asname}" if one.asname else one.name for one in kept)
+            source = f"from {'.' * node.level}{node.module or ''} " if isinstance(node, ast.ImportFrom) else ""
+            yield node, f"{source}import {names}"
 
 
 def _reaches_names_unseen(tree: ast.Module) -> bool:

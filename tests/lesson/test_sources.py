@@ -272,7 +272,11 @@ def test_a_module_that_is_no_python_source_leaves_a_doubt(house):
         ('class A:\n    """Doc.\n\n    More.\n    """\n\n    x = 1\n', "class A:\n    x = 1"),
         ("x = '\u2028'  # c\ny = 1  # d\n", "x = '\u2028'\ny = 1"),
         ('def figure(t):\n    "Doc."\n    return 1\n\n\nx = 1\n', "x = 1"),
-        ("import a, b\nimport c\nx = a\nANSWERS = [b, c]\n", "import a, b\nx = a"),
+        ("import a, b\nimport c\nx = a\nANSWERS = [b, c]\n", "import a\nx = a"),
+        (
+            "from a import (\n    b,\n    c as d,\n    e,\n)\nx = d + e\nANSWERS = [b, d]",
+            "from a import c as d, e\nx = d + e",
+        ),
         ("A = 1234567; C = 3; B = 2\ndef figure(t):\n    return A + C\n", "; ; B = 2"),
         ("@a\ndef f():\n    pass\nANSWERS = [f, g.h]\ng.h = 1\n", "@a\ndef f():\n    pass\ng.h = 1"),
     ],
