@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dlnotes import lesson
 from dlnotes.deep import Layer, affine, backward, forward, relu, sigmoid, tanh
 from dlnotes.evidence import identity
-from dlnotes.lesson import claim
+from dlnotes.lesson import answer, claim
 from dlnotes.linear import cross_entropy, one_hot, softmax
 from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import stream
@@ -190,6 +190,16 @@ PREDICTIONS = [
           lambda t: identity(worst(t, "wrong widths"), tolerance=0.0), of="number of activations of another shape"),
     claim("2.08", "fed on", "Each activation, fed to the layers that follow, gives the same outputs to the bit.",
           lambda t: identity(worst(t, "far when fed on"), tolerance=0.0), of="largest change of the outputs"),
+]
+
+ANSWERS = [
+    answer("2.01", "Yes. Worked by hand, the chain rule gives autograd's gradient to rounding, and its matrix "
+           "products cost at most twice those of the forward pass.",
+           given={"autograd": "supported", "central differences": "supported", "cost": "supported",
+                  "cost when wide": "supported"}),
+    answer("2.08", "Yes. What one layer hands on is all that the next one needs: fed on from anywhere, it gives the "
+           "same outputs.",
+           given={"widths": "supported", "fed on": "supported"}),
 ]
 # fmt: on
 

@@ -33,7 +33,7 @@ from dlnotes import data, lesson
 from dlnotes.data import Examples
 from dlnotes.deep import MLP, effective_degrees_of_freedom, weight_decay_groups
 from dlnotes.evidence import identity, no_difference, ratio
-from dlnotes.lesson import claim
+from dlnotes.lesson import answer, claim
 from dlnotes.linear import SGD
 from dlnotes.measuring import Measured
 from dlnotes.randomness import stream
@@ -284,6 +284,12 @@ PREDICTIONS = [
           "measured, as λ = 1.",
           lambda t: over_a_tenth(t, "free"), arms=("network, λ=0", "network, λ=1"),
           of="number without over number with"),
+]
+
+ANSWERS = [
+    answer("2.05", "Yes, if free parameters are counted by how much a fit follows its targets: λ = 1 leaves a "
+           "network {freedom} times fewer. Its weights are {size} times smaller, and its gap {gap} times.",
+           given={"followed at 100": "supported", "freedom": "supported", "size": "supported", "gap": "supported"}),
 ]
 # fmt: on
 

@@ -33,7 +33,7 @@ from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, no_difference, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, Tuned, train_for
 from dlnotes.randomness import stream
@@ -253,6 +253,17 @@ PREDICTIONS = [
           lambda t: no_difference(cost(t, "none", "attack") - cost(t, "dropout", "attack"), margin=0.02),
           arms=("none", "dropout"), of="accuracy lost without dropout minus that with",
           because="dropout does not train for pixels that are moved"),
+]
+
+ANSWERS = [
+    answer("2.10", "Redundant, yes: two halves of the units agree on {halves agree:points} points more of unseen "
+           "{data}, and with units taken out the mean accuracy is {mean accuracy:points} points higher. Alike, no: "
+           "the units vary in more directions, {more directions} times as many.",
+           given={"mean accuracy": "supported", "halves agree": "supported", "more directions": "supported"}),
+    answer("2.11", "To what it was trained under, yes: losing half of its units costs {half lost:points} points "
+           "less. Noise on the pixels costs the same. An attack by gradient signs, where no help was expected, costs "
+           "{gradient sign:points} points less.",
+           given={"half lost": "supported", "noisy pixels": "supported", "gradient sign": "refuted"}),
 ]
 # fmt: on
 

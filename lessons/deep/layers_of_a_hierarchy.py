@@ -30,7 +30,7 @@ from torch.nn.functional import one_hot
 from dlnotes import lesson, linear
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, no_difference
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, train_for
 from dlnotes.randomness import stream
@@ -241,6 +241,14 @@ PREDICTIONS = [
           lambda t: no_difference(from_hidden_layers(t, "shuffled") - from_hidden_layers(t, "untrained"), margin=0.05),
           arms=("shuffled", "untrained"), of="accuracy of the best probe, trained minus untrained",
           because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+]
+
+ANSWERS = [
+    answer("2.03", "Where data have a hierarchy and the labels need it, yes: the class shows best {class later} "
+           "layers behind the lowest symbols, and layers between show symbols that no label names. With labels that "
+           "are a sum, or shuffled, nothing of it shows.",
+           given={"class later": "supported", "symbols between": "supported", "peaks of sum": "supported",
+                  "peaks of shuffled": "supported"}),
 ]
 # fmt: on
 

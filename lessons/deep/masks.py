@@ -25,7 +25,7 @@ from matplotlib import pyplot as plt
 from dlnotes import data, lesson
 from dlnotes.deep import MLP, Dropout
 from dlnotes.evidence import difference, identity, no_difference, simulation
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, train_for
 from dlnotes.randomness import stream
@@ -189,6 +189,14 @@ PREDICTIONS = [
           "their size away from those of evaluation.",
           lambda t: difference(t["2 hidden/gap"], margin=0.01), of="distance over the size of the scores",
           because="a ReLU comes after the first masks"),
+]
+
+ANSWERS = [
+    answer("2.09", "Yes: half of the activations go, and no two examples share a mask. The notes leave out two "
+           "things that a network needs: a scale, or the next layer is given twice as much in evaluation, and no "
+           "masks then, which would cost {masks left on:points} points.",
+           given={"half dropped": "supported", "no mask twice": "supported", "unscaled": "supported",
+                  "masks left on": "supported"}),
 ]
 # fmt: on
 

@@ -35,7 +35,7 @@ from dlnotes import data, lesson
 from dlnotes.data import Examples
 from dlnotes.deep import MLP, l2, l2_penalty, weight_decay_groups
 from dlnotes.evidence import at_least, difference, identity, no_difference, not_better, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, GradientDescent, adagrad_scaling, cross_entropy, momentum, standardize
 from dlnotes.measuring import Measured, Tuned, largest_error, steps_until
 from dlnotes.randomness import stream
@@ -366,6 +366,19 @@ PREDICTIONS = [
           "chance.",
           lambda t: no_difference(t["network, λ=10/accuracy"] - 0.1, margin=0.05),
           of="accuracy above chance", because="the price is too large to be paid for anything that is to be learned"),
+]
+
+ANSWERS = [
+    answer("2.06", "A small penalty makes it easier: λ = 0.01 saves {saves steps:fewer} of the steps to a thousandth "
+           "of the distance. A large one does not: λ = 10 diverges at a rate that went down without it, and a "
+           "network learns nothing.",
+           given={"tiny price": "supported", "small price": "supported", "saves steps": "supported",
+                  "diverges": "supported", "collapses": "supported"}),
+    answer("2.07", "As a rule for the update, yes: the penalty is λ w in the gradient, and with SGD the weights "
+           "shrink by 1 - αλ. Behind AdaGrad's division it is another rule. Whether a network learns better by 0.05 "
+           "nats stays open: {learns better:.2f} were found.",
+           given={"gradient": "supported", "in the loss": "supported", "shrinks": "supported",
+                  "decay behind": "supported", "learns better": "inconclusive"}),
 ]
 # fmt: on
 

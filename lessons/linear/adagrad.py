@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from dlnotes import data, lesson
 from dlnotes.evidence import at_least, difference, identity, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cross_entropy
 from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import stream
@@ -286,6 +286,17 @@ PREDICTIONS = [
           "Past gradients in another order and with other signs leave AdaGrad's next step the same.",
           lambda t: identity(t["AdaGrad/change by another order and signs"], tolerance=ROUNDING),
           because="only squares are summed"),
+]
+
+ANSWERS = [
+    answer("1.25", "Yes: no weight's rate ever rises, and in training the median one falls {fall in training} times. "
+           "How far depends on the gradients: where they vanish the rate stops falling, and after a burst of large "
+           "ones AdaGrad needs {burst} times the steps.",
+           given={"random gradients": "supported", "training": "supported", "fall in training": "supported",
+                  "falling gradients": "supported", "burst": "supported"}),
+    answer("1.26", "No. AdaGrad remembers how large gradients were, and not where they pointed: it stops where the "
+           "gradient does, and turning past gradients around changes nothing.",
+           given={"coasting": "refuted", "past turned around": "refuted", "up the slope": "refuted"}),
 ]
 # fmt: on
 

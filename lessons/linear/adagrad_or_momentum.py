@@ -35,7 +35,7 @@ from dlnotes import data, lesson
 from dlnotes.data import Examples, Parts
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, no_difference
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, AdaGrad, LogisticClassifier, cosine_decay, cross_entropy
 from dlnotes.measuring import Measured, Tuned
 from dlnotes.randomness import stream
@@ -285,6 +285,16 @@ PREDICTIONS = [
           lambda t: difference(-ahead(t, "words"), margin=0.25), arms=("AdaGrad", "SGD"),
           of="points of accuracy, AdaGrad minus SGD",
           because="a rare word tells most, and its gradient is seldom there (Duchi et al., 2011)"),
+]
+
+ANSWERS = [
+    answer("1.27", "One rate for several problems costs AdaGrad {one rate:.2f} nats less than SGD with momentum, "
+           "where it costs most. On a single problem the range of its good rates is no octave wider.",
+           given={"one rate": "supported", "own units": "refuted", "words": "refuted"}),
+    answer("1.28", "On {data}, yes: SGD with momentum is ahead by {linear} points with a linear classifier, and by "
+           "{network} with a network. On bags of words, where most inputs are rare, AdaGrad is ahead by {rare words} "
+           "points.",
+           given={"linear": "supported", "network": "supported", "rare words": "supported"}),
 ]
 # fmt: on
 

@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dlnotes import data, lesson
 from dlnotes.evidence import ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import (
     SGD,
     LogisticClassifier,
@@ -257,6 +257,14 @@ PREDICTIONS = [
                           margin=2.0), arms=("too early", "constant"),
           of="distance with early decay over distance at the constant rate",
           because="the rates have to sum up to a long way (Robbins and Monro, 1951)"),
+]
+
+ANSWERS = [
+    answer("1.20", "With noisy gradients, yes: every schedule ends nearer to the minimum than the best constant "
+           "rate, from {inverse time} times (inverse time) to {cosine} times (cosine). Without noise decay only "
+           "slows training down, and one that is over after a tenth of the steps ends {too early} times as far away.",
+           given={"inverse time": "supported", "exponential": "supported", "in steps": "supported",
+                  "cosine": "supported", "noiseless cosine": "supported", "too early": "supported"}),
 ]
 # fmt: on
 

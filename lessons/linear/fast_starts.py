@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dlnotes import data, lesson
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, cosine_decay, cross_entropy, exponential_decay
 from dlnotes.measuring import Measured, grid
 from dlnotes.randomness import stream
@@ -116,6 +116,13 @@ PREDICTIONS = [
           of="rank correlation minus one half",
           because="the start shows which settings are hopeless, and methods that stop bad runs early live on that "
                   '(Li et al., "Hyperband", 2018)'),
+]
+
+ANSWERS = [
+    answer("1.22", "The fastest starter of 27 is no good choice: it ends with {fastest starter:more} more loss than "
+           "the best. Yet over all 27 a start shows which are hopeless; whether it ranks the nine fastest stays "
+           "open.",
+           given={"fastest starter": "supported", "fastest nine": "inconclusive", "whole range": "supported"}),
 ]
 # fmt: on
 

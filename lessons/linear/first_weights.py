@@ -32,7 +32,7 @@ from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, identity, no_difference
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, Tuned
 from dlnotes.randomness import stream
@@ -240,6 +240,14 @@ PREDICTIONS = [
           lambda t: no_difference(t["linear, Gaussian/accuracy"] - t["linear, zeros/accuracy"], margin=0.01),
           arms=("linear, Gaussian", "linear, zeros"), of="accuracy from the Gaussian minus that from zeros",
           because="a convex loss needs no luck"),
+]
+
+ANSWERS = [
+    answer("1.11", "Random they must be: from zeros, or one constant, all hidden units stay alike. The bell shape "
+           "does not matter, the width does: a deviation of 0.001 learns as little as zeros, and one of 1 costs {too "
+           "large:points} points. Without hidden layers, zeros do.",
+           given={"zeros": "supported", "equal units": "supported", "bell shape": "supported",
+                  "too small": "supported", "too large": "supported", "no hidden layers": "supported"}),
 ]
 # fmt: on
 

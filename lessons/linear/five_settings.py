@@ -32,7 +32,7 @@ from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.deep import MLP
 from dlnotes.evidence import ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, Tuned, grid
 from dlnotes.randomness import stream
@@ -229,6 +229,14 @@ PREDICTIONS = [
           lambda t: ratio(t["gradients clipped to 1/4"], larger(t), margin=1.1),
           arms=("gradients clipped to 1/4", "the base"), of=OVER,
           because="gradients can be clipped, at a norm that must be chosen (Pascanu et al., 2013)"),
+]
+
+ANSWERS = [
+    answer("1.23", "All five move the loss on {data} by more than a tenth, momentum most: {momentum} times. They are "
+           "not alone. Half of the steps, an L2 penalty and clipping move it as well.",
+           given={"lower rate": "supported", "rate decay": "supported", "momentum": "supported",
+                  "small batches": "supported", "small weights": "supported", "half the steps": "supported",
+                  "penalty": "supported", "clipping": "supported"}),
 ]
 # fmt: on
 

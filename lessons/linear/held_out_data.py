@@ -27,7 +27,7 @@ from torch import Generator, Tensor, nn
 
 from dlnotes import data, lesson
 from dlnotes.evidence import difference, identity, no_difference
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, split, train_classifier
 from dlnotes.measuring import Measured
 from dlnotes.randomness import streams
@@ -247,6 +247,15 @@ PREDICTIONS = [
           lambda t: difference(t["twins/accuracy with"] - t["twins/accuracy without"], margin=0.05),
           arms=("accuracy with", "accuracy without"), of="accuracy with a twin minus accuracy without",
           because="a classifier that knows its training images by heart knows the twin's answer"),
+]
+
+ANSWERS = [
+    answer("1.12", "Yes. On its own {train} {data} a classifier seems {training set:points} points better than it "
+           "is, the best of 100 on {validation} validation {data} {best of many:points} points; test {data} that "
+           "chose nothing are fair. Where choices are few and images many, validation is fair too. Dealing out does "
+           "not help against twins.",
+           given={"training set": "supported", "best of many": "supported", "fair test": "supported",
+                  "few choices": "supported", "twins": "supported"}),
 ]
 # fmt: on
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from dlnotes import data, lesson
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, not_better, proportion, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, standardize
 from dlnotes.measuring import Measured
 from dlnotes.randomness import stream
@@ -189,6 +189,18 @@ PREDICTIONS = [
           lambda t: ratio(t["normalised inputs/loss at the worst that looks good"],
                           t["normalised inputs/loss at the best"], margin=2.0),
           of="loss over the best loss", because="after a fast fall little is left to see"),
+]
+
+ANSWERS = [
+    answer("1.19", "The rate matters: wrong by a factor of 8, it costs {wrong rate:more} more loss even where that "
+           "costs least. Whether trainings that look alike want rates over ten times apart stays open ({between "
+           "trainings} times were found); the best rate of another draw of the images does nearly as well.",
+           given={"wrong rate": "supported", "between trainings": "inconclusive", "reused rate": "supported"}),
+    answer("1.21", "The far ends show: a rate a thousand times too low looks slow, one 8 times too high unstable. In "
+           "between the curve misleads: the best rate of a linear classifier looks unstable, and one that looks good "
+           "can end with {false comfort} times the best loss.",
+           given={"far too low": "supported", "too high": "supported", "false alarm": "supported",
+                  "false comfort": "supported"}),
 ]
 # fmt: on
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from dlnotes import data, lesson
 from dlnotes.evidence import difference, identity, no_difference
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, log_softmax, one_hot
 from dlnotes.measuring import Measured, largest_error, train_for
 from dlnotes.randomness import streams
@@ -184,6 +184,24 @@ PREDICTIONS = [
     limit("1.09", "too long", "Steps of 100/L raise the loss on {data}, somewhere by more than 1 nat.",
           lambda t: difference(t["descent 100/L/largest rise"], margin=1.0), of="largest rise, in nats",
           because="the gradient says where down is, and not how far"),
+]
+
+ANSWERS = [
+    answer("1.01", "Yes, by construction: each score is a weighted sum of the inputs plus a bias.",
+           given={"scores": "supported", "affine map": "supported"}),
+    answer("1.06", "Yes. On unseen {data} the four pieces come {learning:points} points above guessing, with the "
+           "weights that PyTorch's own pieces learn; on shuffled labels the same training learns nothing.",
+           given={"learning": "supported", "PyTorch's weights": "supported", "shuffled labels": "supported"}),
+    answer("1.07", "Yes. Against a one-hot label cross-entropy is minus the logarithm of a single probability, and "
+           "the label can be read back.",
+           given={"one-hot labels": "supported", "labels back": "supported"}),
+    answer("1.08", "Yes. The loss is an average: it does not move when each example is taken twice, and with ten "
+           "classes it starts at ln 10 where all weights are zero.",
+           given={"mean": "supported", "examples twice": "supported", "zero weights": "supported"}),
+    answer("1.09", "Yes, if the steps are small. Steps of 1/L, where L is the largest curvature, never went up and "
+           "took {downhill} nats off the loss in {descent_steps} steps; steps a hundred times as long raise it, at "
+           "worst by {too long} nats.",
+           given={"never up": "supported", "downhill": "supported", "too long": "supported"}),
 ]
 # fmt: on
 

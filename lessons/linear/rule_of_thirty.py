@@ -30,7 +30,7 @@ from torch import Tensor
 from dlnotes import data, lesson
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, identity, simulation
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import (
     SGD,
     cross_entropy,
@@ -304,6 +304,14 @@ PREDICTIONS = [
           "accuracy from 0.5 to 0.95.",
           lambda t: identity((t["exact/largest z without pairing"] - 1.96).clip(min=0), tolerance=0.0),
           reading="30 on balance"),
+]
+
+ANSWERS = [
+    answer("1.13", "Thirty on balance are significant in over 4 of 5 cases; whether they hold with other first "
+           "weights stays open. Thirty that merely change say nothing: two trainings that differ in their first "
+           "weights alone always change more.",
+           given={"net 30 significant": "supported", "net 30 holds": "inconclusive", "any 30 significant": "refuted",
+                  "any two trainings": "supported"}),
 ]
 # fmt: on
 

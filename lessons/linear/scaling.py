@@ -35,7 +35,7 @@ from torch.nn.functional import avg_pool2d, pad
 from dlnotes import data, lesson, linear
 from dlnotes.data import Examples
 from dlnotes.evidence import at_least, identity, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy
 from dlnotes.measuring import Measured, Tuned, largest_error, steps_until, train_for
 from dlnotes.randomness import stream
@@ -256,6 +256,14 @@ PREDICTIONS = [
           lambda t: identity(both(t, "Newton's predictions far apart"), tolerance=10.0),
           of="distance, in units of rounding times the condition number",
           because="a method that measures the curvature takes the same step in all affine coordinates"),
+]
+
+ANSWERS = [
+    answer("1.10", "Gradient descent needs it. On {data} shifted by 1 it takes {shifted} times the steps, with "
+           "pixels in units of their own {stretched} times, as drawn {as drawn} times. A factor common to all inputs "
+           "does no harm, and Newton's method does not care.",
+           given={"shifted": "supported", "stretched": "supported", "as drawn": "supported",
+                  "common factor": "supported", "Newton": "supported"}),
 ]
 # fmt: on
 

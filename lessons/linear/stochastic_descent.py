@@ -41,7 +41,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from dlnotes import data, lesson
 from dlnotes.data import Examples
 from dlnotes.evidence import difference, identity, ratio
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, one_hot, softmax
 from dlnotes.measuring import Measured, Tuned, grid, largest_error, train_for
 from dlnotes.randomness import stream
@@ -413,6 +413,18 @@ PREDICTIONS = [
           "at zero weights, on {many:,} {data}.",
           lambda t: difference(t["start/256/mean cosine"], margin=0.7), of="mean cosine",
           because="in a mean of b examples the squared noise is b times smaller"),
+]
+
+ANSWERS = [
+    answer("1.14", "Where examples resemble each other, yes: for a rough answer on {many:,} {data} full gradients "
+           "need {many examples} times as many examples. For a precise one on {few} {data} it is batches of 32 that "
+           "need {batches of 32} times as many.",
+           given={"many examples": "supported", "advantage on copies": "supported", "batches of 32": "supported"}),
+    answer("1.15", "On the way, yes: the gradient of one example points uphill in {uphill:points} % of the cases, "
+           "yet a pass of such steps takes away {loss gone:points} % of what is left. At the start, no: {first "
+           "steps:points} % point downhill.",
+           given={"nearly random": "supported", "uphill": "supported", "loss gone": "supported",
+                  "first steps": "supported"}),
 ]
 # fmt: on
 

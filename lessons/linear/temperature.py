@@ -24,7 +24,7 @@ from torch import Tensor
 
 from dlnotes import lesson
 from dlnotes.evidence import difference, identity
-from dlnotes.lesson import claim, limit
+from dlnotes.lesson import answer, claim, limit
 from dlnotes.linear import cross_entropy, one_hot, softmax
 from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import streams
@@ -207,6 +207,21 @@ PREDICTIONS = [
           "average.",
           lambda t: difference(t["cross-entropy: asymmetry"], margin=0.1),
           of="change, in nats", because="a distance would be symmetric"),
+]
+
+ANSWERS = [
+    answer("1.02", "Yes. Softmax gives probabilities that sum to 1, and only the differences between scores count.",
+           given={"PyTorch's softmax": "supported", "sum of 1": "supported", "added constant": "supported"}),
+    answer("1.03", "Sharper, always; near 0 or 1 only where the largest score stands clear. A lead of {clear:.2f} is "
+           "enough for a probability above {close}, and fewer than half of the vectors of {classes} normal scores "
+           "have it. Ties never do.",
+           given={"sharper": "supported", "clear gap": "supported", "half": "supported", "ties": "supported"}),
+    answer("1.04", "Flatter, always, and near uniform where the scores lay close together: within (range / 10)² / 8 "
+           "nats. Scores that span 200 still give one class more than half of the probability.",
+           given={"flatter": "supported", "bound": "supported", "wide range": "supported"}),
+    answer("1.05", "As a loss, yes: it is least at the label itself, and its gradient is S - L. As a distance, no: "
+           "exchanging the two changes it, by {asymmetry} nats on average.",
+           given={"gradient": "supported", "least value": "supported", "asymmetry": "supported"}),
 ]
 # fmt: on
 
