@@ -272,7 +272,10 @@ def _tune(chosen: Sequence[contents.Lesson], options: argparse.Namespace) -> int
 def _recheck(chosen: Sequence[contents.Lesson]) -> int:
     from dlnotes.lesson import runner
 
-    return runner.recheck(chosen)
+    try:
+        return runner.recheck(chosen)
+    except KeyboardInterrupt:
+        return _fail("interrupted: what is said above stands, and the other lessons were not measured again", 130)
 
 
 def _download(name: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlnotes.lesson import contents, report, runner
-from dlnotes.lesson.cli import _checked, _script_parser
+from dlnotes.lesson.cli import _checked, _script_parser, command_line
 
 
 @pytest.fixture
@@ -123,3 +123,12 @@ def test_a_lesson_without_results_is_named(toy, capsys):
     (toy.parent / "results" / "toy.json").unlink()
     assert runner.recheck([lesson(toy)]) == 1
     assert "toy: no results in" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_the_results_as_they_are(toy, capsys, monkeypatch):
+    def interrupted(chosen):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "recheck", interrupted)
+    assert command_line(["recheck", "momentum"], tour=()) == 130
+    assert "the other lessons were not measured again" in capsys.readouterr().err
