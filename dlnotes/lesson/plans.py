@@ -95,23 +95,19 @@ def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType 
         return None
     own = QUICK_SEEDS if options.quick else experiment.seeds
     seeds = own if options.seeds is None else options.seeds
-    found = tuned_settings(lesson, config) if experiment.is_tuned else TunedSettings({})
-    if experiment.is_tuned and (missing := (experiment.tuning or {}).keys() - found.values.keys()):
-        arms = ", ".join(sorted(missing))
-        raise UsageError(f"{lesson.name} has no setting tuned for {arms}: `python -m lessons tune {lesson.name}` again")
-    declared = config == experiment.config and list(seeds) == list(experiment.seeds)
+    tuned = _tuned(experiment, config)
+    same_seeds = list(seeds) == list(experiment.seeds)
     exploratory = ""
     if experiment.variant:
         exploratory = f"{experiment.variant}; the verdict of {lesson.name} stays as it was"
-    elif found.elsewhere:
-        exploratory = f"settings that were tuned in {found.elsewhere}; the lesson's own verdict stays as it was"
-    elif not declared:
+    elif tuned.elsewhere:
+        exploratory = f"settings that were tuned in {tuned.elsewhere}; the lesson's own verdict stays as it was"
+    elif config != experiment.config or not same_seeds:
         exploratory = "other seeds, settings or data than the lesson declares; its own verdict stays as it was"
-    same_seeds = list(seeds) == list(experiment.seeds)
-    is_own = same_seeds and not experiment.variant and not found.elsewhere
-    stem = stem_of(experiment, config, quick=options.quick, is_own=is_own)
+    is_own = same_seeds and not experiment.variant and not tuned.elsewhere
+    stem = _stem(experiment, config, quick=options.quick, is_own=is_own)
     judged = not options.quick and len(seeds) >= FEWEST_SEEDS
-    return Plan(experiment, config, seeds, found.values, stem, exploratory, judged)
+    return Plan(experiment, config, seeds, tuned.values, stem, exploratory, judged)
 
 
 def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan | None:
@@ -126,7 +122,7 @@ def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan | N
     if set(seeds) & set(experiment.seeds):
         raise UsageError(f"settings are chosen on seeds that the verdict of {lesson.name} does not see")
     is_own = list(seeds) == list(experiment.tuning_seeds) and not experiment.variant
-    stem = stem_of(experiment, config, quick=options.quick, is_own=is_own)
+    stem = _stem(experiment, config, quick=options.quick, is_own=is_own)
     if stem == lesson.name and hasattr(config, "data"):
         stem = f"{stem}.{config.data}"
     return Plan(experiment, config, seeds, {}, stem, "", is_judged=False)
@@ -161,7 +157,18 @@ def _check_data(name: str, experiment: Experiment) -> None:
         raise UsageError(f"the lesson {experiment.lesson.name} knows no data set {name!r}; known: {', '.join(known)}")
 
 
-def stem_of(experiment: Experiment, config: Any, *, quick: bool, is_own: bool) -> str:
+def _tuned(experiment: Experiment, config: Any) -> TunedSettings:
+    """The tuned settings that the trials are given: none where they take none, and else one for each arm."""
+    if not experiment.is_tuned:
+        return TunedSettings({})
+    name = experiment.lesson.name
+    found = tuned_settings(experiment.lesson, config)
+    if missing := sorted((experiment.tuning or {}).keys() - found.values.keys()):
+        raise UsageError(f"{name} has no setting tuned for {', '.join(missing)}: `python -m lessons tune {name}` again")
+    return found
+
+
+def _stem(experiment: Experiment, config: Any, *, quick: bool, is_own: bool) -> str:
     """The name of the files of a run: the lesson's, the data set where it is another, and what kind of run it is."""
     parts = [experiment.lesson.name]
     declared = getattr(experiment.config, "data", None)
