@@ -62,7 +62,8 @@ def _plain(row: str, results: Results) -> str:
     """What was predicted and what was found, of the finding that the verdict hangs on."""
     findings = [found for found in results["findings"] if found["row"] == row]
     verdict = results["verdicts"][row]
-    claims, limits = ([found for found in findings if found["kind"] == kind] for kind in ("claim", "limit"))
+    limits = [found for found in findings if found["kind"] == "limit"]
+    claims = [found for found in findings if found not in limits] or limits
     if verdict in ("refuted", "inconclusive"):
         open_ones = [one for one in claims if one["verdict"] != "supported"]
         decisive = next((one for one in claims if one["verdict"] == verdict), (open_ones or claims)[0])

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from dlnotes.files import write_whole
 
@@ -122,6 +121,8 @@ def save_figure(figure: Any, path: Path, *, text: str = "") -> Path:
     """
     if not hasattr(figure, "savefig"):
         raise TypeError(f"the figure of a lesson must be a Matplotlib figure, not {type(figure).__name__}")
+    from xml.sax.saxutils import quoteattr
+
     titles = [axes.get_title("left") for axes in figure.axes if axes.get_label() != "<colorbar>"]
     if not all(titles):
         raise ValueError("each axes of a lesson's figure needs a title (`axes.set_title`)")

@@ -241,7 +241,7 @@ def _without(tree: ast.Module, names: frozenset[str]) -> list[tuple[ast.stmt, st
 
     None that what remains uses: of an import of several names, those that it needs stay.
     """
-    if _reaches_names_unseen(tree):
+    if not names or _reaches_names_unseen(tree):
         return []
     defined = {id(node): _defined_by(node) for node in tree.body}
     used = {id(node): _used_by(node) for node in tree.body}

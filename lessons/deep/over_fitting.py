@@ -209,8 +209,8 @@ def figure(trials):
     image = load(config, trials.seeds[0]).train.inputs[:1]
     units = MLP([196, 64, 10], generator=stream(0, "first weights")).layers[0](image).relu().detach()
     dropped = torch.rand(64, generator=stream(0, "masks")) < ARMS["dropout"]
-    layer.imshow(units.view(8, 8), cmap="Greys")
-    layer.inset_axes([-0.42, 0.6, 0.4, 0.4], xticks=[], yticks=[]).imshow(image.view(14, 14), cmap="Greys")
+    layer.imshow(units.view(8, 8).numpy(), cmap="Greys")
+    layer.inset_axes([-0.42, 0.6, 0.4, 0.4], xticks=[], yticks=[]).imshow(image.view(14, 14).numpy(), cmap="Greys")
     layer.plot(*np.divmod(np.flatnonzero(dropped), 8)[::-1], "x", color="C1", markersize=9)
     layer.set(title="An image, 64 hidden units, and one mask", xticks=[], yticks=[])
 

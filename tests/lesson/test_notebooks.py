@@ -114,7 +114,7 @@ EDITS = {
         "import streams": "import streams\n\nrightly = softmax\nsoftmax = lambda *a: 1.01 * rightly(*a)",
         "SEEDS = range(12)": "SEEDS = range(100, 112)",
     },
-    "the trial": {"softmax(scores) - torch.softmax(scores, 1)": "softmax(scores) - 1.01 * torch.softmax(scores, 1)"},
+    "the trial": {"(softmax(scores), torch.softmax(scores, 1))": "(softmax(scores), 1.01 * torch.softmax(scores, 1))"},
     "the settings": {"close: float = 0.99": "close: float = 0.9"},
 }
 

@@ -158,7 +158,7 @@ def test_no_chosen_rate_lies_at_the_end_of_the_grid(lesson, name):
     tuned = tuned_settings(contents.lesson_named("adagrad_or_momentum"), lesson.Config(data=name)).values
     assert tuned.keys() == {f"{case}/{arm}" for case in lesson.CASES for arm in lesson.OPTIMIZERS}
     for place, number in tuned.items():
-        assert lesson.SETTINGS[place.partition("/")[2]][number].group["lr"] not in ends, place
+        assert lesson.SETTINGS[place.partition("/")[2]][int(number)].group["lr"] not in ends, place
 
 
 def test_models_trained_side_by_side_are_those_trained_alone_and_the_optimizers_differ(lesson, small, problems):
