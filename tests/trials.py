@@ -23,13 +23,13 @@ def reference(name):
     return experiment, trials_from(results, experiment), results
 
 
-def changed(trials: Trials, change) -> Trials:
+def changed(trials: Trials, change, *, most: int = 12) -> Trials:
     """The trials with each number replaced: `change(name)` is the array that stands under the name.
 
-    Of the first twelve seeds: for sixteen, the exact test would try sixteen times as many patterns of signs.
+    Of the first twelve seeds, at most: for sixteen, the exact test would try sixteen times as many patterns of signs.
     """
     arrays = {name: change(name) for name in trials}
-    seeds = trials.seeds[:12]
+    seeds = trials.seeds[:most]
     measured = {
         seed: {name: array[place].tolist() for name, array in arrays.items()} for place, seed in enumerate(seeds)
     }
