@@ -284,7 +284,7 @@ def _reaches_names_unseen(tree: ast.Module) -> bool:
 
 def _does_more(node: ast.expr) -> bool:
     """Whether finding a value may change something else: it binds a name, or calls a method."""
-    inside = [node]
+    inside: list[ast.AST] = [node]
     while inside:
         one = inside.pop()
         if isinstance(one, ast.Lambda):  # runs later, where it is used
@@ -293,7 +293,7 @@ def _does_more(node: ast.expr) -> bool:
             return True
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id in ("setattr", "delattr"):
             return True
-        inside += [child for child in ast.iter_child_nodes(one) if isinstance(child, ast.expr | ast.keyword)]  # type: ignore[misc]
+        inside += ast.iter_child_nodes(one)
     return False
 
 

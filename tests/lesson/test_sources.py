@@ -206,6 +206,7 @@ def test_where_names_may_be_found_by_their_text_all_of_it_counts(house, line):
     [
         ("(STEPS := 100) // 4", "(STEPS := 200) // 4"),
         ("ARMS.pop(0)", "ARMS.pop(1)"),
+        ("[1 for one in [2] if (STEPS := 100)]", "[1 for one in [2] if (STEPS := 200)]"),
         ("[T.setdefault('x', 3)]", "[T.setdefault('x', 4)]"),
         ("setattr(softly, 'x', 1)", "setattr(softly, 'x', 2)"),
     ],
