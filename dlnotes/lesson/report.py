@@ -118,9 +118,9 @@ def help_of(lesson: Lesson, folder: Path) -> str:
     filled_in = {finding["name"]: finding["statement"] for finding in results["findings"]} if results and known else {}
     lines = ["predictions:"]
     for one in declared.predictions:
-        mark, name = {"claim": "✓", "limit": "◇"}[one.kind], one.name or ""
+        mark, name = {"claim": "▸", "limit": "◇"}[one.kind], one.name or ""
         lines += _wrapped(filled_in.get(name, one.sentence or ""), f"  {mark} {one.row} {name}: ", rest=4)
-    lines += ["  ✓ a claim of the notes · ◇ a limit: where it is predicted to fail", ""]
+    lines += ["  ▸ a claim of the notes · ◇ a limit: where it is predicted to fail", ""]
     return "\n".join([*lines, "settings (--set NAME=VALUE):", *(f"  {one}" for one in declared.settings)])
 
 

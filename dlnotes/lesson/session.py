@@ -19,6 +19,7 @@ __all__ = ["in_notebook", "is_session", "is_typed", "print_anywhere", "ran_other
 _PLAIN = {
     "✓": "yes",
     "✗": "no",
+    "▸": ">",
     "◆": "limit",
     "◇": "no limit",
     "◈": "limit?",

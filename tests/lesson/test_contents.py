@@ -31,4 +31,4 @@ def test_the_settings_of_a_lesson_are_listed_with_defaults_and_comments(capsys):
     assert command_line(["run", "momentum", "--help"], tour=()) == 0
     printed = capsys.readouterr().out
     assert "train: int = 4_000  # training images" in printed
-    assert "✓ 1.18 images: A linear classifier of letters needs over a tenth more steps" in printed  # from the results
+    assert "▸ 1.18 images: A linear classifier of letters needs over a tenth more steps" in printed  # from the results
