@@ -207,13 +207,10 @@ def _tree(text: str) -> ast.Module:
 
 
 @cache
-def bare(text: str, without: frozenset[str] = frozenset()) -> str:
-    """A source without comments, docstrings, trailing space, blank lines and some of its top-level definitions.
-
-    With them goes what only they use. What stands in other texts of several lines is kept to the letter.
-    """
+def _without_comments(text: str) -> tuple[tuple[str, ...], frozenset[int]]:
+    """The lines of a source without its comments, and the rows that end within a text of several lines."""
     lines = text.split("\n")
-    inside: set[int] = set()  # the rows that end within a text
+    inside: set[int] = set()
     opened: list[int] = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         kind, (row, column), (last, _) = tokenize.tok_name[token.type], token.start, token.end
@@ -223,6 +220,17 @@ def bare(text: str, without: frozenset[str] = frozenset()) -> str:
             opened.append(row)
         elif kind in ("STRING", "FSTRING_END", "TSTRING_END"):
             inside |= set(range((row if kind == "STRING" else opened.pop()) - 1, last - 1))
+    return tuple(lines), frozenset(inside)
+
+
+@cache
+def bare(text: str, without: frozenset[str] = frozenset()) -> str:
+    """A source without comments, docstrings, trailing space, blank lines and some of its top-level definitions.
+
+    With them goes what only they use. What stands in other texts of several lines is kept to the letter.
+    """
+    uncommented, within = _without_comments(text)
+    lines, inside = list(uncommented), set(within)
     changed = _without(_tree(text), without)
     changed += [(node, "") for node in _docstrings(_tree(text), [node for node, _ in changed])]
     # The last one first, so that what stands before it stays where it is.
