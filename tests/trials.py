@@ -51,9 +51,9 @@ def judged(experiment, name, trials):
     return prediction(experiment, name).judge(trials)
 
 
-def verdicts(experiment, trials) -> dict:
-    """The verdict of each row of a lesson."""
-    findings = experiment.findings(trials)
+def verdicts(experiment, trials, findings=None) -> dict:
+    """The verdict of each row of a lesson; of findings that were judged before, if they are given."""
+    findings = findings or experiment.findings(trials)
     return {row: verdict_of_row([one for one in findings if one.row == row]) for row in experiment.lesson.rows}
 
 
