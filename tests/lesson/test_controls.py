@@ -70,13 +70,13 @@ def is_pair(one, judgement):
 @pytest.mark.parametrize("name", LESSONS)
 def test_with_its_arms_exchanged_a_prediction_turns(name):
     for one, trials, judgement in those(name, is_pair):
-        if judgement.expects != BETTER or judgement.verdict != "supported":
+        if judgement.expects != BETTER or judgement.effect <= nothing(judgement):
             continue
         turned = one.judge(exchanged(trials, one.arms))
         assert turned.verdict != "supported", one.name
         if math.isfinite(turned.effect):
-            assert turned.verdict == "refuted", one.name
             assert turned.effect <= nothing(judgement), one.name
+            assert turned.verdict == "refuted" or judgement.verdict != "supported", one.name
 
 
 @pytest.mark.parametrize("name", LESSONS)
