@@ -54,15 +54,15 @@ class Resumable(ABC):
 
     def _take_batch(self) -> dict[str, Any]:
         """Take the next batch in hand, and return the states of the generators after it."""
-        chance = self._chance()
-        self._before = {"batches": self._position(), **chance}
+        states = self._generator_states()
+        self._before = {"batches": self._position(), **states}
         try:
             self._batches.take(stacklevel=4)
         except BaseException:
-            self._set_chance(chance)
+            self._set_generator_states(states)
             raise
         # Minibatches draw from their own generator alone, unless they hold a data set of the user's.
-        return chance if self._draws_nothing else self._chance()
+        return states if self._draws_nothing else self._generator_states()
 
     def _refuse_torn(self) -> NoReturn:
         name = type(self).__name__
@@ -79,14 +79,14 @@ class Resumable(ABC):
         # Copied, because the next batch may change it in place.
         return state if isinstance(self._source, Minibatches) else copy.deepcopy(state)
 
-    def _chance(self) -> dict[str, Any]:
+    def _generator_states(self) -> dict[str, Any]:
         """The states of all generators."""
         return {
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "global": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
         }
 
-    def _set_chance(self, state: Mapping[str, Any]) -> None:
+    def _set_generator_states(self, state: Mapping[str, Any]) -> None:
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         torch.set_rng_state(state["global"]["cpu"])
@@ -117,7 +117,7 @@ class Resumable(ABC):
             **self._learned(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            **(self._before if self._batches.batch else {"batches": self._position(), **self._chance()}),
+            **(self._before if self._batches.batch else {"batches": self._position(), **self._generator_states()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -147,7 +147,7 @@ class Resumable(ABC):
             )
         if self.scheduler is not None:
             _check_scheduler(state["scheduler"], self.scheduler.state_dict(), type(self.scheduler).__name__)
-        now = copy.deepcopy({**self._state(), "batches": self._position(), **self._chance()})
+        now = copy.deepcopy({**self._state(), "batches": self._position(), **self._generator_states()})
         optimizer, batch, before = dict(vars(self.optimizer)), self._batches.batch, self._before
         made, torn = self._made, self._torn
         try:
@@ -171,7 +171,7 @@ class Resumable(ABC):
         # Batches are any iterable to mypy; `load_state_dict`, which alone calls this, has refused those without it.
         self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]
         batches = BatchInHand(self._source)
-        self._set_chance(state)  # after what may draw: a DataLoader draws a seed when it is iterated
+        self._set_generator_states(state)  # after what may draw: a DataLoader draws a seed when it is iterated
         self._batches, self._before, self._made, self._torn = batches, {}, None, False
         self.steps = state["steps"]
 

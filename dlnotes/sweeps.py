@@ -147,7 +147,7 @@ class Sweep(Resumable):
             return self._finish()
         if self._torn:
             self._refuse_torn()
-        chance = self._chance() if self._batches.batch else self._take_batch()
+        states = self._generator_states() if self._batches.batch else self._take_batch()
         inputs, targets = inputs_and_targets(self._batches.batch[0])
         try:
             self.optimizer.zero_grad()
@@ -171,7 +171,7 @@ class Sweep(Resumable):
         except BaseException as error:
             self._ctrl_c.hold_back()
             if not self._made:
-                self._set_chance(chance)
+                self._set_generator_states(states)
             explain(error, self._batches.batch)
             raise
         finally:

@@ -1,6 +1,6 @@
 """Training as something you iterate: minibatches, the trainer, evaluation, checkpoints.
 
-    trainer = Trainer(model, loss, optimizer, Minibatches(letters.train, 50, chance["batches"]))
+    trainer = Trainer(model, loss, optimizer, Minibatches(letters.train, 50, generators["batches"]))
     for step in islice(trainer, 2_000):
         if step.number % 100 == 0 and accuracy(model, letters.validation) > 0.9:
             break
@@ -175,7 +175,7 @@ class Trainer(Resumable):
             return self._finish()
         if self._torn:
             self._refuse_torn()
-        chance = self._chance() if self._batches.batch else self._take_batch()
+        states = self._generator_states() if self._batches.batch else self._take_batch()
         if torch.is_autocast_enabled(self._device_type):
             refuse_autocast_cache(self._device_type)
         inputs, targets = inputs_and_targets(self._batches.batch[0])
@@ -210,7 +210,7 @@ class Trainer(Resumable):
         except BaseException as error:
             self._ctrl_c.hold_back()
             if not self._made:
-                self._set_chance(chance)
+                self._set_generator_states(states)
                 _restore_buffers(buffers)
             explain(error, self._batches.batch)
             raise

@@ -144,20 +144,22 @@ def split_faces(seed: int, *, unseen: Literal["face", "family"] = "face") -> Fac
     if unseen not in _HELD_OUT:
         raise ValueError(f"unseen must be 'face' or 'family', not {unseen!r}")
     known = masters()
-    # In either case a face belongs to a group, and groups are what is dealt out.
+    # In either case a face belongs to a group, and groups are what is shared out.
     groups = dict(zip(known.faces, known.faces if unseen == "face" else known.families, strict=True))
     distinct = sorted(set(groups.values()))
     order = torch.randperm(len(distinct), generator=stream(seed, f"letters/{unseen}"), device="cpu")
     test, validation = _HELD_OUT[unseen]
-    dealt = [distinct[place] for place in order.tolist()]
+    shuffled = [distinct[place] for place in order.tolist()]
 
     def faces(chosen: Sequence[str]) -> tuple[str, ...]:
         return tuple(face for face, group in groups.items() if group in chosen)
 
-    return Faces(faces(dealt[test + validation :]), faces(dealt[test : test + validation]), faces(dealt[:test]))
+    return Faces(
+        faces(shuffled[test + validation :]), faces(shuffled[test : test + validation]), faces(shuffled[:test])
+    )
 
 
-def _draw(count: int, faces: tuple[str, ...], chance: Generator, distortion: Distortion) -> Examples:
+def _draw(count: int, faces: tuple[str, ...], generator: Generator, distortion: Distortion) -> Examples:
     known = masters()
     rows = [known.faces.index(face) for face in faces]
     pictures = known.pictures[rows].float() / 255
@@ -165,27 +167,27 @@ def _draw(count: int, faces: tuple[str, ...], chance: Generator, distortion: Dis
     targets = torch.empty(count, dtype=torch.int64, device="cpu")
     for start in range(0, count, _CHUNK):
         wanted = min(_CHUNK, count - start)
-        drawn, classes = _chunk(pictures, chance, distortion)
+        drawn, classes = _chunk(pictures, generator, distortion)
         inputs[start : start + wanted] = drawn[:wanted]
         targets[start : start + wanted] = classes[:wanted]
     return Examples(inputs, targets)
 
 
-def _chunk(pictures: Tensor, chance: Generator, distortion: Distortion) -> tuple[Tensor, Tensor]:
+def _chunk(pictures: Tensor, generator: Generator, distortion: Distortion) -> tuple[Tensor, Tensor]:
     """The next letters, ``(500, 1, 28, 28)``, and their classes; pictures are ``(faces, 10, 56, 56)``."""
-    classes = torch.rand(_CHUNK // len(LETTERS), len(LETTERS), generator=chance, **_PLACE).argsort(1).flatten()
-    faces = torch.randint(len(pictures), (_CHUNK,), generator=chance, device="cpu")
-    grid = _grid(chance, distortion)
-    noise = torch.randn(_CHUNK, 1, SIDE, SIDE, generator=chance, **_PLACE)
+    classes = torch.rand(_CHUNK // len(LETTERS), len(LETTERS), generator=generator, **_PLACE).argsort(1).flatten()
+    faces = torch.randint(len(pictures), (_CHUNK,), generator=generator, device="cpu")
+    grid = _grid(generator, distortion)
+    noise = torch.randn(_CHUNK, 1, SIDE, SIDE, generator=generator, **_PLACE)
     letters = F.grid_sample(pictures[faces, classes].unsqueeze(1), grid, mode="bilinear", align_corners=False)
     return letters.add_(noise, alpha=distortion.noise).clamp_(0, 1), classes
 
 
-def _grid(chance: Generator, distortion: Distortion) -> Tensor:
+def _grid(generator: Generator, distortion: Distortion) -> Tensor:
     """Where each pixel of each letter looks in its master, ``(500, 28, 28, 2)`` in [-1, 1]: x, y = M·(u - t) + bend."""
 
     def amounts(largest: float, *shape: int) -> Tensor:
-        return (2 * torch.rand(_CHUNK, *shape, generator=chance, **_PLACE) - 1) * largest
+        return (2 * torch.rand(_CHUNK, *shape, generator=generator, **_PLACE) - 1) * largest
 
     # Lengths that are given as fractions of the side are doubled: from -1 to 1 it measures 2.
     turn = amounts(math.radians(distortion.rotation))

@@ -15,7 +15,7 @@ from dlnotes.linear.optimizers import (
     l2,
     momentum,
 )
-from dlnotes.linear.preparation import split, standardize
+from dlnotes.linear.preprocessing import split, standardize
 from dlnotes.linear.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
 from dlnotes.linear.significance import Flips, discordant, largest_disagreement, mcnemar_test, rule_of_thirty
 from dlnotes.linear.softmax import log_softmax, softmax
