@@ -54,9 +54,9 @@ bench: setup  ## how fast the library is, beside what one would use instead; ten
 lessons: setup  ## every lesson at full strength, a quarter of an hour on two cores; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)
 
-results: setup  ## the same into results/, and the README's table from them
-	$(PY) -m lessons run --jobs $(JOBS) --out results
-	$(PY) -m lessons report --readme
+results: setup  ## the same into results/, also on each real set in $$DLNOTES_DATA, and the tables made of them
+	$(PY) -m lessons run --data all --jobs $(JOBS) --out results
+	$(PY) -m lessons report --write
 
 clean:  ## remove caches, builds and output/ (.venv, data/ and results/ stay)
 	rm -rf build dist output *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

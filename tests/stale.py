@@ -1,4 +1,4 @@
-"""What no longer agrees with the code: planted bugs, tests that are named, predictions, results, the README's table.
+"""What no longer agrees with the code: planted bugs, tests that are named, predictions, results, pages made of them.
 
 `make check` runs it, as `python -m tests.stale`: a line for each, which says what mends it, and exit code 1 where there
 is one. The standard library alone, and nothing is run.
@@ -10,8 +10,8 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 
-from dlnotes.lesson import contents, report
-from dlnotes.lesson.declared import faults_in
+from dlnotes.lesson import contents, report, verdicts
+from dlnotes.lesson.declared import declared_in, faults_in
 from tests.mutants.bugs import KEYS, LISTS, bugs_in
 
 ROOT = contents.CHECKOUT
@@ -113,20 +113,50 @@ def results() -> Iterator[str]:
             yield f"no row names the lesson {lesson.name}: set `lesson` at its rows of dlnotes/notes.toml"
 
 
-def readme() -> Iterator[str]:
-    """The README, where its table is not made from the results."""
-    text = (ROOT / "README.md").read_text("utf-8")
+def results_on_other_data() -> Iterator[str]:
+    """The same on other data sets: each lesson that takes one has results on all of them that any has."""
+    for folder in sorted(path for path in contents.results_folder().iterdir() if path.is_dir()):
+        if folder.name == "tuning":
+            continue
+        lessons = {one.name: one for one in contents.lessons() if takes_data(one)}
+        mend = f"python -m lessons run NAME --data {folder.name} --out results, or make results for all"
+        for name in sorted(lessons.keys() | {path.stem for path in folder.glob("*.json")}):
+            path = folder / f"{name}.json"
+            try:
+                kept = report.read_results(path)
+            except contents.UsageError as error:
+                yield str(error)
+                continue
+            if name not in lessons:
+                yield f"results/{folder.name}/{name}.json is of no lesson that takes --data: remove it"
+            elif kept is None:
+                yield f"the lesson {name} has no results on {folder.name}: {mend}"
+            elif not report.is_current(lessons[name], kept):
+                yield f"results/{folder.name}/{name}.json was measured or judged by other code than today's: {mend}"
+
+
+def takes_data(lesson: contents.Lesson) -> bool:
+    """Whether a lesson has the setting `data`."""
+    return "data" in declared_in(lesson.path).names
+
+
+def pages() -> Iterator[str]:
+    """The README's table and the page of verdicts, where they are not made from the results."""
+    folder = contents.results_folder()
+    readme, page = (ROOT / "README.md"), folder / verdicts.PAGE
+    written = [path.read_text("utf-8") if path.is_file() else "" for path in (readme, page)]
     try:
-        made = report.readme_with_table(text, contents.results_folder())
+        made = [verdicts.readme_with_table(written[0], folder), verdicts.page_of_verdicts(folder)]
     except contents.UsageError as error:
-        yield f"the README's table of verdicts cannot be made: {error}"
-    else:
-        if made != text:
-            yield "the README's table of verdicts is not that of results/: python -m lessons report --readme"
+        yield f"the table of answers cannot be made: {error}"
+        return
+    for what, one, other in zip(("README.md's table of answers", "results/VERDICTS.md"), written, made, strict=True):
+        if one != other:
+            yield f"{what} is not that of results/: python -m lessons report --write"
 
 
 if __name__ == "__main__":
-    stale = [line for check in (bugs, rows, predictions, results, readme) for line in check()]
+    stale = [line for check in (bugs, rows, predictions, results, results_on_other_data, pages) for line in check()]
     if stale:
         print(*stale, sep="\n")
         print(f"{len(stale)} stale")

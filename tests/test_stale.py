@@ -26,17 +26,21 @@ OURS += ("tests/stale.py",)
 # Writes results of the lesson, with the checksums of its code; a program, since it works for the checkout it runs in.
 MEASURED = """
 import json
-from dlnotes.lesson import contents, report, sources
+from dlnotes.lesson import contents, report, sources, verdicts
 script, package = contents.lesson_named("toy").path, contents.PACKAGE
 code, judge = sources.checksum_of_code(script, package), sources.checksum_of_judge(script, package)
 content = {"schema": report.SCHEMA, "code": code, "judge": judge, "verdicts": {"1.99": "supported"}, "findings": []}
 finding = {"row": "1.99", "kind": "claim", "name": "gain", "statement": "A gain.", "verdict": "supported"}
 finding |= {"effect": 1.0, "interval": [0, 2], "unit": "difference", "of": "", "reading": "", "because": ""}
 content |= {"data": None, "tuned": {}, "config": {}, "findings": [finding]}
-(contents.results_folder() / "toy.json").write_text(json.dumps(content))
-(contents.results_folder() / "toy.svg").touch()
+folder = contents.results_folder()
+(folder / "toy.json").write_text(json.dumps(content))
+(folder / "toy.svg").touch()
+(folder / "mnist").mkdir()
+(folder / "mnist" / "toy.json").write_text(json.dumps(content | {"data": {"name": "mnist"}}))
 readme = contents.CHECKOUT / "README.md"
-readme.write_text(report.readme_with_table(report._BEGIN + report._END, contents.results_folder()))
+readme.write_text(verdicts.readme_with_table(verdicts._BEGIN + verdicts._END, folder))
+(folder / verdicts.PAGE).write_text(verdicts.page_of_verdicts(folder))
 """
 
 
@@ -127,7 +131,7 @@ def test_two_bugs_with_the_same_words_and_a_list_that_is_no_toml_are_named(check
 )
 def test_a_row_that_names_what_is_not_there_is_named(checkout, changes, expected):
     (checkout / "dlnotes/notes.toml").write_text(table("notes", NOTE | changes))
-    (line,) = said(checkout)
+    line = said(checkout)[0]
     assert line.startswith(f"the row 1.99 {expected}")
     assert line.endswith("mend it in dlnotes/notes.toml")
 
@@ -146,10 +150,10 @@ def test_results_of_other_code_or_of_other_rows_are_named_with_the_command_that_
     path = checkout / file
     assert old in path.read_text("utf-8")
     path.write_text(path.read_text("utf-8").replace(old, new, 1), "utf-8")
-    line, table_of_verdicts = said(checkout)  # the README's table marks what is stale
+    line, *others = said(checkout)
     assert line.startswith(f"results/toy.json {expected}")
     assert line.endswith("python -m lessons run toy --out results, or make results for all")
-    assert table_of_verdicts.endswith("python -m lessons report --readme")
+    assert all(other.endswith("python -m lessons report --write") for other in others[-2:])  # they mark what is stale
 
 
 @pytest.mark.parametrize(
@@ -197,9 +201,29 @@ def test_a_readme_with_another_table_and_one_with_no_place_for_it_are_named(chec
     page = checkout / "README.md"
     text = page.read_text("utf-8")
     page.write_text(text.replace("A gain.", "A loss."), "utf-8")
-    assert said(checkout) == [
-        "the README's table of verdicts is not that of results/: python -m lessons report --readme"
-    ]
+    assert said(checkout) == ["README.md's table of answers is not that of results/: python -m lessons report --write"]
     page.write_text("# dlnotes\n", "utf-8")
     (line,) = said(checkout)
-    assert line.startswith("the README's table of verdicts cannot be made: README.md lacks the line")
+    assert line.startswith("the table of answers cannot be made: README.md lacks the line")
+
+
+def test_a_page_of_verdicts_that_is_not_made_from_the_results_is_named(checkout):
+    (checkout / "results/VERDICTS.md").unlink()
+    assert said(checkout) == ["results/VERDICTS.md is not that of results/: python -m lessons report --write"]
+
+
+def test_results_on_other_data_that_are_old_missing_or_of_no_lesson_are_named(checkout):
+    path = checkout / "results/mnist/toy.json"
+    sound = path.read_text("utf-8")
+    path.write_text(re.sub('"code": "[0-9a-f]{4}', '"code": "0000', sound), "utf-8")
+    line = said(checkout)[0]
+    assert line.startswith(
+        "results/mnist/toy.json was measured or judged by other code than today's: python -m lessons"
+    )
+    assert "run NAME --data mnist --out results" in line
+    path.rename(path.with_stem("toys"))
+    found = said(checkout)
+    assert found[0].startswith("the lesson toy has no results on mnist: python -m lessons run NAME --data mnist")
+    assert found[1] == "results/mnist/toys.json is of no lesson that takes --data: remove it"
+    path.with_stem("toys").write_text("{")
+    assert "mnist/toys.json is not a results file" in said(checkout)[1]

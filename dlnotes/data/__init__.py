@@ -7,7 +7,7 @@
 torch.Size([500, 1, 28, 28])
 """
 
-from dlnotes.data.catalogue import describe, download, fingerprint, load, names
+from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
@@ -21,6 +21,7 @@ __all__ = [
     "Faces",
     "MissingDataError",
     "Parts",
+    "available",
     "cache",
     "describe",
     "download",

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from dlnotes.data import images
-from dlnotes.data.examples import Examples, Parts, check_count
+from dlnotes.data.examples import Examples, MissingDataError, Parts, check_count
 from dlnotes.data.fonts import masters, version
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST
 from dlnotes.data.letters import letters
 
-__all__ = ["describe", "download", "fingerprint", "load", "names"]
+__all__ = ["available", "describe", "download", "fingerprint", "load", "names"]
 
 _DRAWN: dict[str, Callable[..., Parts]] = {"letters": letters}
 _READ: dict[str, Callable[..., Parts]] = {
@@ -31,6 +31,27 @@ def names() -> tuple[str, ...]:
         ('letters', 'fashion_mnist', 'mnist', 'not_mnist')
     """
     return (*_DRAWN, *_READ)
+
+
+def available() -> tuple[str, ...]:
+    """The names of the sets that `load` can read now: those that are drawn, and those that lie in the data root.
+
+    Raises:
+        DataError: a set lies there and is damaged.
+
+    Example:
+        >>> "letters" in available()
+        True
+    """
+    return tuple(name for name in names() if name in _DRAWN or _is_there(name))
+
+
+def _is_there(name: str) -> bool:
+    try:
+        images.find(_KNOWN[name])
+    except MissingDataError:
+        return False
+    return True
 
 
 def load(

@@ -3,13 +3,15 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dlnotes.lesson import contents, report, session
+from dlnotes.lesson import choosing, contents, report, session, verdicts
 from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.settings import seeds_from
 
@@ -19,16 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["command_line", "lesson_main"]
 
 _EPILOG = """examples:
-  python -m lessons                              what lessons there are, with rows, time and last verdict
-  python -m lessons run momentum                 one lesson: a table, a figure and a verdict
+  python -m lessons                              the lessons: questions, time and last verdicts
+  python -m lessons run momentum                 one lesson: answers, what they rest on, a figure
+  python -m lessons run dropout                  which lessons are about a word
   python -m lessons run linear --jobs 2          a chapter, two seeds at a time
-  python -m lessons run 1.18 --quick             the lesson that tests a statement, small and without a verdict
-  python -m lessons run momentum --help          what can be set in a lesson (--set NAME=VALUE)
+  python -m lessons run 1.18 --quick             the lesson that tests a statement, small: it concludes nothing
+  python -m lessons run momentum --help          what a lesson predicts, and what can be set (--set NAME=VALUE)
+  python -m lessons test 1.18                    the tests that hold a statement, a lesson or a chapter
 """
 
 
 def command_line(arguments: Sequence[str], *, tour: Sequence[str]) -> int:
-    """Run ``python -m lessons``: list, run, tour, tune, report, download. Returns the exit code.
+    """Run ``python -m lessons``: list, run, test, tour, tune, recheck, report, download. Returns the exit code.
 
     Args:
         arguments: what was typed after ``python -m lessons``.
@@ -138,6 +142,8 @@ def _fail(message: str, code: int) -> int:
 # Parsing
 # ----------------------------------------------------------------------------------------------------------------
 
+_WHAT = "lessons (momentum), chapters (linear), rows (1.18) or files (lessons/linear/momentum.py)"
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
@@ -153,9 +159,9 @@ def _run_options() -> "_Parser":
         metavar="S",
         help="other seeds than the declared: 12 (the first twelve), 4-7, or 0,3,9",
     )
-    add("--quick", action="store_true", help="three seeds of a small variant, in seconds, without a verdict")
+    add("--quick", action="store_true", help="three seeds of a small variant, in seconds: it concludes nothing")
     add("--jobs", type=_positive, default=1, metavar="N", help="processes at work at the same time (default: 1)")
-    add("--data", metavar="NAME", help="another data set: letters, fashion_mnist, mnist, not_mnist")
+    add("--data", metavar="NAME", help="another data set: letters, fashion_mnist, mnist, not_mnist; all that are there")
     add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change settings of the lesson")
     add("--out", type=Path, metavar="FOLDER", help="where results and figure go (default: output)")
@@ -178,18 +184,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="command", parser_class=_Parser)
-    commands.add_parser("list", help="the lessons with their rows, time and last verdict")
+    commands.add_parser("list", help="the lessons with their questions, time and last verdicts")
     run = commands.add_parser(
-        "run", help="run lessons, by name, chapter or row; all if none is named", parents=[_run_options()]
+        "run", help="run lessons, by name, chapter, row or file; all if none is named", parents=[_run_options()]
     )
-    run.add_argument("what", nargs="*", help="lessons (momentum), chapters (linear) or rows (1.18)")
+    run.add_argument("what", nargs="*", help=_WHAT)
+    tests = commands.add_parser("test", help="run the tests that hold a row, a lesson or a chapter")
+    tests.add_argument("what", nargs="+", help=_WHAT)
     commands.add_parser("tour", help="run the lessons that show best what this is about", parents=[_run_options()])
     tune = commands.add_parser("tune", help="choose settings on seeds that no verdict sees", parents=[_run_options()])
     tune.add_argument("what", nargs="+", help="lessons that have settings to choose")
     again = commands.add_parser("recheck", help="measure one seed again where code changed: are the bits the same?")
-    again.add_argument("what", nargs="*", help="lessons, chapters or rows; all if none is named")
-    made = commands.add_parser("report", help="print the table of verdicts of the reference run")
-    made.add_argument("--readme", action="store_true", help="write it into README.md as well")
+    again.add_argument("what", nargs="*", help=f"{_WHAT}; all if none is named")
+    made = commands.add_parser("report", help="print the answers of the reference run as a table")
+    made.add_argument("--write", action="store_true", help="write it into README.md, and results/VERDICTS.md")
     get = commands.add_parser("download", help="fetch a data set into the data root, and check it")
     get.add_argument("name", help="fashion_mnist or mnist")
     return parser
@@ -206,29 +214,39 @@ def _script_parser(lesson: contents.Lesson) -> argparse.ArgumentParser:
     )
 
 
+_COMMANDS = ("list", "run", "test", "tour", "tune", "recheck", "report", "download")
+
+
 def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
-    named = [one for one in contents.lessons() if one.name in arguments]
-    if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments) and len(named) == 1:
-        _script_parser(named[0]).print_help()
-        return 0
-    if arguments and (arguments[0] in contents.CHAPTERS or arguments[0] in {one.name for one in contents.lessons()}):
-        raise UsageError(f"a lesson or chapter is run by `python -m lessons run {arguments[0]}`")
+    words = [one for one in arguments[1:] if not one.startswith("-")]
+    if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments) and len(words) == 1:
+        chosen = choosing.select(words)
+        if len(chosen) == 1:
+            _script_parser(chosen[0]).print_help()
+            return 0
+    if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
+        near = choosing.nearest(arguments[0], _COMMANDS)
+        chosen = [] if near else choosing.select(arguments[:1])
+        typed = f"run {arguments[0]}" if chosen else near[0]
+        raise UsageError(f"unknown command {arguments[0]!r}. Type: python -m lessons {typed}")
     options = _parser().parse_args(arguments)
     if options.command in (None, "list"):
         print(report.summary([contents.output_folder(), contents.results_folder()]))
-        print("\nrun one:  python -m lessons run NAME      help:  python -m lessons --help")
+        print("\nrun one:  python -m lessons run NAME      help:  python -m lessons --help      words:  GLOSSARY.md")
         return 0
     if options.command == "run":
-        return _run(contents.select(options.what), options)
+        return _run(choosing.select(options.what), options)
+    if options.command == "test":
+        return _test(choosing.tests_of(options.what))
     if options.command == "tour":
         return _tour([contents.lesson_named(name) for name in tour], options)
     if options.command == "tune":
-        return _tune([contents.lesson_named(name) for name in options.what], options)
+        return _tune(choosing.select(options.what, command="tune"), options)
     if options.command == "recheck":
-        return _recheck(contents.select(options.what))
+        return _recheck(choosing.select(options.what, command="recheck"))
     if options.command == "download":
         return _download(options.name)
-    return _report(options.readme)
+    return _report(options.write)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -269,6 +287,14 @@ def _tune(chosen: Sequence[contents.Lesson], options: argparse.Namespace) -> int
     return 0
 
 
+def _test(tests: Sequence[str]) -> int:
+    """Run tests by pytest, in a process of its own, from the root of the checkout."""
+    if find_spec("pytest") is None:
+        raise UsageError("the tests need pytest. Type: pip install -c constraints.txt -e '.[test]'")
+    print(f"{contents.CHECKOUT}: pytest {' '.join(tests)}\n", flush=True)
+    return subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=contents.CHECKOUT).returncode
+
+
 def _recheck(chosen: Sequence[contents.Lesson]) -> int:
     from dlnotes.lesson import runner
 
@@ -281,8 +307,7 @@ def _recheck(chosen: Sequence[contents.Lesson]) -> int:
 def _download(name: str) -> int:
     from dlnotes import data
 
-    if name not in data.names():
-        raise UsageError(f"unknown data set {name!r}; known: {', '.join(data.names())}")
+    _check_data(name, data.names())
     try:
         print(data.download(name))
     except KeyboardInterrupt:
@@ -290,14 +315,22 @@ def _download(name: str) -> int:
     return 0
 
 
-def _report(readme: bool) -> int:
-    print(report.table_of_verdicts(contents.results_folder()))
-    if readme:
+def _report(write: bool) -> int:
+    folder = contents.results_folder()
+    print(verdicts.table_of_answers(folder))
+    if write:
         from dlnotes.files import write_whole
 
-        path = contents.CHECKOUT / "README.md"
-        write_whole(path, report.readme_with_table(path.read_text(encoding="utf-8"), contents.results_folder()))
+        readme = contents.CHECKOUT / "README.md"
+        write_whole(readme, verdicts.readme_with_table(readme.read_text(encoding="utf-8"), folder))
+        write_whole(folder / verdicts.PAGE, verdicts.page_of_verdicts(folder))
     return 0
+
+
+def _check_data(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        near = f"; near: {', '.join(found)}" if (found := choosing.nearest(name, known)) else ""
+        raise UsageError(f"no data set {name!r}{near}; known: {', '.join(known)}")
 
 
 def _checked(given: argparse.Namespace) -> "Options":
@@ -306,6 +339,10 @@ def _checked(given: argparse.Namespace) -> "Options":
 
     if given.quick and given.seeds is not None:
         raise UsageError("--quick has seeds of its own: give --seeds or --quick")
+    if given.data is not None:
+        from dlnotes import data
+
+        _check_data(given.data, (*data.names(), "all"))
     if given.device:
         import torch
 

@@ -15,6 +15,7 @@ from dlnotes.places import PACKAGE
 
 __all__ = [
     "CHAPTERS",
+    "TITLES",
     "Lesson",
     "Note",
     "UsageError",
@@ -25,10 +26,15 @@ __all__ = [
     "output_folder",
     "records_folder",
     "results_folder",
-    "select",
 ]
 
-CHAPTERS = ("linear", "deep", "conv", "text")
+TITLES = {
+    "linear": "From machine learning to deep learning",
+    "deep": "Deep neural networks",
+    "conv": "Convolutional networks",
+    "text": "Deep models for text and sequences",
+}
+CHAPTERS = tuple(TITLES)
 
 _RUNS_A_LESSON = "\n    lesson.main("
 
@@ -89,7 +95,7 @@ def notes() -> tuple[Note, ...]:
 
 @cache
 def lessons() -> tuple[Lesson, ...]:
-    """The lessons of the checkout, by chapter and by their first row."""
+    """The lessons of the checkout, in the order of the notes."""
     files = [path for path in (CHECKOUT / "lessons").glob("*/*.py") if not path.name.startswith(".")]
     # The rest are modules that lessons import.
     found = [lesson_at(path) for path in files if _RUNS_A_LESSON in path.read_text("utf-8", errors="replace")]
@@ -114,7 +120,7 @@ def lesson_at(path: Path) -> Lesson:
 
 
 def lesson_named(name: str) -> Lesson:
-    """The lesson of that name.
+    """The lesson of exactly that name; what a user typed is understood by `dlnotes.lesson.choosing`.
 
     Raises:
         UsageError: there is none.
@@ -123,27 +129,6 @@ def lesson_named(name: str) -> Lesson:
         if lesson.name == name:
             return lesson
     raise UsageError(f"unknown lesson {name!r}; known: {', '.join(one.name for one in lessons())}")
-
-
-def select(wanted: list[str]) -> list[Lesson]:
-    """The lessons that are meant by names of lessons, chapters and rows; all of them where nothing is given.
-
-    Raises:
-        UsageError: a word that is none of the three, or a row or chapter without a lesson.
-    """
-    chosen: list[Lesson] = []
-    for word in wanted or [one.name for one in lessons()]:
-        rows = {note.row for note in notes()}
-        matching = [one for one in lessons() if word in (one.name, one.chapter) or word in one.rows]
-        if not matching and (word in rows or word in CHAPTERS):
-            raise UsageError(f"no lesson tests {word} yet; `python -m lessons` lists those that exist")
-        if not matching:
-            raise UsageError(
-                f"unknown lesson, chapter or row {word!r}; lessons: {', '.join(one.name for one in lessons())}; "
-                f"chapters: {', '.join(CHAPTERS)}; rows: {notes()[0].row} to {notes()[-1].row}"
-            )
-        chosen += [one for one in matching if one not in chosen]
-    return chosen
 
 
 def results_folder() -> Path:

@@ -7,17 +7,22 @@ from types import ModuleType
 from typing import Any
 
 from dlnotes.evidence import MOST_SEEDS
+from dlnotes.lesson.choosing import nearest
 from dlnotes.lesson.contents import Lesson, UsageError
 from dlnotes.lesson.experiment import Experiment, experiment_of
 from dlnotes.lesson.settings import override
 from dlnotes.lesson.tuned import TunedSettings, tuned_settings
 
-__all__ = ["Options", "Plan", "plan_of", "plan_of_tuning"]
+__all__ = ["LacksOptionError", "Options", "Plan", "plan_of", "plan_of_tuning"]
 
 QUICK_SEEDS = range(3)
 
 # With fewer, no exact test of signs can reach 1 %: one of 2⁶ patterns is 1.6 %.
 FEWEST_SEEDS = 7
+
+
+class LacksOptionError(UsageError):
+    """A lesson cannot be run as it was asked for, though others may: of many, it is left out."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Options:
         quick: three seeds of a small variant, without a verdict.
         seeds: which seeds; None are those of the lesson.
         jobs: processes at work at the same time.
-        data: another data set than the lesson's own.
+        data: another data set than the lesson's own; "all" is its own, and after it each one that is there.
         device: another device than the lesson's own.
         settings: changes of the lesson's settings, each ``name=value``.
         out: where results and figure go; None is the output folder.
@@ -90,18 +95,24 @@ def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType 
     if options.seeds is not None and len(options.seeds) > MOST_SEEDS:
         raise UsageError(f"at most {MOST_SEEDS} seeds can be judged by an exact test, not {len(options.seeds)}")
     experiment = experiment_of(lesson, cells)
-    config = _config(experiment, options, alone=alone)
-    if config is None:
+    try:
+        config = _config(experiment, options, alone=alone)
+        tuned = _tuned(experiment, config)
+    except LacksOptionError as error:
+        if alone:
+            raise
+        print(f"left out: {error}")
         return None
     own = QUICK_SEEDS if options.quick else experiment.seeds
     seeds = own if options.seeds is None else options.seeds
-    tuned = _tuned(experiment, config)
     same_seeds = list(seeds) == list(experiment.seeds)
     exploratory = ""
     if experiment.variant:
         exploratory = f"{experiment.variant}; the verdict of {lesson.name} stays as it was"
     elif tuned.elsewhere:
         exploratory = f"settings that were tuned in {tuned.elsewhere}; the lesson's own verdict stays as it was"
+    elif same_seeds and _on_own_data(experiment, config) == experiment.config != config:
+        exploratory = f"other data than {experiment.config.data}, on which the lesson's own verdict rests"
     elif config != experiment.config or not same_seeds:
         exploratory = "other seeds, settings or data than the lesson declares; its own verdict stays as it was"
     is_own = same_seeds and not experiment.variant and not tuned.elsewhere
@@ -110,36 +121,31 @@ def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType 
     return Plan(experiment, config, seeds, tuned.values, stem, exploratory, judged)
 
 
-def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan | None:
+def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan:
     """The same for the choice of settings, on seeds that no verdict sees."""
     experiment = experiment_of(lesson)
     if experiment.tune is None:
         raise UsageError(f"the lesson {lesson.name} has nothing to tune")
     config = _config(experiment, options, alone=alone)
-    if config is None:
-        return None
     seeds = experiment.tuning_seeds if options.seeds is None else options.seeds
     if set(seeds) & set(experiment.seeds):
         raise UsageError(f"settings are chosen on seeds that the verdict of {lesson.name} does not see")
     is_own = list(seeds) == list(experiment.tuning_seeds) and not experiment.variant
-    stem = _stem(experiment, config, quick=options.quick, is_own=is_own)
-    if stem == lesson.name and hasattr(config, "data"):
-        stem = f"{stem}.{config.data}"
+    folder, _, stem = _stem(experiment, config, quick=options.quick, is_own=is_own).rpartition("/")
+    if hasattr(config, "data"):  # the scores of all data sets lie in one folder
+        stem = f"{lesson.name}.{folder or config.data}{stem.removeprefix(lesson.name)}"
     return Plan(experiment, config, seeds, {}, stem, "", is_judged=False)
 
 
 def _config(experiment: Experiment, options: Options, *, alone: bool) -> Any:
-    """The lesson's settings with what the options change; None where it lacks one that many lessons are given."""
+    """The lesson's settings with what the options change."""
     lesson = experiment.lesson
     config = experiment.quick if options.quick else experiment.config
     for option, value in (("data", options.data), ("device", options.device)):
         if value is None:
             continue
         if not hasattr(config, option):
-            if alone:
-                raise UsageError(f"the lesson {lesson.name} takes no --{option}: it has no setting of that name")
-            print(f"{lesson.name}: left out, since it takes no --{option}\n")
-            return None
+            raise LacksOptionError(f"the lesson {lesson.name} takes no --{option}: it has no setting of that name")
         config = replace(config, **{option: value})
     if options.settings and not alone:
         raise UsageError("--set changes the settings of one lesson: name one")
@@ -154,7 +160,10 @@ def _check_data(name: str, experiment: Experiment) -> None:
 
     known = experiment.data or data.names()
     if name not in known:
-        raise UsageError(f"the lesson {experiment.lesson.name} knows no data set {name!r}; known: {', '.join(known)}")
+        near = f"; near: {', '.join(found)}" if (found := nearest(name, known)) else ""
+        raise LacksOptionError(
+            f"the lesson {experiment.lesson.name} knows no data set {name!r}{near}; known: {', '.join(known)}"
+        )
 
 
 def _tuned(experiment: Experiment, config: Any) -> TunedSettings:
@@ -162,21 +171,24 @@ def _tuned(experiment: Experiment, config: Any) -> TunedSettings:
     if not experiment.is_tuned:
         return TunedSettings({})
     name = experiment.lesson.name
-    found = tuned_settings(experiment.lesson, config)
+    try:
+        found = tuned_settings(experiment.lesson, config)
+    except UsageError as error:
+        raise LacksOptionError(str(error)) from error
     if missing := sorted((experiment.tuning or {}).keys() - found.values.keys()):
         raise UsageError(f"{name} has no setting tuned for {', '.join(missing)}: `python -m lessons tune {name}` again")
     return found
 
 
 def _stem(experiment: Experiment, config: Any, *, quick: bool, is_own: bool) -> str:
-    """The name of the files of a run: the lesson's, the data set where it is another, and what kind of run it is."""
-    parts = [experiment.lesson.name]
-    declared = getattr(experiment.config, "data", None)
-    if declared is not None and config.data != declared:
-        parts.append(config.data)
-        config = replace(config, data=declared)
+    """The name of the files of a run: the lesson's, in a folder for another data set, and what kind of run it is."""
+    stem = experiment.lesson.name
+    if getattr(config, "data", None) != getattr(experiment.config, "data", None):
+        stem = f"{config.data}/{stem}"
     if quick:
-        parts.append("quick")
-    elif config != experiment.config or not is_own:
-        parts.append("exploratory")
-    return ".".join(parts)
+        return f"{stem}.quick"
+    return stem if _on_own_data(experiment, config) == experiment.config and is_own else f"{stem}.exploratory"
+
+
+def _on_own_data(experiment: Experiment, config: Any) -> Any:
+    return replace(config, data=experiment.config.data) if hasattr(config, "data") else config

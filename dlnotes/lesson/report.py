@@ -1,4 +1,4 @@
-"""What a run leaves behind: a results file, lines for a terminal, and the tables that are made from results."""
+"""What a reader sees on a terminal: the list of lessons, what a run found, and the help of a lesson."""
 
 import json
 import math
@@ -8,27 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from dlnotes.lesson.answers import answers_of
-from dlnotes.lesson.contents import CHECKOUT, Lesson, UsageError, lessons, notes, results_folder
+from dlnotes.lesson.contents import CHECKOUT, TITLES, Lesson, UsageError, lessons, notes, results_folder
 from dlnotes.lesson.declared import declared_in
 from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
 from dlnotes.lesson.tuned import kept_for
 from dlnotes.places import PACKAGE
 
 __all__ = [
+    "announcement",
     "describe",
+    "effect_in_words",
     "help_of",
     "is_current",
+    "on_other_data",
     "read_results",
-    "readme_with_table",
     "summary",
     "table_of_measured",
-    "table_of_verdicts",
+    "table_of_tests",
+    "where",
 ]
 
 SCHEMA = 2
 
 # A claim and a limit have marks of their own: that a limit was shown is no point for the notes.
-_SAID = {
+SAID = {
     ("claim", "supported"): ("✓", "held"),
     ("claim", "refuted"): ("✗", "did not hold"),
     ("claim", "inconclusive"): ("?", "undecided"),
@@ -46,7 +49,7 @@ _WIDTH = 110  # of what is printed
 
 def table_of_measured(trials: Mapping[str, Any]) -> str:
     """The numbers of all seeds as a table: mean, lowest, highest. Curves are left to the figure."""
-    rows = [["measured", "mean", "lowest", "highest"]]
+    rows = [["", "mean", "lowest", "highest"]]
     for name, values in trials.items():
         if values.ndim == 1:
             rows.append([name, *(_number(float(one)) for one in (values.mean(), values.min(), values.max()))])
@@ -64,8 +67,9 @@ def describe(lesson: Lesson, results: Mapping[str, Any], *, own_answers: bool = 
     """
     lines = [_heading(results)]
     if not results["findings"]:
-        return "\n".join([*lines, "", f"{len(results['seeds'])} seeds: too few for a verdict", ""])
-    for row, answer in answers_of(lesson, results, _on_other_data(lesson), own=own_answers).items():
+        few = f"{len(results['seeds'])} seeds are too few for a verdict: nothing is concluded from these numbers."
+        return "\n".join([*lines, "", few, ""])
+    for row, answer in answers_of(lesson, results, on_other_data(lesson), own=own_answers).items():
         lines += ["", *_wrapped(answer.sentence, f"  {row}  {results['verdicts'][row].upper():<12}  ")]
     lines += ["", "What was predicted, and found:"]
     statements = {note.row: note.statement for note in notes()}
@@ -76,21 +80,31 @@ def describe(lesson: Lesson, results: Mapping[str, Any], *, own_answers: bool = 
         for reading in dict.fromkeys(one["reading"] for one in those):
             lines += [f"  Read as: {reading}"] if reading else []
             lines += [line for one in those if one["reading"] == reading for line in _finding_in_lines(one)]
-    lines += ["", "✓ ✗ ? a claim of the notes · ◆ ◇ ◈ a limit: where it is predicted to fail"]
-    lines += [
-        "[ ] 98 % interval · margin: the smallest effect that matters · p: how likely chance alone is as clear",
-        "",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "✓ ✗ ? a claim of the notes · ◆ ◇ ◈ a limit: where it is predicted to fail", ""])
 
 
-def _on_other_data(lesson: Lesson) -> Callable[[str], dict[str, Any] | None]:
-    """By the name of a data set, the committed results of the lesson on it."""
-    return lambda data: read_results(results_folder() / data / f"{lesson.name}.json")
+def table_of_tests(findings: Sequence[Mapping[str, Any]]) -> str:
+    """The statistics behind each finding: its margin, the p-values on both sides of it, and the seeds' extremes."""
+    rows = [["", "effect", "margin", "p", "p against", "lowest seed", "highest seed"]]
+    for one in findings:
+        ends = [_number(end(one["seeds"])) for end in (min, max)] if one["seeds"] else ["–", "–"]
+        numbers = [_number(one["effect"]), _number(one["margin"]), *(_p(one[p]) for p in ("p", "p_against"))]
+        rows.append([f"{one['row']} {one['name']}", *numbers, *ends])
+    legend = "p: the chance of an effect as clear if the true one were the margin; p against: of one as clear below it"
+    return f"{_aligned(rows)}\n\n{legend}\nsupported: p ≤ 0.01 · refuted: p against ≤ 0.01 · inconclusive: neither"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"
+
+
+def on_other_data(lesson: Lesson, folder: Path | None = None) -> Callable[[str], dict[str, Any] | None]:
+    """By the name of a data set, the results of the lesson's reference run on it."""
+    return lambda data: read_results((folder or results_folder()) / data / f"{lesson.name}.json")
 
 
 def _finding_in_lines(finding: Mapping[str, Any]) -> list[str]:
-    mark, said = _SAID[finding["kind"], finding["verdict"]]
+    mark, said = SAID[finding["kind"], finding["verdict"]]
     lines = _wrapped(finding["statement"], f"  {mark} {said}: ", rest=4)
     lines += _wrapped(effect_in_words(finding), "      ")
     return lines + (_wrapped(finding["because"], "      expected: ") if finding["because"] else [])
@@ -125,23 +139,25 @@ def help_of(lesson: Lesson, folder: Path) -> str:
 
 
 def effect_in_words(finding: Mapping[str, Any]) -> str:
-    """The effect of a finding with its interval, its margin and its seeds."""
-    effect, margin = finding["effect"], finding["margin"]
+    """The effect of a finding with its 98 % interval: "share left: 0.12 [0.1, 0.14]", or "6.5 times [5.6, 7.6]"."""
+    effect = finding["effect"]
     if effect is None:
         return "not judged: a number is not finite"
     if finding["unit"] == "error":
-        return f"largest error {effect:.2g} over {len(finding['seeds'])} seeds, tolerance {margin:g}"
-    low, high = finding["interval"]
+        return f"largest error {effect:.2g}, tolerance {finding['margin']:g}"
+    low, high = (_in_three_digits(end) for end in finding["interval"])
     times = " times" if finding["unit"] == "ratio" else ""
-    words = f"{_of(finding)}{_number(effect)}{times} [{_number(low)}, {_number(high)}], margin {_number(margin)}"
-    refuted = finding["verdict"] == "refuted"
-    words += f", p against it {finding['p_against']:.2g}" if refuted else f", p {finding['p']:.2g}"
-    seeds = finding["seeds"]
-    return f"{words}, {len(seeds)} seeds from {_number(min(seeds))} to {_number(max(seeds))}" if seeds else words
+    what = f"{finding['of']}: " if finding.get("of") else ""
+    return f"{what}{_in_three_digits(effect)}{times} [{low}, {high}]"
 
 
-def _of(finding: Mapping[str, Any]) -> str:
-    return f"{finding['of']}: " if finding.get("of") else ""
+def _in_three_digits(value: float | None) -> str:
+    """A number as a reader takes it in: three digits, and of a large one all before the point."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value) or abs(value) >= 1e6 or 0 < abs(value) < 0.001:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _number(value: float | None) -> str:
@@ -203,91 +219,53 @@ def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
     return tuned_alike and any(all(one.get(name) == checksum for name, checksum in here.items()) for one in known)
 
 
+def announcement(plans: Sequence[Any], *, jobs: int, quick: bool, out: Path) -> str:
+    """What a run of several lessons is about to do, and how long that may take."""
+    if quick:
+        return f"{len(plans)} lessons, small and in seconds each: they conclude nothing. Files go to {where(out)}.\n"
+    kept = [_readable(results_folder() / f"{plan.stem}.json") for plan in plans]
+    seconds = sum(results["seconds"] for results in kept if results)
+    took = f"about {_minutes(seconds / jobs)} with {jobs} {'process' if jobs == 1 else 'processes'} (see --jobs)"
+    if not all(kept):
+        took = f"{took}, and {kept.count(None)} of them nobody knows how long" if seconds else "nobody knows how long"
+    return (
+        f"{len(plans)} lessons: {took}. Seeds that were measured before are not measured again.\n"
+        f"Ctrl-C is safe: the same command goes on from there. Files go to {where(out)}.\n"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
 def summary(folders: Iterable[Path]) -> str:
-    """The lessons with their rows, the time that they took and their last verdicts, for ``python -m lessons``.
+    """The lessons by chapter, each with its question, its time and its last verdicts, for ``python -m lessons``.
 
     Args:
         folders: where results are looked for; those of the first count that has current ones, or else any.
     """
-    rows = [("lesson", "chapter", "time", "rows and last verdict")]
-    stale = False
-    folders = list(folders)
-    for lesson in lessons():
-        found = [one for folder in folders if (one := _readable(folder / f"{lesson.name}.json"))]
-        current = [one for one in found if is_current(lesson, one)]
-        results = next(iter(current or found), None)
-        verdicts = results["verdicts"] if results else {}
-        old = bool(found) and not current
-        stale |= old
-        words = ", ".join(f"{row} {verdicts.get(row, '')}".strip() for row in lesson.rows)
-        seconds = f"{results['seconds']:.0f} s" if results else "–"
-        rows.append((lesson.name, lesson.chapter, seconds, words + (" *" if old else "")))
-    lines = [_aligned(rows, to_the_left=4)]
+    lines, stale, folders = [], False, list(folders)
+    for number, (chapter, title) in enumerate(TITLES.items(), 1):
+        those = [one for one in lessons() if one.chapter == chapter]
+        lines += [f"{number}  {title} ({chapter if those else 'to come'})", ""]
+        for lesson in those:
+            found = [one for folder in folders if (one := _readable(folder / f"{lesson.name}.json"))]
+            current = [one for one in found if is_current(lesson, one)]
+            results = next(iter(current or found), None)
+            old = bool(found) and not current
+            stale |= old
+            lines += [f"   {lesson.title}", f"      {_last_run(lesson, results)}{' *' if old else ''}"]
+        lines += [""] if those else []
     if stale:
-        lines.append("* measured before the code was last changed")
-    return "\n".join(lines)
+        lines += ["", "* measured before the code was last changed"]
+    return "\n".join(lines).rstrip()
 
 
-def table_of_verdicts(folder: Path) -> str:
-    """The verdicts of all rows that have one, as a Markdown table.
-
-    Args:
-        folder: where the results of the reference run lie.
-    """
-    lines = ["| row | the notes say | verdict | what was found | lesson |", "|---|---|---|---|---|"]
-    stale = False
-    for note in notes():
-        lesson = next((one for one in lessons() if one.name == note.lesson), None)
-        results = read_results(folder / f"{note.lesson}.json") if lesson else None
-        if lesson is None or results is None or note.row not in results["verdicts"]:
-            continue
-        old = not is_current(lesson, results)
-        stale |= old
-        found = [
-            f"{' '.join(_SAID[finding['kind'], finding['verdict']])}: {_escape(finding['statement'])} "
-            f"({_short(finding)})"
-            for finding in results["findings"]
-            if finding["row"] == note.row
-        ]
-        answer = answers_of(lesson, results, _on_other_data(lesson))[note.row]
-        said = "<br>".join([f"**{_escape(answer.sentence)}**"] * answer.is_own + found)
-        link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
-        verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
-        lines.append(f"| {note.row} | {_escape(note.statement)} | {verdict} | {said} | {link} |")
-    if stale:
-        lines += ["", "\\* measured before the code was last changed"]
-    return "\n".join(lines)
-
-
-def _short(finding: Mapping[str, Any]) -> str:
-    if finding["effect"] is None:
-        return "not judged"
-    if finding["unit"] == "error":
-        return f"error ≤ {finding['effect']:.1g}"
-    times = "×" if finding["unit"] == "ratio" else ""
-    low, high = finding["interval"]
-    return f"{_escape(_of(finding))}{times}{_number(finding['effect'])} [{_number(low)}, {_number(high)}]"
-
-
-def _escape(text: str) -> str:
-    """A sentence that may stand in a cell of a Markdown table."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
-
-
-_BEGIN, _END = "<!-- verdicts: made by `python -m lessons report` -->", "<!-- end of verdicts -->"
-
-
-def readme_with_table(readme: str, folder: Path) -> str:
-    """The text of the README with its table of verdicts made anew from the results in a folder.
-
-    Raises:
-        UsageError: the two lines between which the table stands are missing.
-    """
-    before, begin, rest = readme.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise UsageError(f"README.md lacks the line {_BEGIN!r} or {_END!r}, between which the table stands")
-    return f"{before}{_BEGIN}\n\n{table_of_verdicts(folder)}\n\n{_END}{after}"
+def _last_run(lesson: Lesson, results: Mapping[str, Any] | None) -> str:
+    verdicts = results["verdicts"] if results else {}
+    words = [f"{row} {verdicts.get(row, 'not run')}" for row in lesson.rows]
+    took = [f"{results['seconds']:.0f} s"] if results else []
+    return " · ".join([lesson.name, *took, *words])
 
 
 def where(path: Path) -> str:

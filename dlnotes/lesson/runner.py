@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,13 +41,31 @@ def run(
     out = _writable(options.out or contents.output_folder())
     figures = []
     with workers(options.jobs) as pool:
-        plans = [plan_of(lesson, options, alone=len(chosen) == 1, cells=cells) for lesson in chosen]
-        for plan in filter(None, plans):
+        plans = _plans(chosen, options, cells)
+        if len(plans) > 1:
+            print(report.announcement(plans, jobs=options.jobs, quick=options.quick, out=out), flush=True)
+        for plan in plans:
             with _settings_blamed(options):
                 measured = run_seeds(plan, pool=pool, fresh=options.fresh)
                 if measured:
                     figures.append(_report(plan, measured, out, show=options.show, as_page=as_page))
     return figures
+
+
+def _plans(chosen: Sequence[Lesson], options: Options, cells: ModuleType | None) -> list[Plan]:
+    """A plan for each lesson and each data set that is asked for, but for what a lesson of several cannot do."""
+    alone = len(chosen) == 1
+    if options.data != "all":
+        return list(filter(None, (plan_of(lesson, options, alone=alone, cells=cells) for lesson in chosen)))
+    from dlnotes import data
+
+    own = [plan_of(lesson, replace(options, data=None), alone=alone, cells=cells) for lesson in chosen]
+    plans = list(filter(None, own))
+    with_data = [plan for plan in plans if hasattr(plan.config, "data")]
+    for name in data.available():
+        others = [plan.lesson for plan in with_data if plan.config.data != name]
+        plans += filter(None, (plan_of(lesson, replace(options, data=name), alone=False) for lesson in others))
+    return plans
 
 
 @contextmanager
@@ -72,7 +91,9 @@ def _report(plan: Plan, measured: Mapping[int, Record], out: Path, *, show: bool
     kept = write_whole(out / f"{plan.stem}.json", to_json(results))
 
     print(report.describe(plan.lesson, results, own_answers=not plan.experiment.variant))
-    print(report.table_of_measured(trials))
+    print(f"What was measured, over {len(plan.seeds)} seeds:\n\n{report.table_of_measured(trials)}")
+    if results["findings"]:
+        print(f"\nHow sure the findings are:\n\n{report.table_of_tests(results['findings'])}")
     if plan.exploratory:
         print(f"\nexploratory: {plan.exploratory}")
     if plan.experiment.doubt:
@@ -182,8 +203,6 @@ def tune(chosen: Sequence[Lesson], options: Options) -> None:
     with workers(options.jobs) as pool:
         for lesson in chosen:
             plan = plan_of_tuning(lesson, options, alone=len(chosen) == 1)
-            if plan is None:
-                continue
             with _settings_blamed(options):
                 records = run_seeds(plan, "tune", pool=pool, fresh=options.fresh)
             if records:
@@ -245,27 +264,38 @@ def recheck(chosen: Sequence[Lesson]) -> int:
 
 
 def _recheck(lesson: Lesson) -> bool:
-    path = contents.results_folder() / f"{lesson.name}.json"
+    folder = contents.results_folder()
+    here = folder / f"{lesson.name}.json"
+    others = sorted(path for path in folder.glob(f"*/{lesson.name}.json") if path.parent.name != "tuning")
+    found = [_recheck_one(lesson, path) for path in (here, *others)]
+    return all(found)
+
+
+def _recheck_one(lesson: Lesson, path: Path) -> bool:
+    from dlnotes.data import DataError
+
+    name = lesson.name if path.parent == contents.results_folder() else f"{path.parent.name}/{lesson.name}"
+    options = Options(data=path.parent.name if name != lesson.name else None)
     try:
-        results, plan = report.read_results(path), plan_of(lesson, Options(), alone=True)
+        results, plan = report.read_results(path), plan_of(lesson, options, alone=True)
         assert plan is not None
         changed = _changed_since(plan, results) if results else f"no results in {report.where(path.parent)}"
-    except UsageError as error:
+    except (UsageError, DataError) as error:
         results, changed = None, str(error)
     if results is None or plan is None:
-        print(f"{lesson.name}: {changed}")
+        print(f"{name}: {changed}")
         return False
     here = {"code": plan.experiment.code, "judge": plan.experiment.judge}
     if not changed and report.is_current(lesson, results):
-        print(f"{lesson.name}: measured and judged by today's code, {here['code'][:12]}")
+        print(f"{name}: measured and judged by today's code, {here['code'][:12]}")
         return True
     both = ", ".join(f"{name} {results[name][:12]} then and {here[name][:12]} now" for name in here)
     if changed:
-        print(f"{lesson.name}: {both}: {changed}: run it again")
+        print(f"{name}: {both}: {changed}: run it again")
         return False
     results["rechecked"] = {**here, "seed": plan.seeds[0]}
     write_whole(path, to_json(results))
-    print(f"{lesson.name}: {both}: the same bits for seed {plan.seeds[0]}, and the same findings")
+    print(f"{name}: {both}: the same bits for seed {plan.seeds[0]}, and the same findings")
     return True
 
 

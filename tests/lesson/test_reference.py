@@ -1,5 +1,7 @@
 """The reference run of each lesson: its findings follow from its numbers, by the code as it is."""
 
+from dataclasses import replace
+
 import pytest
 
 from dlnotes.lesson import contents
@@ -13,13 +15,18 @@ def near(value):
     return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("name", [lesson.name for lesson in contents.lessons()])
-def test_the_committed_findings_follow_from_the_committed_numbers(name):
-    experiment, trials, results = reference(name)
+RUNS = [(lesson.name, "") for lesson in contents.lessons()]
+RUNS += [(path.stem, path.parent.name) for path in sorted(contents.results_folder().glob("*/*.json"))]
+RUNS = [run for run in RUNS if run[1] != "tuning"]
+
+
+@pytest.mark.parametrize(("name", "data"), RUNS, ids=["/".join(filter(None, run[::-1])) for run in RUNS])
+def test_the_committed_findings_follow_from_the_committed_numbers(name, data):
+    experiment, trials, results = reference(name, data)
     findings = experiment.findings(trials)
     assert [finding.as_dict() for finding in findings] == [
         {key: near(value) for key, value in finding.items()} for finding in results["findings"]
     ]
     assert verdicts(experiment, trials, findings) == results["verdicts"]
     assert list(trials.seeds) == list(experiment.seeds)
-    assert trials.config == experiment.config
+    assert trials.config == (replace(experiment.config, data=data) if data else experiment.config)

@@ -1,11 +1,13 @@
 """The tables that are made from results."""
 
 import json
+import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
-from dlnotes.lesson import contents, report
+from dlnotes.lesson import contents, report, verdicts
 from dlnotes.lesson.contents import UsageError
 from dlnotes.lesson.sources import checksum_of_code, checksum_of_judge
 
@@ -27,23 +29,57 @@ def results(tmp_path):
     return write
 
 
-def test_the_table_has_a_line_for_each_row_with_its_verdict_and_findings(results):
-    lines = report.table_of_verdicts(results()).splitlines()
+def test_the_table_has_a_line_for_each_row_with_its_verdict_and_answer(results):
+    lines = verdicts.table_of_answers(results()).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 1.02", "| 1.03", "| 1.04", "| 1.05"]
+    assert lines[2].startswith("| 1.02 | Softmax turns scores into probabilities | **supported** | Yes.")
+    assert lines[2].endswith(" | [temperature](lessons/linear/temperature.py) |")
     assert "**conditional**" in lines[3]
-    findings = [finding for finding in results.findings if finding["row"] == "1.03"]
-    assert lines[3].count("<br>") == len(findings)  # the answer before them
+
+
+def test_a_line_of_the_table_is_short():
+    readme = (contents.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert [line for line in readme.splitlines() if len(line) > 350] == []
+    assert len(readme.encode()) <= 20_000
 
 
 def test_a_sentence_cannot_break_the_table(results):
     findings = [{**results.findings[0], "statement": "a | b <script> *c*"}]
-    line = report.table_of_verdicts(results(findings=findings, verdicts={"1.02": "supported"})).splitlines()[2]
-    assert "a \\| b &lt;script> \\*c\\*" in line
+    folder = results(findings=findings, verdicts={"1.02": "supported"})
+    assert "a \\| b &lt;script> \\*c\\*" in verdicts.table_of_answers(folder).splitlines()[2]
+    assert "a \\| b &lt;script> \\*c\\*" in verdicts.page_of_verdicts(folder)
+
+
+def test_the_page_has_all_findings_of_a_row_with_links_to_what_is_there(results):
+    page = verdicts.page_of_verdicts(results())
+    assert page.count("\n### ") == 4
+    section = page.split("### 1.03 ")[1].split("\n### ")[0]
+    findings = [finding for finding in results.findings if finding["row"] == "1.03"]
+    assert sum(mark in section for mark in "✓✗?◆◇◈") >= 2
+    assert section.count("\n| ") == 1 + len(findings)
+    links = re.findall(r"\]\((\S+)\)", page)
+    assert "../lessons/linear/temperature.py" in links
+    assert "../dlnotes/linear/softmax.py" in links
+    assert "../tests/linear/test_softmax.py" in links
+    assert [link for link in links if not (contents.results_folder() / link).exists()] == []
+
+
+def test_the_page_has_a_column_for_each_data_set(tmp_path):
+    name = "momentum"
+    kept = report.read_results(contents.results_folder() / f"{name}.json")
+    other = {**kept, "data": {"name": "not_mnist"}, "verdicts": {**kept["verdicts"], "1.18": "refuted"}}
+    (tmp_path / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
+    (tmp_path / "not_mnist").mkdir()
+    (tmp_path / "not_mnist" / f"{name}.json").write_text(json.dumps(other), encoding="utf-8")
+    section = verdicts.page_of_verdicts(tmp_path).split("### 1.18 ")[1]
+    assert "**conditional** on letters · **refuted** on notMNIST letters" in section
+    assert "| predicted | letters | notMNIST letters |" in section
+    assert "| A linear classifier of images needs over a tenth more steps" in section
 
 
 def test_results_older_than_the_code_are_marked(results):
-    assert "measured before the code was last changed" not in report.table_of_verdicts(results())
-    assert "measured before the code was last changed" in report.table_of_verdicts(results(code="0" * 64))
+    assert "measured before the code was last changed" not in verdicts.table_of_answers(results())
+    assert "measured before the code was last changed" in verdicts.table_of_answers(results(code="0" * 64))
     assert "measured before the code was last changed" in report.summary([results(code="0" * 64)])
     assert "measured before the code was last changed" in report.summary([results(judge="0" * 64)])
 
@@ -68,8 +104,8 @@ def test_a_limit_has_marks_and_words_of_its_own(results):
     for kind in ("claim", "limit"):
         for verdict in ("supported", "refuted", "inconclusive"):
             changed = {**finding, "kind": kind, "verdict": verdict, "statement": "It is so."}
-            line = report.table_of_verdicts(results(findings=[changed], verdicts={"1.02": "supported"})).splitlines()[2]
-            words[kind, verdict] = line.split(" | ")[3].partition(": It is so.")[0]
+            page = verdicts.page_of_verdicts(results(findings=[changed], verdicts={"1.02": "supported"}))
+            words[kind, verdict] = page.split("| It is so. | ")[1].partition(": ")[0]
     assert words["limit", "supported"] == "◆ where it fails, as predicted"
     assert words["limit", "refuted"] == "◇ predicted to fail here, and did not"
     assert len({mark.split()[0] for mark in words.values()}) == 6
@@ -80,8 +116,9 @@ def test_a_run_is_told_in_the_order_of_a_reader():
     kept = report.read_results(contents.results_folder() / "momentum.json")
     told = report.describe(lesson, kept)
     places = [
-        told.index(part) for part in ("Does momentum make SGD faster?", "1.18  CONDITIONAL", "✓ held", "[ ] 98 %")
+        told.index(part) for part in ("Does momentum make SGD faster?", "1.18  CONDITIONAL", "✓ held", "✓ ✗ ? a claim")
     ]
+    assert "p 0." not in told
     assert places == sorted(places)
     assert "◆ where it fails, as predicted: In a valley of κ = 10" in told
     assert max(map(len, told.splitlines())) < 160
@@ -96,21 +133,24 @@ def test_the_list_does_not_fail_for_results_of_another_version(tmp_path):
 def test_a_damaged_results_file_is_named(tmp_path, content):
     (tmp_path / "temperature.json").write_text(content)
     with pytest.raises(UsageError, match=r"temperature\.json .*run the lesson again"):
-        report.table_of_verdicts(tmp_path)
+        verdicts.table_of_answers(tmp_path)
 
 
 def test_a_readme_without_a_place_for_the_table_is_refused():
     with pytest.raises(UsageError, match="lacks the line"):
-        report.readme_with_table("# No table", contents.results_folder())
+        verdicts.readme_with_table("# No table", contents.results_folder())
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"unit": "error", "effect": 2e-16, "seeds": [0, 2e-16], "margin": 1e-12}, "largest error 2e-16 over 2 seeds"),
+        (
+            {"unit": "error", "effect": 2e-16, "seeds": [0, 2e-16], "margin": 1e-12},
+            "largest error 2e-16, tolerance 1e-12",
+        ),
         (
             {"unit": "ratio", "effect": 3.2, "interval": [3, 3.5], "margin": 1.1, "seeds": [3.2]},
-            "3.2 times [3, 3.5], margin 1.1",
+            "3.2 times [3, 3.5]",
         ),
         ({"effect": None}, "not judged"),
     ],
@@ -125,3 +165,21 @@ def test_effects_are_said_in_the_words_of_their_unit(changes, words):
         "verdict": "supported",
     }
     assert words in report.effect_in_words({**finding, "seeds": [], **changes})
+
+
+def test_the_statistics_stand_in_a_table_of_their_own():
+    kept = report.read_results(contents.results_folder() / "momentum.json")
+    lines = report.table_of_tests(kept["findings"]).splitlines()
+    assert lines[0].split() == ["effect", "margin", "p", "p", "against", "lowest", "seed", "highest", "seed"]
+    assert [line for line in lines if line.startswith("1.18 round valley")]
+    assert len([line for line in lines if re.match(r"\d\.\d\d ", line)]) == len(kept["findings"])
+
+
+def test_a_run_of_several_lessons_says_how_many_and_how_long(tmp_path):
+    plans = [SimpleNamespace(stem="momentum"), SimpleNamespace(stem="over_fitting")]
+    said = report.announcement(plans, jobs=2, quick=False, out=tmp_path)
+    seconds = sum(report.read_results(contents.results_folder() / f"{one.stem}.json")["seconds"] for one in plans)
+    assert said.startswith(f"2 lessons: about {seconds / 120:.0f} minutes with 2 processes")
+    unknown = report.announcement([*plans, SimpleNamespace(stem="new")], jobs=1, quick=False, out=tmp_path)
+    assert "and 1 of them nobody knows how long" in unknown
+    assert "conclude nothing" in report.announcement(plans, jobs=1, quick=True, out=tmp_path)
