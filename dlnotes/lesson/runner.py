@@ -281,7 +281,7 @@ def _recheck_one(lesson: Lesson, path: Path) -> bool:
         assert plan is not None
         changed = _changed_since(plan, results) if results else f"no results in {report.where(path.parent)}"
     except (UsageError, DataError) as error:
-        results, changed = None, str(error)
+        results, changed = None, str(error).partition("\n")[0]
     if results is None or plan is None:
         print(f"{name}: {changed}")
         return False

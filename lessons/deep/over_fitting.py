@@ -186,8 +186,8 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.12", "Yes and no. On {middle:,} {data} dropout makes {mistakes:fewer} fewer mistakes on unseen ones, but "
-           "the gap stays as wide: at its best rate it fits the training images better, too. On {smallest:,} or "
-           "{train:,} it gains no tenth; a small, briefly trained network makes {brief training} times the mistakes.",
+           "the gap stays as wide. On {smallest:,} or {train:,} it gains no tenth; a small network, briefly trained, "
+           "gets worse.",
            given={"mistakes": "supported", "gap": "refuted", "few images": "supported",
                   "many images": "supported", "brief training": "supported"}),
 ]

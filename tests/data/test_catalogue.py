@@ -21,6 +21,16 @@ def test_every_name_is_a_function_of_the_package():
     assert all(callable(getattr(data, name)) for name in data.names())
 
 
+def test_a_set_that_is_missing_is_not_available_and_a_damaged_one_is_said_to_be(tmp_path):
+    assert data.available() == ("letters",)
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in images.MNIST.copies[0].files:
+        (folder / name).write_bytes(b"no picture")
+    with pytest.raises(DataError):
+        data.available()
+
+
 def test_a_name_gives_what_its_function_gives():
     ours, theirs = (
         data.load("letters", 4, train=30, validation=20, test=10),

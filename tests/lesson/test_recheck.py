@@ -132,3 +132,14 @@ def test_ctrl_c_leaves_the_results_as_they_are(toy, capsys, monkeypatch):
     monkeypatch.setattr(runner, "recheck", interrupted)
     assert command_line(["recheck", "momentum"], tour=()) == 130
     assert "the other lessons were not measured again" in capsys.readouterr().err
+
+
+def test_the_runs_on_other_data_are_looked_at_too(toy, capsys, monkeypatch):
+    monkeypatch.setenv("DLNOTES_DATA", str(toy.parent / "nothing"))
+    (toy.parent / "results" / "mnist").mkdir()
+    shutil.copy(toy.parent / "results" / "toy.json", toy.parent / "results" / "mnist")
+    assert runner.recheck([lesson(toy)]) == 1
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert first.startswith("toy: measured and judged by today's code")
+    assert second.startswith("mnist/toy: ")
+    assert "MNIST" in second

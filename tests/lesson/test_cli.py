@@ -1,0 +1,96 @@
+"""The command line as a user types at it: what it offers, what it says before it begins, and its exit codes."""
+
+import pytest
+
+from dlnotes import data
+from dlnotes.lesson import contents, runner
+from dlnotes.lesson.cli import command_line
+
+
+@pytest.fixture
+def planned(monkeypatch, tmp_path):
+    """Type a run that measures nothing; returns the files that it would have written."""
+    plans = []
+    monkeypatch.setattr(runner, "run_seeds", lambda plan, **_: plans.append(plan.stem))
+
+    def typed(*words):
+        plans.clear()
+        assert command_line(["run", *words, "--out", str(tmp_path)], tour=()) == 0
+        return list(plans)
+
+    return typed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "Momentum"], "near: momentum. Type: python -m lessons run momentum"),
+        (["run", "dropout"], "about it: masks"),
+        (["run", "1.99"], "the notes have no row 1.99"),
+        (["test", "momentun"], "Type: python -m lessons test momentum"),
+        (["tune", "momentun"], "Type: python -m lessons tune momentum"),
+        (["recheck", "momentun"], "Type: python -m lessons recheck momentum"),
+        (["momentum"], "Type: python -m lessons run momentum"),
+        (["rnu", "momentum"], "unknown command 'rnu'. Type: python -m lessons run"),
+        (["1.18"], "Type: python -m lessons run 1.18"),
+        (
+            ["run", "momentum", "--data", "fashon_mnist"],
+            "no data set 'fashon_mnist'; near: fashion_mnist",
+        ),
+        (["download", "mnits"], "no data set 'mnits'; near: mnist"),
+        (["run", "over_fitting", "--set", "small=1"], "it cannot run with small=1: expected 0 < smallest ≤ small"),
+        (["run", "temperature", "--data", "mnist"], "the lesson temperature takes no --data"),
+        (["run", "momentum", "--data", "mnist"], "knows no data set 'mnist'"),
+        (["run", "momentum", "masks", "--set", "train=5"], "--set changes the settings of one lesson: name one"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_with_what_is_near_and_exit_code_two(words, said, capsys):
+    assert command_line(words, tour=()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_run_of_everything_says_first_what_it_is_about_to_do(planned, capsys):
+    assert planned() == [lesson.name for lesson in contents.lessons()]
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{len(contents.lessons())} lessons: about ")
+    assert "minutes with 1 process" in printed
+    assert "Ctrl-C is safe" in printed
+
+
+def test_a_run_of_one_lesson_begins_at_once(planned, capsys):
+    assert planned("momentum") == ["momentum"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_on_other_data_has_a_folder_of_its_own(planned):
+    assert planned("momentum", "--data", "not_mnist") == ["not_mnist/momentum"]
+    assert planned("momentum", "--data", "not_mnist", "--seeds", "7") == ["not_mnist/momentum.exploratory"]
+    assert planned("momentum", "--data", "letters") == ["momentum"]
+
+
+def test_all_data_sets_are_those_that_are_there(planned, monkeypatch, capsys):
+    monkeypatch.setattr(data, "available", lambda: ("letters", "mnist", "not_mnist"))
+    assert planned("momentum", "temperature", "--data", "all") == ["momentum", "temperature", "not_mnist/momentum"]
+    assert "left out: the lesson momentum knows no data set 'mnist'" in capsys.readouterr().out
+    monkeypatch.setattr(data, "available", lambda: ("letters",))
+    assert planned("momentum", "--data", "all") == ["momentum"]
+
+
+def test_a_lesson_that_takes_no_data_is_left_out_of_many(planned, capsys):
+    assert planned("momentum", "temperature", "--data", "not_mnist") == ["not_mnist/momentum"]
+    assert "left out: the lesson temperature takes no --data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["momentum", "1.18", "lessons/linear/momentum.py"])
+def test_the_help_of_a_lesson_is_its_own_however_it_is_named(word, capsys, monkeypatch):
+    monkeypatch.chdir(contents.CHECKOUT)
+    assert command_line(["run", word, "--help"], tour=()) == 0
+    assert "small_rate: float" in capsys.readouterr().out
+
+
+def test_the_tests_of_a_row_run(capfd):
+    assert command_line(["test", "1.07"], tour=()) == 0
+    printed = capfd.readouterr().out
+    assert "pytest tests/linear/" in printed
+    assert " passed" in printed
