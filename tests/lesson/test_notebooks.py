@@ -83,7 +83,7 @@ def house(tmp_path):
 
 
 def verdicts_listed(house) -> str:
-    (line,) = [line for line in house.python("-m", "lessons").splitlines() if line.startswith("temperature")]
+    (line,) = [line for line in house.python("-m", "lessons").splitlines() if line.startswith("      temperature ·")]
     return line
 
 

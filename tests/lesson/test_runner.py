@@ -234,7 +234,7 @@ def test_settings_reach_the_trial_with_their_types(toy):
         (("--set", "data=mnits"), "no data set 'mnits'"),
         (("--set", "points=-1"), "it cannot run with points=-1: points must be 0 or more, not -1"),
         (("--jobs", "0"), "expects a number of 1 or more, not '0'"),
-        (("--data", "mnits"), "no data set 'mnits'; known: letters, fashion_mnist, mnist, not_mnist"),
+        (("--data", "mnits"), "no data set 'mnits'; near: mnist"),
         (("--device", "abacus"), "the device 'abacus' cannot be used here"),
         (("--colour", "red"), "unrecognized arguments: --colour red"),
     ],
@@ -403,7 +403,7 @@ def test_tuning_keeps_all_scores_and_names_the_winner_of_each_arm(toy, capsys):
 
 
 def test_tuning_on_other_terms_cannot_replace_the_declared_one(toy):
-    assert results(toy("--seeds", "1000-1001", doing=runner.tune) / "tuning", "toy.exploratory")
+    assert results(toy("--seeds", "1000-1001", doing=runner.tune) / "tuning", "toy.letters.exploratory")
     assert not (toy.script.parent / "out" / "tuning" / "toy.letters.json").exists()
 
 
@@ -415,31 +415,6 @@ def test_tuning_on_seeds_of_the_verdict_is_refused(toy):
 def test_a_setting_that_a_trial_cannot_run_with_is_named(toy):
     with pytest.raises(UsageError, match="it cannot run with points=0: the curve is empty"):
         toy("--set", "points=0")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["run", "momentun"], 2, "unknown lesson, chapter or row 'momentun'"),
-        (["run", "5.01"], 2, "unknown lesson, chapter or row '5.01'"),
-        (["run", "4.26"], 2, "no lesson tests 4.26 yet"),
-        (["run", "text"], 2, "no lesson tests text yet"),
-        (["rum"], 2, "invalid choice: 'rum'"),
-        (["run", "temperature", "--data", "letters"], 2, "the lesson temperature takes no --data"),
-        (["run", "momentum", "--data", "mnist"], 2, "knows no data set 'mnist'; known: letters, fashion_mnist"),
-        (["run", "linear", "--set", "steps=1"], 2, "--set changes the settings of one lesson"),
-        (["tune", "temperature"], 2, "the lesson temperature has nothing to tune"),
-        (["download", "imagenet"], 2, "imagenet"),
-    ],
-)
-def test_a_wrong_command_is_one_line_and_exit_code_2(arguments, code, said, capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("DLNOTES_CACHE", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    out = ["--out", str(tmp_path / "out")] if arguments[0] in ("run", "tune") else []
-    assert command_line([*arguments, *out], tour=()) == code
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
 
 
 def test_a_missing_data_set_says_how_to_get_it(tmp_path, monkeypatch, capsys):
