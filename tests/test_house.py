@@ -85,7 +85,6 @@ FIRST_MOULD = {
     "adagrad_or_momentum",
     "broken_runs",
     "chain_rule",
-    "decay",
     "depth_or_width",
     "effective_parameters",
     "fast_starts",
