@@ -89,7 +89,6 @@ FIRST_MOULD = {
     "effective_parameters",
     "fast_starts",
     "first_weights",
-    "five_settings",
     "held_out_data",
     "knocked_out",
     "layers_of_a_hierarchy",
