@@ -83,7 +83,6 @@ CELLS = ("The experiment", "What we expect", "What to look at", "Try it yourself
 FIRST_MOULD = {
     "adagrad",
     "adagrad_or_momentum",
-    "broken_runs",
     "chain_rule",
     "depth_or_width",
     "effective_parameters",
