@@ -243,8 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Give all runs five times the steps. Which of the five other faults does patience repair, at which rate?
-# `python -m lessons run broken_runs --set steps=1_000 --seeds 1`.
+# With only 50 steps, should a rate 30 times too high be lowered by ten once, or twice? `python -m lessons run
+# broken_runs --set steps=50 --seeds 1`. Does patience repair any of the other faults? `--set steps=1_000 --seeds 1`
 
 if __name__ == "__main__":
     lesson.main("broken_runs")

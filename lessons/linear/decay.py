@@ -16,7 +16,7 @@ Try it by hand. Take the loss ½ w², whose gradient is w, add a noise ε of +1 
     w at α = 1, 1/2, 1/3 …   3    -1      0     -0.33   0     -0.20  -0.33  -0.14   0
 
 At the constant rate w dances on for ever, and w² stays near 1/3 on average. At the rates 1/t, w is minus the mean of
-all noise so far, and noise of both signs cancels: after t steps w² is 1/t on average. Now leave the noise away. ::
+all noise so far, and noise of both signs cancels: after t steps w² is 1/t on average. Now leave the noise out. ::
 
     w at α = 0.5             3    1.5    0.75   0.38   0.19   …   towards 0
     w at α = 1/2, 1/4 …      3    1.5    1.13   0.98   0.92   …   towards 0.87
@@ -199,8 +199,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.20", "Yes, by SGD: {steps} steps on {data} with cosine decay end {cosine} times nearer to the least loss than "
-           "the best constant rate. Decay harms where gradients have no noise, or the rate falls too early.",
+    answer("1.20", "Yes, by SGD: {steps} steps on {data} with cosine decay end {cosine} times nearer to the least loss "
+           "than the best constant rate. Decay harms where gradients have no noise, or the rate falls too early.",
            given={"inverse time": "supported", "exponential": "supported", "in steps": "supported",
                   "cosine": "supported", "noiseless inverse time": "supported", "noiseless exponential": "supported",
                   "noiseless steps": "supported", "noiseless cosine": "supported", "too early": "supported"}),
