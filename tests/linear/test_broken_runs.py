@@ -34,7 +34,7 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def images(lesson):
-    return lesson.small_images(lesson.QUICK, 1_000, test=lesson.QUICK.test)
+    return lesson.load(lesson.QUICK, 1_000, test=lesson.QUICK.test)
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +83,19 @@ def test_the_curvature_grows_by_the_square_of_the_size_of_the_inputs(lesson, ima
 
 
 def test_each_training_is_broken_in_one_way(lesson):
-    for training in lesson.BROKEN.values():
-        differs = (training.rate != 1.0, training.spoil is not lesson.untouched, training.examples != "sound")
-        assert sum(differs) == 1
+    for run in lesson.BROKEN.values():
+        assert sum(getattr(run, field) != getattr(lesson.Run(), field) for field in ("rate", "spoil", "images")) == 1
     assert len(lesson.BROKEN) == 8
 
 
 def test_no_lowered_rate_is_the_sound_one_again(lesson):
     """Otherwise a repair would be the sound training itself."""
-    for training in lesson.TOO_HIGH.values():
-        assert all(training.rate / 10**tenths != 1.0 for tenths in lesson.TENTHS)
+    for run in lesson.BROKEN.values():
+        assert all(run.rate / 10**tenths != 1.0 for tenths in lesson.TENTHS if run.rate > 1)
 
 
 def test_all_start_from_the_same_weights_but_those_that_are_spoiled(lesson):
-    first = lesson.network(lesson.QUICK, lesson.SOUND, 0)
+    first = lesson.network(lesson.QUICK, lesson.Run(), 0)
     other = lesson.network(lesson.QUICK, lesson.BROKEN["inputs of 0 to 255"], 0)
     dead = lesson.network(lesson.QUICK, lesson.BROKEN["ReLUs never active"], 0)
     zero = lesson.network(lesson.QUICK, lesson.BROKEN["all weights zero"], 0)
@@ -104,7 +103,7 @@ def test_all_start_from_the_same_weights_but_those_that_are_spoiled(lesson):
     same = [torch.equal(*pair) for pair in zip(first.parameters(), dead.parameters(), strict=True)]
     assert same == [True, False, True, True]
     assert not any(parameter.any() for parameter in zero.parameters())
-    assert not torch.equal(first.layers[0].weight, lesson.network(lesson.QUICK, lesson.SOUND, 1).layers[0].weight)
+    assert not torch.equal(first.layers[0].weight, lesson.network(lesson.QUICK, lesson.Run(), 1).layers[0].weight)
 
 
 def test_the_biases_outweigh_any_image(lesson, images):
@@ -114,27 +113,30 @@ def test_the_biases_outweigh_any_image(lesson, images):
     assert images[0].inputs.max() <= 1
 
 
-def test_labels_are_shuffled_for_learning_alone(lesson, images):
+def test_labels_are_shuffled_in_training_alone(lesson, images):
     train, _, test = images
-    shuffled = lesson.as_learned_from("shuffled", train, 0)
+    shuffled = lesson.images_of("shuffled labels", train, shuffled_by=0)
     assert torch.equal(shuffled.inputs, train.inputs)
     assert torch.equal(shuffled.targets.bincount(), train.targets.bincount())
     assert (shuffled.targets == train.targets).float().mean() < 0.2
-    assert torch.equal(lesson.as_shown("shuffled", test).targets, test.targets)
+    assert torch.equal(lesson.images_of("shuffled labels", test).targets, test.targets)
 
 
-def test_grey_values_are_learned_from_and_asked_about(lesson, images):
-    for part in (lesson.as_learned_from("grey values", images[0], 0), lesson.as_shown("grey values", images[0])):
+def test_grey_values_are_trained_on_and_judged_by(lesson, images):
+    for seed in (0, None):
+        part = lesson.images_of("grey values", images[0], shuffled_by=seed)
         assert torch.equal(part.inputs, 255 * images[0].inputs)
         assert torch.equal(part.targets, images[0].targets)
-    assert lesson.as_learned_from("sound", images[0], 0) is images[0]
+    assert lesson.images_of("sound", images[0], shuffled_by=0) is images[0]
 
 
-def test_models_side_by_side_learn_at_their_own_rates(lesson, images):
-    models = [lesson.network(lesson.QUICK, lesson.SOUND, 0) for _ in range(3)]
+def test_models_side_by_side_train_at_their_own_rates(lesson, images):
+    models = [lesson.network(lesson.QUICK, lesson.Run(), 0) for _ in range(3)]
     before = models[0].layers[0].weight.detach().clone()
-    lesson.descend(replace(lesson.QUICK, steps=1), 0, images[0], models, rates=[0.0, 1e-3, 1e-2])
+    losses = lesson.fit(replace(lesson.QUICK, steps=1), 0, images[0], models, [0.0, 1e-3, 1e-2])
     still, little, tenfold = ((model.layers[0].weight.detach() - before).norm().item() for model in models)
+    assert len(losses) == 1
+    assert len(set(losses[0])) == 1  # before the first step they are the same
     assert still == 0
     assert tenfold == pytest.approx(10 * little, rel=1e-2)
 
@@ -142,30 +144,30 @@ def test_models_side_by_side_learn_at_their_own_rates(lesson, images):
 def test_each_time_the_rate_is_a_tenth_of_what_it_was(lesson, monkeypatch):
     asked = {}
 
-    def remember(config, seed, train, models, *, rates):
+    def remember(config, seed, images, models, rates):
         asked[len(models)] = rates
 
-    monkeypatch.setattr(lesson, "descend", remember)
+    monkeypatch.setattr(lesson, "fit", remember)
     best = 0.25
     lesson.trial(lesson.QUICK, 1_000, {"sound": best})
-    sound, *others = asked[25]  # and six kinds that learn from the same examples, four rates each
+    sound, *others = asked[25]  # and six that train on the same images, at four rates each
     assert sound == best
     assert others[:4] == pytest.approx([30 * best, 3 * best, 0.3 * best, 0.03 * best])
     assert asked[4] == pytest.approx([best, best / 10, best / 100, best / 1_000])
 
 
 def test_the_arms_differ(lesson, measured):
-    assert measured["sound/0 tenths/test"] > 0.5
-    assert measured["rate 500 times too high/0 tenths/test"] < 0.2
-    assert measured["rate 120 times too high/2 tenths/test"] > 0.5
-    assert measured["sound/0 tenths/test"] != measured["sound/0 tenths/validation"]
+    assert measured["sound/lowered 0 times/test"] > 0.5
+    assert measured["rate 500 times too high/lowered 0 times/test"] < 0.2
+    assert measured["rate 120 times too high/lowered 2 times/test"] > 0.5
+    assert measured["sound/lowered 0 times/test"] != measured["sound/lowered 0 times/validation"]
 
 
 def test_answers_that_are_no_numbers_count_as_a_guess(lesson, images):
-    model = lesson.network(lesson.QUICK, lesson.SOUND, 0)
-    assert lesson.share_right(model, images[1]) != lesson.CHANCE
+    model = lesson.network(lesson.QUICK, lesson.Run(), 0)
+    assert lesson.accuracy_of(model, images[1]) != lesson.CHANCE
     model.layers[1].bias.data[0] = torch.nan
-    assert lesson.share_right(model, images[1]) == lesson.CHANCE
+    assert lesson.accuracy_of(model, images[1]) == lesson.CHANCE
 
 
 # What the verdict rests on
@@ -174,17 +176,17 @@ def test_answers_that_are_no_numbers_count_as_a_guess(lesson, images):
 def test_the_remedy_is_the_rate_that_validation_images_prefer(lesson):
     _, trials, _ = reference("broken_runs")
     seeds, name = len(trials.seeds), "all weights zero"
-    planted = {f"{name}/{tenths} tenths/validation": np.full(seeds, tenths == 2) for tenths in range(1, 4)}
-    planted |= {f"{name}/{tenths} tenths/test": np.full(seeds, tenths / 10) for tenths in range(1, 4)}
-    planted[f"{name}/0 tenths/validation"] = np.full(seeds, 2.0)  # as it is, it is no remedy
-    planted["sound/0 tenths/test"] = np.full(seeds, 0.9)
+    planted = {f"{name}/lowered {tenths} times/validation": np.full(seeds, tenths == 2) for tenths in range(1, 4)}
+    planted |= {f"{name}/lowered {tenths} times/test": np.full(seeds, tenths / 10) for tenths in range(1, 4)}
+    planted[f"{name}/lowered 0 times/validation"] = np.full(seeds, 2.0)  # as it is, it is no remedy
+    planted["sound/lowered 0 times/test"] = np.full(seeds, 0.9)
     assert lesson.remedied(replaced(trials, planted), name) == pytest.approx(np.full(seeds, 0.1 / 0.8))
 
 
 def with_scores(trials, name, share, tenths=(1, 2, 3)):
     """Trials in which a training reaches a share of the sound score."""
-    reached = 0.1 + share * (trials["sound/0 tenths/test"] - 0.1)
-    return replaced(trials, {f"{name}/{one} tenths/test": reached for one in tenths})
+    reached = 0.1 + share * (trials["sound/lowered 0 times/test"] - 0.1)
+    return replaced(trials, {f"{name}/lowered {one} times/test": reached for one in tenths})
 
 
 def test_a_rate_too_high_that_is_not_repaired_refutes_that_it_is():

@@ -29,7 +29,7 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def train(lesson):
-    return lesson.small_images(lesson.QUICK, 1_000)
+    return lesson.load(lesson.QUICK, 1_000)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def end(lesson, train):
 
     def run(*, budget=10, examples=train, **change):
         config, setting = replace(lesson.QUICK, steps=budget), lesson.Setting(**change)
-        (model,) = lesson.trained(config, 1_000, examples, [setting], base_rate=RATE)
+        ((model, _),) = lesson.trained(config, 1_000, examples, [setting], base_rate=RATE)
         return flat(model)
 
     return run
@@ -120,22 +120,23 @@ def test_half_of_the_steps_is_the_base_on_its_way(end):
 
 
 def test_the_decay_is_the_librarys_and_ends_at_zero(lesson):
-    optimizer = linear.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    decaying, optimizer = lesson.Setting(decay=True), linear.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = linear.cosine_decay(optimizer, 7)
     for made in range(8):
-        assert lesson.half_a_wave(7, made) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        assert lesson.rate_left(decaying, 7, made) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
         optimizer.step()
         schedule.step()
-    assert lesson.half_a_wave(7, 7) == 0
+    assert lesson.rate_left(decaying, 7, 7) == 0
 
 
 def test_side_by_side_each_run_ends_where_it_would_alone(lesson, train, end):
     """Also the decay, which one of several has, and the clipping, whose norm must not span them."""
     settings = [*lesson.BASE.values(), *lesson.FIVE.values(), *lesson.NOT_LISTED.values()]
-    models = lesson.trained(replace(lesson.QUICK, steps=10), 1_000, train, settings, base_rate=RATE)
-    for setting, model in zip(settings, models, strict=True):
+    runs = lesson.trained(replace(lesson.QUICK, steps=10), 1_000, train, settings, base_rate=RATE)
+    for setting, (model, losses) in zip(settings, runs, strict=True):
+        assert len(losses) == 10 * setting.steps
         assert torch.allclose(flat(model), end(**vars(setting)), rtol=1e-4, atol=1e-6), setting
-    ends = [flat(model) for model in models]
+    ends = [flat(model) for model, _ in runs]
     assert all((one - other).norm() > 1e-3 for place, one in enumerate(ends) for other in ends[:place])
 
 
