@@ -36,7 +36,7 @@ def changed(trials: Trials, change, *, most: int = 12) -> Trials:
     measured = {
         seed: {name: array[place].tolist() for name, array in arrays.items()} for place, seed in enumerate(seeds)
     }
-    return Trials(trials.config, measured)
+    return Trials(trials.config, measured, trials.tuned)
 
 
 def replaced(trials: Trials, arrays: dict) -> Trials:

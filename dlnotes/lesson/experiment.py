@@ -41,10 +41,11 @@ class Trials(Mapping[str, NDArray[np.float64]]):
     Attributes:
         config: the settings that all trials had.
         seeds: the seed of each entry.
+        tuned: the settings that they were given for each arm.
     """
 
-    def __init__(self, config: Any, measured: Mapping[int, Measured]) -> None:
-        self.config, self.seeds = config, tuple(sorted(measured))
+    def __init__(self, config: Any, measured: Mapping[int, Measured], tuned: Tuned | None = None) -> None:
+        self.config, self.seeds, self.tuned = config, tuple(sorted(measured)), dict(tuned or {})
         names = measured[self.seeds[0]]
         for seed in self.seeds:
             if measured[seed].keys() != names.keys():
@@ -274,7 +275,7 @@ def trials_from(results: Mapping[str, Any], experiment: Experiment) -> Trials:
         int(seed): {name: nan_for_null(value) for name, value in numbers.items()}
         for seed, numbers in results["seeds"].items()
     }
-    return Trials(config, measured)
+    return Trials(config, measured, results["tuned"])
 
 
 def measure(function: Callable[..., Measured], config: Any, seed: int, *tuned: Tuned) -> Measured:

@@ -81,7 +81,7 @@ def _settings_blamed(options: Options) -> Iterator[None]:
 
 def _report(plan: Plan, measured: Mapping[int, Record], out: Path, *, show: bool, as_page: bool) -> Path:
     """Judge and draw what was measured, keep both, print them, and return the figure's file."""
-    trials = Trials(plan.config, {seed: record.measured for seed, record in measured.items()})
+    trials = Trials(plan.config, {seed: record.measured for seed, record in measured.items()}, plan.tuned)
     findings = plan.experiment.findings(trials)
     _check_rows(plan.lesson, findings)
     results = _results(plan, measured, findings if plan.is_judged else [])

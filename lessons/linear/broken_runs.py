@@ -225,7 +225,7 @@ def figure(trials):
     panels, train = above.subplots(2, 4, sharex=True, sharey=True).flat, load(config, seed).train
     for axes, (name, broken) in zip(panels, BROKEN.items(), strict=True):
         for color, run in (("0.6", Run()), ("C2", broken)):
-            images, rate = images_of(run.images, train, shuffled_by=seed), run.rate / 16  # the tuned rate is 1/16
+            images, rate = images_of(run.images, train, shuffled_by=seed), run.rate * trials.tuned["sound"]
             axes.plot(fit(config, seed, images, [network(config, run, seed)], [rate]), color=color)
         axes.set(title=name, yscale="log", ylim=(0.1, 1_000))
     above.supxlabel("step", fontsize="medium")

@@ -219,9 +219,9 @@ ANSWERS = [
 
 def figure(trials):
     drawing, (left, right) = plt.subplots(1, 2, figsize=(14, 4.5), width_ratios=(2, 3))
-    (base, again), config, seed = BASE, trials.config, trials.seeds[0]
+    (base, again), config, seed, rate = BASE, trials.config, trials.seeds[0], trials.tuned["base"] / 4
     shown = {base: BASE[base], **FIVE}
-    runs = trained(config, seed, load(config, seed), [*shown.values()], base_rate=0.177)  # that of letters
+    runs = trained(config, seed, load(config, seed), [*shown.values()], base_rate=rate)
     for n, (name, (_, losses)) in enumerate(zip(shown, runs, strict=True)):
         left.plot(range(20, len(losses) + 1), np.convolve(losses, np.ones(20) / 20, "valid"), color=f"C{n}", label=name)
     left.set(title="One seed: the loss of its batches", xlabel="step", ylabel="nats", yscale="log", ylim=(0.008, 3))
