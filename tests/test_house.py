@@ -86,8 +86,6 @@ FIRST_MOULD = {
     "broken_runs",
     "chain_rule",
     "decay",
-    "depth_or_width",
-    "effective_parameters",
     "fast_starts",
     "first_weights",
     "five_settings",
@@ -102,7 +100,6 @@ FIRST_MOULD = {
     "stochastic_descent",
     "temperature",
     "weight_penalty",
-    "when_to_stop",
 }
 
 
