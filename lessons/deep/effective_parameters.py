@@ -39,9 +39,9 @@ from dlnotes.sweeps import Sweep
 # The experiment
 # --------------
 # A *seed* draws 100 letters, first weights, and how targets are moved. The *arms* are strengths λ, and all else is
-# the same. *Ridge* is the formula. *Linear* is a map from pixels to ten outputs, trained by gradient descent, and then
-# with all targets moved up or down at random: does its fit follow as far as the formula says? *Network* has a hidden
-# layer: we look at how far it follows, at its size ‖w‖, and at the gap: squared error on unseen minus on training letters.
+# the same. *Ridge* regression (squared errors with this penalty, solved exactly) has the formula. *Linear* is the same
+# from pixels to ten outputs, but trained: does it follow moved targets as far? *Network* has a hidden layer: we look at
+# how far it follows, at its size ‖w‖, and at the gap, squared error on unseen letters minus that on training letters.
 
 
 @dataclass(frozen=True)
