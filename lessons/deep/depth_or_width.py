@@ -198,9 +198,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.02", "Not on {data}: at equal size, 3 hidden layers gain no point over 1, and 8 lose "
-           "{too deep for images:points} points. On a nested target 3 leave {nested target:points} points less of the "
-           "variance; on a plain sum, no point less.",
+    answer("2.02", "Not on {data}: at equal size, 3 hidden layers save no point of mistakes over 1, and 8 make "
+           "{too deep for images:points} more than 3. On a nested function 3 leave {nested target:points} points less "
+           "error than 1, on a plain sum no point less.",
            given={"images": "refuted", "nested target": "supported", "additive target": "supported",
                   "too deep for images": "supported"}),
 ]
