@@ -1,47 +1,47 @@
 """
-Effective parameters
-====================
+Does weight decay leave fewer free parameters?
+==============================================
 
-**The question.** What does the penalty ½ λ ‖w‖² leave of the parameters, if all of them are still there?
+Weight decay adds a penalty to the loss, ½ λ ‖w‖²: half of λ times the sum of all squared weights. It is a spring that
+pulls each weight to 0, the stiffer the larger λ. All weights stay, and none becomes exactly 0. Yet the notes (row 2.05)
+say that it lowers the number of *free* parameters. A free one must then be one that goes where the data pull it. So let
+us pull. Take a single weight, the fit ŷ = w x, and two points, x = 1 and x = 2. The best weight is w = Σ x y / (Σ x² +
+λ). Move the target y of the second point up by 1: its fit goes up by 4 / (5 + λ). For the first it is 1 / (5 + λ). ::
 
-**What the notes say.** Regularisation puts constraints on a network that implicitly lower the number of its free
-parameters (2.05).
+    free parameters = Σ ∂ŷ/∂y = 5 / (5 + λ)        λ = 0: 1        λ = 5: 0.5        λ = 45: 0.1
 
-**What is measured.** *The formula.* For ridge regression on 100 letters of 14 x 14 pixels, centred, in double
-precision: the effective degrees of freedom Σ d²/(d² + λ), with d the singular values of the pixels, beside the trace of
-the matrix that maps targets to fit, over nine strengths λ. *What it counts.* A free parameter follows the targets, so
-the number of free parameters is how far the fit moves with the targets: Σ ∂ŷ/∂y (Ye, 1998). It is measured by training
-again with targets that are moved a little at random, up and down, for ten outputs without a hidden layer and for a
-network with one. Without a hidden layer it should be that of the formula, and 1 for the bias, which pays no penalty,
-for each output. *The network.* One hidden layer, squared errors, 100 letters at each of 500 steps, for four λ: this
-measure; the size of the weights, ‖w‖; and the gap, test loss minus training loss. The arms differ in λ alone: the first
-weights, the rate and the steps are the same. The number of the weights itself stays, since no λ makes one exactly zero:
-the figure shows it, and there is nothing to judge.
+With many weights the data pull in several directions at right angles. Where one weight had Σ x² = 5, they have d² (d
+are called *singular values*). Each keeps a share of its own, and the shares add up (Hoerl and Kennard, 1970). ::
+
+    effective parameters = Σ d² / (d² + λ)
+
+For a network there is no such formula. Train it again with moved targets, and see how far its fit follows (Ye, 1998).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise, repeat
+from itertools import pairwise, repeat
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from dlnotes import data, lesson
-from dlnotes.data import Examples
 from dlnotes.deep import MLP, effective_degrees_of_freedom, weight_decay_groups
 from dlnotes.evidence import identity, no_difference, ratio
-from dlnotes.lesson import answer, claim
+from dlnotes.lesson import answer, claim, curves
 from dlnotes.linear import SGD
-from dlnotes.measuring import Measured
+from dlnotes.measuring import Measured, train_for
 from dlnotes.randomness import stream
 from dlnotes.sweeps import Sweep
 
 # %%
-# Settings
-# --------
+# The experiment
+# --------------
+# A *seed* draws 100 letters, first weights, and how targets are moved. The *arms* are strengths λ, and all else is
+# the same. *Ridge* regression (squared errors with this penalty, solved exactly) has the formula. *Linear* is the same
+# from pixels to ten outputs, but trained: does it follow moved targets as far? *Network* has a hidden layer: we look at
+# how far it follows, at its size ‖w‖, and at the gap, squared error on unseen letters minus that on training letters.
 
 
 @dataclass(frozen=True)
@@ -49,101 +49,61 @@ class Config:
     """What can be set."""
 
     data: str = "letters"  # or fashion_mnist, not_mnist
-    few: int = 100  # images that are learned from
+    few: int = 100  # training images
     test: int = 1_000  # test images
     width: int = 32  # units of the hidden layer
     steps: int = 500  # of the network, with all its images at each and momentum 0.9
-    linear_steps: int = 120  # without a hidden layer
     lr: float = 0.05  # of the network: of 0.02 and 0.05 the one that fits better, on a seed that no verdict sees
-    linear_lr: float = 0.1  # without a hidden layer, where they end near the solution: a test compares them
     draws: int = 2  # random changes of the targets, each up and down
-    linear_draws: int = 6  # the same without a hidden layer
-
-    def __post_init__(self) -> None:
-        if min(self.draws, self.linear_draws) < 1:
-            raise ValueError("draws and linear_draws must be 1 or more: sensitivity is measured by changes")
-
-    @property
-    def rank(self) -> int:
-        """Of the centred images that are learned from: one less than there are."""
-        return self.few - 1
 
 
-QUICK = Config(few=20, test=100, width=8, steps=20, linear_steps=20, draws=1, linear_draws=1)
+QUICK = Config(few=20, test=100, width=8, steps=20, draws=1)
 SEEDS = range(16)
 DATA = ("letters", "fashion_mnist", "not_mnist")
-
 RIDGE = (0.0, *(10.0**power for power in range(-2, 6)))  # λ of the formula
-VANISHED = 1e9  # a λ at which less than a thousandth of a parameter should be left
-LINEAR = (10.0, 100.0, 1_000.0)  # λ without a hidden layer, where descent arrives
-# λ of the network; all are of errors that are summed over examples. They were chosen on a seed that no verdict sees, so
-# that they span from hardly any effect to a network that hardly learns.
-NETWORK = (0.0, 0.1, 1.0, 10.0)
-MODERATE = 1.0
+LINEAR = (10.0, 100.0, 1_000.0)  # λ without a hidden layer
+LINEAR_TRAINING = (6, 0.1, 120)  # changes, rate and steps, which end near the solution: a test compares them
+NETWORK = (0.0, 0.1, 1.0, 10.0)  # from hardly any effect to a network that hardly learns, on a seed of no verdict
 CHANGE = 0.05  # the deviation of the changes of the targets, which are 0.9 and -0.1
-
-# %%
-# One seed
-# --------
 
 
 def trial(config: Config, seed: int) -> Measured:
-    train, test = few_images(config, seed)
+    train, test = load(config, seed)
     measured = formula(train)
-    wide = [train.inputs.shape[1], 10]
-    deep = [train.inputs.shape[1], config.width, 10]
-    for strength, found in zip(
-        LINEAR,
-        learn(seed, train, wide, LINEAR, config.linear_draws, lr=config.linear_lr, steps=config.linear_steps),
-        strict=True,
-    ):
-        measured[f"linear, λ={strength:g}/free"] = free_parameters(*found, train.inputs)
+    linear = trained(seed, train, [196, 10], LINEAR, *LINEAR_TRAINING)
+    for strength, (models, changes) in zip(LINEAR, linear, strict=True):
+        measured[f"linear, λ={strength:g}/free"] = free_parameters(models, changes, train.inputs)
         left = effective_degrees_of_freedom(train.inputs.double(), strength)
         measured[f"linear, λ={strength:g}/formula"] = 10 * (left + 1)  # ten outputs, each with its bias
-    for strength, found in zip(
-        NETWORK,
-        learn(seed, train, deep, NETWORK, config.draws, lr=config.lr, steps=config.steps),
-        strict=True,
-    ):
-        name, model = f"network, λ={strength:g}", found[0][0]
-        weights = torch.cat([weight.detach().flatten() for weight in model.parameters() if weight.ndim > 1])
-        with torch.no_grad():
-            fitted, unseen = (half_square(model(part.inputs), part.targets).item() for part in (train, test))
-        measured[f"{name}/free"] = free_parameters(*found, train.inputs)
+    networks = trained(seed, train, [196, config.width, 10], NETWORK, config.draws, config.lr, config.steps)
+    for strength, (models, changes) in zip(NETWORK, networks, strict=True):
+        name = f"network, λ={strength:g}"
+        weights = torch.cat([weight.detach().flatten() for weight in models[0].layers.parameters() if weight.ndim > 1])
+        measured[f"{name}/free"] = free_parameters(models, changes, train.inputs)
         measured[f"{name}/size"] = weights.norm().item()
-        measured[f"{name}/training loss"], measured[f"{name}/test loss"] = fitted, unseen
-        measured[f"{name}/not zero"] = float(weights.count_nonzero())
+        measured[f"{name}/weights not zero"] = float(weights.count_nonzero())
+        for what, part in {"training loss": train, "test loss": test}.items():
+            measured[f"{name}/{what}"] = half_square(models[0](part.inputs), part.targets).item()
     return measured
 
 
-def few_images(config: Config, seed: int) -> tuple[Examples, Examples]:
+def load(config: Config, seed: int) -> list[data.Examples]:
     """Images, less the mean training image, (N, 196), and for targets 0.9 at their class and -0.1 elsewhere."""
     train, _, test = data.load(config.data, seed, train=config.few, test=config.test, side=14, flat=True)
     middle = train.inputs.mean(0)
-    first, second = (Examples(x - middle, one_hot(labels, 10).float() - 0.1) for x, labels in (train, test))
-    return first, second
+    return [data.Examples(x - middle, nn.functional.one_hot(labels, 10).float() - 0.1) for x, labels in (train, test)]
 
 
-# %%
-# The formula
-# -----------
-
-
-def formula(train: Examples) -> Measured:
-    x, y = train.inputs.double(), train.targets.double()
-    x = x - x.mean(0)  # once more, in double precision
+def formula(train: data.Examples) -> Measured:
+    x = train.inputs.double() - train.inputs.double().mean(0)  # centred once more, in double precision
     left = [effective_degrees_of_freedom(x, strength) for strength in RIDGE]
-    solved = [ridge(x, strength) for strength in RIDGE[1:]]
-    not_zero = [(maps @ y).count_nonzero().item() for maps in solved]
+    traces = ((x @ ridge(x, strength)).trace().item() for strength in RIDGE[1:])
     return {
-        "ridge/free": left,
-        "ridge/far from the trace": max(
-            abs((x @ maps).trace().item() - free) for maps, free in zip(solved, left[1:], strict=True)
-        ),
-        "ridge/far from the rank": abs(left[0] - (len(x) - 1)),
-        "ridge/λ that leave as much": float(sum(not more < less for less, more in pairwise(left))),
-        "ridge/left at last": effective_degrees_of_freedom(x, VANISHED),
-        "ridge/not zero": float(min(not_zero)),
+        "ridge/effective parameters": left,
+        "ridge/error of the trace": max(abs(trace - free) for trace, free in zip(traces, left[1:], strict=True)),
+        "ridge/error of the rank": abs(left[0] - (len(x) - 1)),
+        "ridge/penalties that take nothing": float(sum(not more < less for less, more in pairwise(left))),
+        "ridge/left at λ=1e9": effective_degrees_of_freedom(x, 1e9),
     }
 
 
@@ -152,190 +112,139 @@ def ridge(x: Tensor, strength: float) -> Tensor:
     return torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1], dtype=x.dtype), x.T)
 
 
-# %%
-# How far the fit moves with the targets
-# --------------------------------------
-# With E a change of independent entries of deviation σ, the mean of ⟨E, ŷ(y + E) - ŷ(y - E)⟩ / 2σ² is the sum of
-# ∂ŷ/∂y over all targets, as long as E is small.
-
-
-class Fit(nn.Module):
-    """A network whose targets are changed: its outputs less the change, to be compared with the targets."""
-
-    def __init__(self, model: MLP, change: Tensor) -> None:
-        super().__init__()
-        self.model = model
-        # A parameter that is not learned, so that each copy of a sweep has its own.
-        self.change = nn.Parameter(change, requires_grad=False)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs less the change, (N, K)."""
-        outputs: Tensor = self.model(inputs) - self.change
-        return outputs
-
-
 def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
     """½ ‖ŷ - y‖², the mean over examples."""
     return (outputs - targets).square().sum(1).mean() / 2
 
 
-def learn(
-    seed: int, train: Examples, widths: Sequence[int], strengths: Sequence[float], draws: int, *, lr: float, steps: int
+def trained(
+    seed: int, train: data.Examples, widths: list[int], strengths: tuple[float, ...], draws: int, lr: float, steps: int
 ) -> list[tuple[list[MLP], list[Tensor]]]:
-    """For each λ the changes that were made, and the models: of the targets as they are, then of each change up, down.
-
-    All start from the same weights, and the changes are the same for each λ.
-    """
-    chance = stream(seed, "changes")
-    changes = [CHANGE * torch.randn(train.targets.shape, generator=chance) for _ in range(draws)]
+    """For each λ the models, of the targets as they are, then of each change up and down; and the changes."""
+    generator = stream(seed, "changes")
+    changes = [CHANGE * torch.randn(train.targets.shape, generator=generator) for _ in range(draws)]
     moved = [torch.zeros_like(train.targets), *(sign * change for change in changes for sign in (1, -1))]
-    fits, groups = [], []
-    for strength in strengths:
+    models, groups = [], []
+    for strength in strengths:  # of errors that are summed over examples, while the loss is their mean
         for change in moved:
-            fits.append(Fit(MLP(widths, generator=stream(seed, "weights")), change))
-            # The loss is a mean over examples and λ is of their sum.
-            groups += [{**group, "lr": lr} for group in weight_decay_groups(fits[-1].model, strength / len(train[0]))]
-    optimizer = SGD(groups, lr=lr, momentum=0.9)
-    for _ in islice(Sweep(fits, half_square, optimizer, repeat(tuple(train))), steps):
-        pass
-    models = [fit.model for fit in fits]
-    return [(models[start : start + len(moved)], changes) for start in range(0, len(models), len(moved))]
+            models.append(MLP(widths, generator=stream(seed, "weights")))
+            # In training the outputs lack the change, which is as good as targets that are moved by it.
+            models[-1].change = nn.Parameter(change, requires_grad=False)
+            models[-1].register_forward_hook(lambda one, _, outputs: outputs - one.change if one.training else outputs)
+            groups += [{**group, "lr": lr} for group in weight_decay_groups(models[-1], strength / len(train[0]))]
+    train_for(Sweep(models, half_square, SGD(groups, lr=lr, momentum=0.9), repeat(tuple(train))), steps)
+    return [([one.eval() for one in models[at : at + len(moved)]], changes) for at in range(0, len(models), len(moved))]
 
 
 @torch.no_grad()
-def free_parameters(models: Sequence[nn.Module], changes: Sequence[Tensor], inputs: Tensor) -> float:
-    """Σ ∂ŷ/∂y, from models of unchanged targets (not looked at), and of each change up and down."""
-    found = [
-        (change * (up(inputs) - down(inputs))).sum().item() / (2 * CHANGE**2)
-        for change, up, down in zip(changes, models[1::2], models[2::2], strict=True)
-    ]
+def free_parameters(models: list[MLP], changes: list[Tensor], inputs: Tensor) -> float:
+    """Σ ∂ŷ/∂y: for a change E of deviation σ, the mean of ⟨E, ŷ(y + E) - ŷ(y - E)⟩ / 2σ², as long as E is small."""
+    pairs = zip(changes, models[1::2], models[2::2], strict=True)
+    found = [(change * (up(inputs) - down(inputs))).sum().item() / (2 * CHANGE**2) for change, up, down in pairs]
     return sum(found) / len(found)
 
 
 # %%
 # What we expect
 # --------------
-# A tenth is the smallest difference that matters. From one λ of the network to the next any fall counts.
+# Written before the run: *claims* of the notes, each in one setting. The *margin*, the least difference that matters,
+# is a tenth. From one λ of the network to the next any fall counts; of a sum or a rank, any difference but rounding.
 
 
-def of_network(trials, what):
-    """A quantity of the network for each λ, (λ, seeds)."""
+def each(t, what):
     if what == "gap":
-        return of_network(trials, "test loss") - of_network(trials, "training loss")
-    return np.array([trials[f"network, λ={strength:g}/{what}"] for strength in NETWORK])
+        return each(t, "test loss") - each(t, "training loss")
+    return np.array([t[f"network, λ={strength:g}/{what}"] for strength in NETWORK])
 
 
-def falls(trials, what):
-    """Whether a quantity of the network falls with each larger λ: the smallest of three falls."""
-    steps = np.array([less / more for less, more in pairwise(of_network(trials, what))])
-    return ratio(steps.min(0), np.ones(steps.shape[1]), margin=1.0)
+def falls(t, what):
+    return ratio((each(t, what)[:-1] / each(t, what)[1:]).min(0), np.ones(len(t.seeds)), margin=1.0)
 
 
-def over_a_tenth(trials, what):
-    """Whether it is over 1.1 times as large without a penalty as with the moderate one."""
-    each = of_network(trials, what)
-    return ratio(each[0], each[NETWORK.index(MODERATE)], margin=1.1)
+def follows(t, strength):
+    return no_difference(t[f"linear, λ={strength}/free"] / t[f"linear, λ={strength}/formula"] - 1, margin=0.1)
 
 
-def follows(trials, strength):
-    """Whether the fit without a hidden layer follows its targets as much as the formula says."""
-    free, formula = (trials[f"linear, λ={strength:g}/{what}"] for what in ("free", "formula"))
-    return no_difference(free / formula - 1, margin=0.1)
-
+OVER, ARMS = "measured over formula, minus 1", ("network, λ=0", "network, λ=1")
 
 # fmt: off
 PREDICTIONS = [
-    claim("2.05", "trace", "In ridge regression on {few} {data} Σ d²/(d² + λ) is the trace of the map to the fit.",
-          lambda t: identity(t["ridge/far from the trace"], tolerance=1e-6)),
-    claim("2.05", "no penalty", "Without a penalty Σ d²/(d² + λ) is {rank}, the rank of {few} centred images.",
-          lambda t: identity(t["ridge/far from the rank"], tolerance=1e-9)),
+    claim("2.05", "trace", "In ridge regression on {few} {data} Σ d²/(d² + λ) is how far fits follow their targets.",
+          lambda t: identity(t["ridge/error of the trace"], tolerance=1e-6)),
+    claim("2.05", "no penalty", "Without a penalty Σ d²/(d² + λ) is the rank of {few} centred images, {few} minus 1.",
+          lambda t: identity(t["ridge/error of the rank"], tolerance=1e-9)),
     claim("2.05", "each penalty", "The sum Σ d²/(d² + λ) falls from each of nine λ to the next.",
-          lambda t: identity(t["ridge/λ that leave as much"], tolerance=0.0),
-          of="λ that leave as much as the one before"),
+          lambda t: identity(t["ridge/penalties that take nothing"], tolerance=0.0), of="λ without a fall"),
     claim("2.05", "huge penalty", "The sum Σ d²/(d² + λ) falls to 0: λ = 10⁹ leaves less than 0.001 of a parameter.",
-          lambda t: identity(t["ridge/left at last"], tolerance=1e-3), of="effective parameters"),
-    claim("2.05", "followed at 10", "With λ = 10 a linear fit, trained again, follows other targets as much as "
-          "Σ d²/(d² + λ) says, within a tenth.",
-          lambda t: follows(t, 10), arms=("formula", "free"), of="measured over formula, minus 1",
-          because="a free parameter follows the targets (Ye, 1998)"),
-    claim("2.05", "followed at 100", "With λ = 100 a linear fit, trained again, follows other targets as much as "
-          "Σ d²/(d² + λ) says, within a tenth.",
-          lambda t: follows(t, 100), arms=("formula", "free"), of="measured over formula, minus 1",
-          because="a free parameter follows the targets (Ye, 1998)"),
-    claim("2.05", "followed at 1000", "With λ = 1,000 a linear fit, trained again, follows other targets as much as "
-          "Σ d²/(d² + λ) says, within a tenth.",
-          lambda t: follows(t, 1_000), arms=("formula", "free"), of="measured over formula, minus 1",
-          because="a free parameter follows the targets (Ye, 1998)"),
-    claim("2.05", "size falls", "In a network with one hidden layer on {few} {data} the size of the weights falls with "
-          "each larger λ.",
+          lambda t: identity(t["ridge/left at λ=1e9"], tolerance=1e-3), of="effective parameters"),
+    claim("2.05", "followed at 10", "With λ = 10 a linear fit of {few} {data} follows moved targets as far as "
+          "Σ d²/(d² + λ) says, within a tenth.", lambda t: follows(t, 10), arms=("formula", "free"), of=OVER),
+    claim("2.05", "followed at 100", "With λ = 100 a linear fit of {few} {data} follows moved targets as far as "
+          "Σ d²/(d² + λ) says, within a tenth.", lambda t: follows(t, 100), arms=("formula", "free"), of=OVER),
+    claim("2.05", "followed at 1000", "With λ = 1,000 a linear fit of {few} {data} follows moved targets as far as "
+          "Σ d²/(d² + λ) says, within a tenth.", lambda t: follows(t, 1_000), arms=("formula", "free"), of=OVER),
+    claim("2.05", "size falls", "In a network on {few} {data} the size of the weights falls with each larger λ.",
           lambda t: falls(t, "size"), of="size over that at the next λ, the smallest of three"),
     claim("2.05", "size", "In a network on {few} {data} λ = 0 leaves weights over 1.1 times as large as λ = 1 does.",
-          lambda t: over_a_tenth(t, "size"), arms=("network, λ=0", "network, λ=1"), of="size without over size with"),
-    claim("2.05", "gap falls", "In a network with one hidden layer on {few} {data} the gap, test loss minus training "
-          "loss, falls with each larger λ.",
+          lambda t: ratio(each(t, "size")[0], each(t, "size")[2], margin=1.1), arms=ARMS, of="size without over with"),
+    claim("2.05", "gap falls", "In a network on {few} {data} test loss minus training loss falls with each larger λ.",
           lambda t: falls(t, "gap"), of="gap over that at the next λ, the smallest of three"),
-    claim("2.05", "gap", "In a network on {few} {data} λ = 0 leaves a gap, test loss minus training loss, over 1.1 "
-          "times that of λ = 1.",
-          lambda t: over_a_tenth(t, "gap"), arms=("network, λ=0", "network, λ=1"), of="gap without over gap with"),
-    claim("2.05", "freedom falls", "In a network with one hidden layer on {few} {data} the number of free parameters, "
-          "as measured, falls with each larger λ.",
+    claim("2.05", "gap", "On {few} {data} a network's test minus training loss at λ = 0 is over 1.1 times that at 1.",
+          lambda t: ratio(each(t, "gap")[0], each(t, "gap")[2], margin=1.1), arms=ARMS, of="gap without over with"),
+    claim("2.05", "freedom falls", "In a network on {few} {data} free parameters get fewer with each larger λ.",
           lambda t: falls(t, "free"), of="number over that at the next λ, the smallest of three"),
-    claim("2.05", "freedom", "In a network on {few} {data} λ = 0 leaves over 1.1 times as many free parameters, as "
-          "measured, as λ = 1.",
-          lambda t: over_a_tenth(t, "free"), arms=("network, λ=0", "network, λ=1"),
-          of="number without over number with"),
+    claim("2.05", "freedom", "In a network on {few} {data} λ = 0 leaves over 1.1 times the free parameters of λ = 1.",
+          lambda t: ratio(each(t, "free")[0], each(t, "free")[2], margin=1.1), arms=ARMS, of="free without over with"),
 ]
 
 ANSWERS = [
-    answer("2.05", "Yes, if free parameters are counted by how much a fit follows its targets: λ = 1 leaves a "
-           "network {freedom} times fewer. Its weights are {size} times smaller, and its gap {gap} times.",
-           given={"followed at 100": "supported", "freedom": "supported", "size": "supported", "gap": "supported"}),
+    answer("2.05", "Yes, if free means to follow the targets: in a network on {few} {data} a penalty of λ = 1 leaves "
+           "{freedom:fewer} fewer free parameters. All weights stay, {size} times smaller.",
+           given={"followed at 100": "supported", "freedom": "supported", "size": "supported"}),
 ]
 # fmt: on
 
 # %%
 # What to look at
 # ---------------
-# On the left, the formula's curve, which knows only the pixels, and what was found by training again with other
-# targets. On the right, the network: all its weights stay, and with λ they are smaller, less free, and fit chance less.
+# On the left a fit through eight points, with a small penalty and a large one. A target is moved up (arrow), and the
+# dashed curves are fitted to it: the free one follows, the stiff one a little. In the middle what this adds up to for
+# letters: the formula, which sees only the pixels, and a dot a seed for what training again found. On the right the
+# network: no weight is lost, but with λ they are smaller, less free, and the gap shrinks.
 
 
 def figure(trials):
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
-    left.plot(RIDGE[1:], trials["ridge/free"][:, 1:].T, color="C0", linewidth=0.4, alpha=0.3)
-    left.plot(RIDGE[1:], trials["ridge/free"][:, 1:].mean(0), color="C0", label="formula: Σ d²/(d² + λ)")
-    spread = np.linspace(-0.1, 0.1, len(trials.seeds))
-    for strength in LINEAR:
-        free = trials[f"linear, λ={strength:g}/free"] / 10 - 1
-        label = "measured by training again" if strength == LINEAR[0] else None
-        left.plot(strength * 10**spread, free, "o", color="C1", alpha=0.6, label=label)
-    left.axhline(trials["ridge/not zero"].mean() / 10, color="0.4", linestyle=":", label="weights that are not zero")
-    left.set_xscale("log")
-    left.set_ylim(top=275)  # room for the legend
-    left.set_title("Ridge regression: effective parameters an output")
-    left.set_xlabel("λ")
-    left.set_ylabel("parameters")
-    left.legend()
-
-    shown = {"not zero": "weights that are not zero", "free": "free parameters", "size": "‖w‖", "gap": "gap"}
-    for place, (what, label) in enumerate(shown.items()):
-        each = of_network(trials, what)
-        share, color = each / each[0], "0.4" if what == "not zero" else f"C{place}"
-        at = np.arange(len(NETWORK))
-        right.plot(at, share, color=color, linewidth=0.4, alpha=0.3)
-        right.plot(at, share.mean(1), color=color, marker="so^D"[place], label=label)
-    right.set_ylim(0, 1.05)
-    right.set_xticks(at, [f"{strength:g}" for strength in NETWORK])
-    right.set_title(f"A network on {trials.config.few} {trials.config.data}, a thin line a seed")
-    right.set_xlabel("λ")
-    right.set_ylabel("share of that with λ = 0")
+    drawing, (first, left, right) = plt.subplots(1, 3, figsize=(15, 4.2))
+    points, line = torch.linspace(0, 1, 8).double(), torch.linspace(0, 1, 200).double()
+    at_points, at_line = (torch.exp(-50 * (x[:, None] - torch.linspace(0, 1, 12)) ** 2) for x in (points, line))
+    before = torch.tensor([0.1, 0.7, 0.4, 1.0, 0.6, 0.9, 0.3, 0.5]).double()
+    after = before + 0.8 * (points == points[4])
+    for strength, color in ((0.001, "C0"), (3.0, "C1")):
+        label = f"λ = {strength:g}: {effective_degrees_of_freedom(at_points, strength):.1f} parameters"
+        first.plot(line, at_line @ ridge(at_points, strength) @ before, color=color, label=label)
+        first.plot(line, at_line @ ridge(at_points, strength) @ after, "--", color=color)
+    first.plot(points, before, "o", color="0.2")
+    first.annotate("", (points[4], after[4]), (points[4], before[4]), arrowprops={"arrowstyle": "->"})
+    first.set(title="A target is moved: which fit follows?", xlabel="x", ylabel="y", ylim=(-0.2, 2.1))
+    first.legend()
+    curves(left, RIDGE[1:], trials["ridge/effective parameters"][:, 1:], label="formula", color="C0")
+    found = np.array([trials[f"linear, λ={strength:g}/free"] for strength in LINEAR]) / 10 - 1  # less the bias
+    left.plot(LINEAR, found, "o", color="C1", alpha=0.5)
+    left.set(title="Linear, an output: formula (line), measured (dots)", xlabel="λ", ylabel="parameters", xscale="log")
+    for what, color in {"weights not zero": "C4", "free": "C1", "size": "C2", "gap": "C3"}.items():
+        share = each(trials, what) / each(trials, what)[0]
+        curves(right, range(len(NETWORK)), share.T, label=what.replace("free", "free parameters"), color=color)
+    right.set_xticks(range(len(NETWORK)), [f"{strength:g}" for strength in NETWORK])
+    right.set(title="Network: what is left", xlabel="λ", ylabel="share of that with λ = 0", ylim=(0, 1.05))
     right.legend()
     return drawing
 
 
 # %%
-# Run it
-# ------
+# Try it yourself
+# ---------------
+# Give the network four times the hidden units, and so four times the weights. How many more of its parameters will be
+# free, without a penalty and with λ = 1? `python -m lessons run effective_parameters --set width=128 --seeds 2`
 
 if __name__ == "__main__":
     lesson.main("effective_parameters")

@@ -2,11 +2,12 @@
 
 import sys
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from dlnotes.deep import MLP, count_parameters
 from dlnotes.lesson import contents
@@ -23,8 +24,8 @@ def lesson():
 
 
 @pytest.fixture(scope="module")
-def tasks(lesson):
-    return {target: lesson.task_of(lesson.QUICK, target, 1_000, judged=True) for target in lesson.TARGETS}
+def examples(lesson):
+    return {target: lesson.load(lesson.QUICK, target, 1_000, held_out="test") for target in lesson.TARGETS}
 
 
 # The targets
@@ -62,91 +63,105 @@ def test_three_small_hidden_layers_can_compute_the_nested_target(lesson):
     assert torch.allclose(model(inputs), lesson.nested(inputs), rtol=0, atol=1e-12)
 
 
-def test_functions_are_measured_in_units_of_the_training_examples(lesson, tasks):
+def test_functions_are_measured_in_units_of_the_training_examples(lesson, examples):
     for target in ("nested", "additive"):
-        task = tasks[target]
-        assert task.train.targets.mean().item() == pytest.approx(0, abs=1e-5)
-        assert task.train.targets.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-        inputs, targets = task.held_out
-        plain = lesson.FUNCTIONS[target](inputs)
+        train, (inputs, targets) = examples[target]
+        assert train.targets.mean().item() == pytest.approx(0, abs=1e-5)
+        assert train.targets.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+        plain = getattr(lesson, target)(inputs)
         slope = (targets[1] - targets[0]) / (plain[1] - plain[0])
         assert torch.allclose(targets - targets[0], slope * (plain - plain[0]), atol=1e-4)
         assert inputs.abs().max() <= 1
         assert inputs.mean().item() == pytest.approx(0, abs=5 / np.sqrt(3 * inputs.numel()))
 
 
-def test_rates_are_chosen_by_other_examples_than_judge(lesson, tasks):
-    for target, judged_by in tasks.items():
-        chosen_by = lesson.task_of(lesson.QUICK, target, 1_000, judged=False)
-        assert torch.equal(chosen_by.train.inputs, judged_by.train.inputs)
-        parts = (judged_by.train, judged_by.held_out, chosen_by.held_out)
-        rows = [{tuple(row) for row in part.inputs[:, :100].tolist()} for part in parts]
+def test_rates_are_chosen_by_other_examples_than_judge(lesson, examples):
+    for target, parts in examples.items():
+        train, chosen_by = lesson.load(lesson.QUICK, target, 1_000, held_out="validation")
+        assert torch.equal(train.inputs, parts[0].inputs)
+        rows = [{tuple(row) for row in part.inputs[:, :100].tolist()} for part in (*parts, chosen_by)]
         assert all(one.isdisjoint(other) for one, other in combinations(rows, 2))
 
 
 # The networks
 
 
-def test_all_depths_have_the_budget_within_two_percent(lesson, tasks):
+def test_all_depths_have_the_budget_within_two_percent(lesson):
     for target, budget in {"nested": 4_000, "additive": 4_000, "images": 16_000}.items():
         for depth in lesson.DEPTHS:
-            model = lesson.network(tasks[target], depth, 0)
+            model = lesson.network(lesson.Config(), target, depth, 0)
             assert len(model.layers) == depth + 1
             assert count_parameters(model) == pytest.approx(budget, rel=0.02)
 
 
-def test_a_budget_that_cannot_be_kept_is_refused(lesson, tasks):
-    with pytest.raises(ValueError, match="parameters, not 300"):  # one unit has 207
-        lesson.network(tasks["images"]._replace(parameters=300), 1, 0)
+def test_a_budget_that_cannot_be_kept_is_refused(lesson):
+    with pytest.raises(ValueError, match="parameters, not 300"):  # one unit has 217
+        lesson.network(replace(lesson.Config(), parameters_of_images=300), "images", 1, 0)
 
 
-def test_a_network_alone_learns_what_it_learns_beside_others(lesson, tasks):
-    config = replace(lesson.QUICK, steps=8)
-    for target, task in tasks.items():
-        alone, *beside = (lesson.network(task, 3, 0) for _ in range(3))
-        lesson.learn(config, task, alone, 0, rate=0.02)
-        lesson.learn_side_by_side(config, task, beside, 0, rates=[0.01, 0.02])
-        for one, other, third in zip(alone.parameters(), beside[1].parameters(), beside[0].parameters(), strict=True):
-            assert torch.allclose(one, other, rtol=1e-3, atol=1e-4), target
-            assert not torch.allclose(one, third, rtol=1e-3, atol=1e-4), target
+def test_a_network_alone_learns_what_it_learns_beside_others(lesson, examples, monkeypatch):
+    monkeypatch.setattr(lesson, "error_of", lambda target, model, unseen: parameters_to_vector(model.parameters()))
+    for target, (train, _) in examples.items():
+        slower, beside = lesson.tune(lesson.QUICK, 1_000, f"{target}/3", (0.01, 0.02))
+        model = lesson.network(lesson.QUICK, target, 3, 1_000)
+        lesson.train(lesson.QUICK, target, model, train, 1_000, rate=0.02)
+        alone = parameters_to_vector(model.parameters())
+        assert torch.allclose(alone, beside, rtol=1e-3, atol=1e-4), target
+        assert not torch.allclose(alone, slower, rtol=1e-3, atol=1e-4), target
 
 
-def test_all_depths_see_the_same_batches(lesson, tasks):
-    one, other = (lesson.batches(lesson.QUICK, tasks["nested"], 0) for _ in range(2))
-    assert isinstance(one, Minibatches)
-    for _ in range(10):
-        assert all(torch.equal(a, b) for a, b in zip(next(one), next(other), strict=True))
+def test_all_depths_see_the_same_batches(lesson, monkeypatch):
+    seen = []
+
+    def kept(*given):
+        seen.append([*islice(Minibatches(*given), lesson.QUICK.steps)])
+        return seen[-1]
+
+    monkeypatch.setattr(lesson, "Minibatches", kept)
+    lesson.trial(replace(lesson.QUICK, test=20), 1_000, dict.fromkeys(lesson.TUNING, 0.01))
+    assert len(seen) == 15
+    for target in range(3):
+        first, *others = seen[5 * target : 5 * target + 5]
+        for batches in others:
+            assert all(
+                torch.equal(x, y)
+                for one, other in zip(first, batches, strict=True)
+                for x, y in zip(one, other, strict=True)
+            )
 
 
-def test_the_error_of_a_function_is_the_share_of_its_variance(lesson, tasks):
-    inputs, targets = tasks["nested"].held_out
-    model = lesson.network(tasks["nested"], 1, 0)
+def test_the_error_of_a_function_is_the_share_of_its_variance(lesson, examples):
+    inputs, targets = examples["nested"][1]
+    model = lesson.network(lesson.QUICK, "nested", 1, 0)
     for parameter in model.parameters():
         parameter.data.zero_()
-    centred = lesson.Examples(inputs, 3 * (targets - targets.mean()))
-    assert lesson.variance_left(model, centred) == pytest.approx(1, rel=1e-4)
+    centred = lesson.Examples(inputs, targets - targets.mean())
+    for scale in (1, 3):
+        found = lesson.error_of("nested", model, lesson.Examples(inputs, scale * centred.targets))
+        assert found == pytest.approx(1, rel=1e-4)
 
 
-def test_what_overflows_counts_as_a_constant_answer(lesson, tasks):
+def test_what_overflows_counts_as_a_constant_answer(lesson, examples):
     for target, constant in {"nested": 1.0, "additive": 1.0, "images": 0.9}.items():
-        task = tasks[target]
-        model = lesson.network(task, 3, 0)
-        lesson.learn(lesson.QUICK, task, model, 0, rate=1e6)  # and it does not raise
-        assert lesson.at_most_constant(task, model, task.held_out) == pytest.approx(constant, abs=0.1)
+        train, unseen = examples[target]
+        model = lesson.network(lesson.QUICK, target, 3, 0)
+        lesson.train(lesson.QUICK, target, model, train, 0, rate=1e6)  # and it does not raise
+        assert lesson.error_of(target, model, unseen) == pytest.approx(constant, abs=0.1)
         model.layers[-1].bias.data.fill_(torch.nan)
-        assert lesson.at_most_constant(task, model, task.held_out) == constant
-        better = task._replace(error=lambda *_: 0.25)
-        assert lesson.at_most_constant(better, model, task.held_out) == 0.25
+        assert lesson.error_of(target, model, unseen) == constant
 
 
 def test_a_network_learns_at_its_own_rate(lesson, monkeypatch):
     """The rate of another depth or target would make the comparison unfair, silently."""
     asked = []
-    monkeypatch.setattr(lesson, "learn", lambda config, task, model, seed, *, rate: asked.append((model.widths, rate)))
-    names = [f"{target}/{depth}" for target in ("nested", "additive", "images") for depth in lesson.DEPTHS]
-    lesson.trial(replace(lesson.QUICK, test=20), 1_000, {name: place for place, name in enumerate(names)})
-    assert [rate for _, rate in asked] == [*range(15)]
-    assert [len(widths) - 2 for widths, _ in asked] == [*lesson.DEPTHS] * 3
+    monkeypatch.setattr(
+        lesson,
+        "train",
+        lambda config, target, model, examples, seed, *, rate: asked.append((target, model.widths, rate)),
+    )
+    lesson.trial(replace(lesson.QUICK, test=20), 1_000, {name: place for place, name in enumerate(lesson.TUNING)})
+    assert [rate for *_, rate in asked] == [*range(15)]
+    assert [f"{target}/{len(widths) - 2}" for target, widths, _ in asked] == [*lesson.TUNING]
 
 
 # What the verdict rests on

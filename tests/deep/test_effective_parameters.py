@@ -30,7 +30,7 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def letters(lesson):
-    return lesson.few_images(lesson.QUICK, 1_000)
+    return lesson.load(lesson.QUICK, 1_000)
 
 
 # The measure
@@ -74,12 +74,10 @@ def test_a_fit_that_follows_by_a_half_is_half_as_free_as_there_are_targets(lesso
 
 
 def test_descent_without_a_hidden_layer_ends_at_ridge_regression(lesson):
-    config = lesson.Config(test=10)
-    train, _ = lesson.few_images(config, 1_000)
+    train, _ = lesson.load(lesson.Config(test=10), 1_000)
     strength = min(lesson.LINEAR)  # where descent is slowest
-    ((models, changes),) = lesson.learn(
-        1_000, train, [196, 10], [strength], 1, lr=config.linear_lr, steps=config.linear_steps
-    )
+    _, *setting = lesson.LINEAR_TRAINING
+    ((models, changes),) = lesson.trained(1_000, train, [196, 10], (strength,), 1, *setting)
     x, y = train.inputs.double(), train.targets.double()
     maps = lesson.ridge(x, strength)
     fits, expected = [], []
@@ -100,10 +98,10 @@ def test_the_formula_is_worked_by_hand(lesson):
     x = torch.tensor([[1.0, 2.0], [-1.0, 2.0], [0.0, -4.0]]) * torch.tensor([1.0, (8 / 24) ** 0.5])
     measured = lesson.formula(Examples(x, torch.eye(3)))
     expected = [2.0, *(2 / (2 + strength) + 8 / (8 + strength) for strength in lesson.RIDGE[1:])]
-    assert measured["ridge/free"] == pytest.approx(expected, rel=1e-6)
-    assert measured["ridge/far from the trace"] < 1e-6
-    assert measured["ridge/far from the rank"] == measured["ridge/λ that leave as much"] == 0
-    assert measured["ridge/left at last"] == pytest.approx(10 / lesson.VANISHED, rel=1e-6)
+    assert measured["ridge/effective parameters"] == pytest.approx(expected, rel=1e-6)
+    assert measured["ridge/error of the trace"] < 1e-6
+    assert measured["ridge/error of the rank"] == measured["ridge/penalties that take nothing"] == 0
+    assert measured["ridge/left at λ=1e9"] == pytest.approx(10 / 1e9, rel=1e-6)
 
 
 # The arms
@@ -111,14 +109,14 @@ def test_the_formula_is_worked_by_hand(lesson):
 
 def test_arms_differ_in_the_penalty_alone(lesson, letters):
     train, _ = letters
-    (same, changes), (again, unchanged), (less, _) = lesson.learn(
+    (same, changes), (again, unchanged), (less, _) = lesson.trained(
         0, train, [196, 8, 10], [1.0, 1.0, 2.0], 1, lr=0.05, steps=5
     )
     assert all(torch.equal(one, other) for one, other in zip(changes, unchanged, strict=True))
     for model, other, smaller in zip(same, again, less, strict=True):
         assert torch.equal(model.layers[0].weight, other.layers[0].weight)
         assert smaller.layers[0].weight.norm() < model.layers[0].weight.norm()
-    at_rest = lesson.learn(0, train, [196, 8, 10], [0.0, 10.0], 1, lr=0.0, steps=1)
+    at_rest = lesson.trained(0, train, [196, 8, 10], [0.0, 10.0], 1, lr=0.0, steps=1)
     start = MLP([196, 8, 10], generator=stream(0, "weights"))
     for models, _ in at_rest:
         for model in models:
@@ -128,7 +126,7 @@ def test_arms_differ_in_the_penalty_alone(lesson, letters):
 def test_weights_pay_for_the_sum_over_examples_and_biases_do_not(lesson, letters):
     """One step from rest, where the gradient of the loss is the same for all λ."""
     train, _ = letters
-    (free, _), (paying, _) = lesson.learn(0, train, [196, 8, 10], [0.0, 4.0], 1, lr=0.05, steps=1)
+    (free, _), (paying, _) = lesson.trained(0, train, [196, 8, 10], [0.0, 4.0], 1, lr=0.05, steps=1)
     start = MLP([196, 8, 10], generator=stream(0, "weights")).layers[0]
     moved = free[0].layers[0].weight - paying[0].layers[0].weight
     assert torch.allclose(moved, 0.05 * 4.0 / len(train.inputs) * start.weight, atol=1e-6)
@@ -138,7 +136,7 @@ def test_weights_pay_for_the_sum_over_examples_and_biases_do_not(lesson, letters
 def test_a_trial_reports_the_network_that_learned_the_letters_as_they_are(lesson, letters):
     config = replace(lesson.QUICK, steps=10)
     measured = lesson.trial(config, 1_000)
-    ((models, _),) = lesson.learn(
+    ((models, _),) = lesson.trained(
         1_000, letters[0], [196, config.width, 10], [1.0], config.draws, lr=config.lr, steps=10
     )
     weights = [models[0].layers[number].weight for number in (0, 1)]
@@ -149,7 +147,7 @@ def test_a_trial_reports_the_network_that_learned_the_letters_as_they_are(lesson
         for what, part in zip(("training loss", "test loss"), letters, strict=True):
             found = lesson.half_square(models[0](part.inputs), part.targets).item()
             assert measured[f"network, λ=1/{what}"] == pytest.approx(found, rel=1e-4)
-    assert measured["network, λ=1/not zero"] == 196 * 8 + 8 * 10
+    assert measured["network, λ=1/weights not zero"] == 196 * 8 + 8 * 10
     expected = 10 * (effective_degrees_of_freedom(letters[0].inputs.double(), 100.0) + 1)
     assert measured["linear, λ=100/formula"] == pytest.approx(expected)
 

@@ -36,7 +36,7 @@ def parts_of(config, seed, count):
 
 def test_each_rule_stops_and_gives_back_where_it_does_by_hand(lesson):
     losses = [0.9, 0.7, 0.8, 0.6, 0.65, 0.7, 0.61, 0.5] + [0.55] * 12
-    assert lesson.read(losses) == {
+    assert lesson.stops(losses) == {
         "to the end": (20, 20),
         "patience 1": (3, 2),  # 0.8 is the first that is no better
         "notes' rule": (3, 3),  # and its weights are kept
@@ -46,24 +46,24 @@ def test_each_rule_stops_and_gives_back_where_it_does_by_hand(lesson):
 
 
 def test_a_run_that_only_improves_is_ended_by_its_end(lesson):
-    assert set(lesson.read([3.0, 2.0, 1.0]).values()) == {(3, 3)}
+    assert set(lesson.stops([3.0, 2.0, 1.0]).values()) == {(3, 3)}
 
 
 def test_that_share_of_the_labels_is_another_one(lesson):
     labels = torch.arange(10).repeat(50)
-    found = lesson.with_wrong_labels(labels, 0.2, 0)
+    found = lesson.mislabelled(labels, 0.2, 0)
     assert (found != labels).sum() == 100
     assert found.min() >= 0
     assert found.max() <= 9
     assert len(((found - labels) % 10).unique()) == 10  # wrong ones are any of the other nine
-    assert torch.equal(lesson.with_wrong_labels(labels, 0.0, 0), labels)
-    assert torch.equal(lesson.with_wrong_labels(labels, 0.2, 0), found)
-    assert not torch.equal(lesson.with_wrong_labels(labels, 0.2, 1), found)
+    assert torch.equal(lesson.mislabelled(labels, 0.0, 0), labels)
+    assert torch.equal(lesson.mislabelled(labels, 0.2, 0), found)
+    assert not torch.equal(lesson.mislabelled(labels, 0.2, 1), found)
 
 
 def test_only_training_labels_are_wrong_and_the_parts_are_told_apart(lesson, monkeypatch):
     given = []
-    monkeypatch.setattr(lesson, "one_run", lambda config, seed, *parts: given.append(parts) or {})
+    monkeypatch.setattr(lesson, "all_rules", lambda config, seed, *parts: given.append(parts) or {})
     lesson.trial(lesson.QUICK, 1_000)
     for (train, validation, test, _), count, wrong in zip(given, (200, 400), (40, 0), strict=True):
         clean = parts_of(lesson.QUICK, 1_000, count)
@@ -78,7 +78,7 @@ def test_the_run_that_is_read_is_the_one_that_would_have_been_stopped(lesson, me
     """A training that really ends, and really restores, arrives at the numbers that were read from the long one."""
     config, seed = lesson.QUICK, 1_000
     train, validation, test = parts_of(config, seed, config.few)
-    labels = lesson.with_wrong_labels(train.targets, config.wrong, seed)
+    labels = lesson.mislabelled(train.targets, config.wrong, seed)
     for patience in (1, 3):
         model = MLP([196, config.width, 10], generator=stream(seed, "weights"))
         batches = Minibatches((train.inputs, labels), config.batch_size, stream(seed, "batches"))
@@ -97,7 +97,7 @@ def test_the_run_that_is_read_is_the_one_that_would_have_been_stopped(lesson, me
 def test_looking_after_each_step_stops_at_the_first_bump(lesson, measured):
     config, seed = lesson.QUICK, 1_000
     train, validation, test = parts_of(config, seed, config.few)
-    labels = lesson.with_wrong_labels(train.targets, config.wrong, seed)
+    labels = lesson.mislabelled(train.targets, config.wrong, seed)
     model = MLP([196, config.width, 10], generator=stream(seed, "weights"))
     batches = Minibatches((train.inputs, labels), config.batch_size, stream(seed, "batches"))
     before = float("inf")
