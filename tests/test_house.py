@@ -99,7 +99,6 @@ FIRST_MOULD = {
     "masks",
     "rule_of_thirty",
     "scaling",
-    "temperature",
     "weight_penalty",
     "when_to_stop",
 }

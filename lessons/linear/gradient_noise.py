@@ -3,10 +3,9 @@ Why do SGD's random steps lead to the minimum?
 ==============================================
 
 Stochastic gradient descent (SGD) takes a small step for each training example: against its gradient, the direction in
-which the loss on this one example grows fastest. What helps with one letter B says little about the others. So row 1.15
-of the course notes calls every step nearly random, and adds that the steps together lead to the minimum of the loss.
-How? Here are the gradients of four examples in two weights, and the *cosine* of each with their mean: 1 for the same
-direction, 0 for a right angle, below 0 for one that goes against it. ::
+which the loss on this one example grows fastest. Row 1.15 of the course notes calls each step nearly random, and says
+that together they lead to the minimum of the loss. How? Here are the gradients of four examples in two weights, and the
+*cosine* of each with their mean: 1 for the same direction, 0 for a right angle, below 0 for one that goes against. ::
 
     gradient      (1, 9)   (1, -7)   (1, -9)   (1, 7)        mean   (1, 0)
     cosine         0.11     0.14      0.11     0.14
@@ -83,7 +82,6 @@ def trial(config: Config, seed: int) -> Measured:
     single = gradients(model, examples, config.penalty)
     measured |= compared(single, stream(seed, "order near"), "later")
     measured["later/largest error of the mean of a pass"] = error_of_a_pass(model, examples, seed)
-
     here, way = weights_of(model), best - weights_of(model)
     left = excess(model, examples, lowest, config.penalty)
     measured["later/1 step/cosine to the minimum"] = cosine_similarity(-single, way[None]).mean().item()
@@ -135,7 +133,7 @@ def walk(config: Config, model: LogisticClassifier, batches: Minibatches, steps:
 
 @torch.no_grad()
 def gradients(model: LogisticClassifier, examples: Examples, penalty: float) -> Tensor:
-    """The gradient of each example's loss, a row each: (S - L) xᵀ for the weights, S - L for the biases, plus λ w."""
+    """The gradient of each example x, a row each: (S - L) xᵀ and S - L (probabilities S, labels L), plus λ w."""
     errors = softmax(model(examples.inputs)) - one_hot(examples.targets, 10, dtype=examples.inputs.dtype)
     outer = errors[:, :, None] * examples.inputs[:, None, :]
     return torch.cat([outer.flatten(1), errors], dim=1) + penalty * weights_of(model)
@@ -187,12 +185,10 @@ PREDICTIONS = [
           lambda t: difference(t["later/a pass/excess loss gone"], margin=0.1), of="share gone"),
     limit("1.15", "first steps", "The gradient of one image points downhill in over three quarters of the cases at "
           "zero weights, on {train:,} {data}.",
-          lambda t: difference(1 - t["start/1/share uphill"], margin=0.75), of="share of images",
-          because="a cosine may be small and the direction no accident"),
+          lambda t: difference(1 - t["start/1/share uphill"], margin=0.75), because="small cosines may be no accident"),
     limit("1.15", "batches of 256", "The mean cosine between the gradient of 256 images and the full one is over 0.7 "
           "at zero weights, on {train:,} {data}.",
-          lambda t: difference(t["start/256/mean cosine"], margin=0.7), of="mean cosine",
-          because="in a mean of b examples the squared noise is b times smaller"),
+          lambda t: difference(t["start/256/mean cosine"], margin=0.7), because="in a mean the noise is smaller"),
 ]
 
 ANSWERS = [
@@ -206,28 +202,27 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# First the thing itself: gradients of the weights of one class, as images, blue where larger weights lower the loss. The
-# gradient of one letter is that letter. The more letters it is the mean of, the more it is like the full one. Second
-# the cosines, a dot a seed: later it takes more letters, since what they have in common has been learned. Third the way
-# to the minimum: a single step has next to nothing in common with it, and a pass goes along it. In grey, what nine in
-# ten random directions have. Last the share of single gradients that point uphill, of random ones a half: at the start
-# few do, later many. The column on its right is the share of the excess loss, above the minimum, that a pass removes.
+# First the thing itself: gradients of one class's weights, as images, blue where larger weights lower the loss. The one
+# of a single letter is that letter. The more letters it is the mean of, the more it is like the full one. Second the
+# cosines, a dot a seed: later it takes more letters, since what they have in common has been learned. Third the way to
+# the minimum: a step has next to nothing in common with it, and a pass goes along it. In grey what nine in ten random
+# directions have. Last the share of single gradients that point uphill, of random ones a half: few at the start, many
+# later. The column on its right is the share of the *excess loss*, what is left above the minimum, that a pass removes.
 
 
 def figure(trials):
-    config, (drawing, axes) = trials.config, plt.subplots(1, 4, figsize=(16, 3.8), width_ratios=(1.7, 1, 1, 1))
-    (images, middle, right, last), examples = axes, load(config, trials.seeds[0])
-    model, rows = LogisticClassifier(196, 10, dtype=torch.float64), []
+    config, seed = trials.config, trials.seeds[0]
+    drawing, (images, middle, right, last) = plt.subplots(1, 4, figsize=(16, 3.8), width_ratios=(1.7, 1, 1, 1))
+    examples, model, rows = load(config, seed), LogisticClassifier(196, 10, dtype=torch.float64), []
     for steps in (0, config.warm_up):
-        walk(config, model, Minibatches(examples, 32, stream(trials.seeds[0], "warm-up")), steps, lr=1 / 8)
+        walk(config, model, Minibatches(examples, 32, stream(seed, "warm-up")), steps, lr=1 / 8)
         of_class = gradients(model, examples, config.penalty)[:, 196 * examples.targets[0] :][:, :196]
         means = [of_class[:size].mean(0).view(14, 14) for size in (*SIZES, len(of_class))]
         rows.append([np.pad(mean / mean.abs().amax(), 1, constant_values=np.nan) for mean in means])
-    images.imshow(np.block(rows), cmap="RdBu_r", vmin=-1, vmax=1)
+    images.imshow(np.block(rows), cmap="RdBu_r", vmin=-1, vmax=1, zorder=3)
     images.set_xticks([7.5, 23.5, 39.5, 55.5], [*map(str, SIZES), f"all {config.train:,}"])
     images.set_yticks([7.5, 23.5], ["start", "later"])
     images.set(title="Gradients of the weights of one class", xlabel="images in the mean")
-    images.grid(visible=False)
     for shift, color, where in ((-0.17, "C0", "start"), (0.17, "C1", "later")):
         cosines = {f"{size}": trials[f"{where}/{size}/mean cosine"] for size in SIZES}
         strips(middle, cosines, color=color, label=where, shift=shift, width=0.2)
@@ -248,7 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# TODO
+# Begin the pass nearer to the minimum. Will it still take away nearly half of the excess loss that is left?
+# `python -m lessons run gradient_noise --set warm_up=2000 --seeds 2`
 
 if __name__ == "__main__":
     lesson.main("gradient_noise")
