@@ -1,37 +1,54 @@
 """
-Scores, probabilities and temperature
-=====================================
+What does temperature do to softmax?
+====================================
 
-**The question.** Softmax turns scores into probabilities. How much do the probabilities depend on the *size* of the
-scores?
+A classifier gives each class a score, which may be any number. *Softmax* makes probabilities of them (row 1.02 of the
+course notes): raise e to each score, and divide by the sum. Multiply the scores by ten, and see what happens. ::
 
-**What the notes say.** Exponentiate the scores and divide by the sum (1.02). Multiply all scores by ten and the
-probabilities get close to 0 or 1 (1.03); divide them by ten and they get close to uniform (1.04). The distance between
-the probabilities and a label is their cross-entropy (1.05).
+    S(y)ᵢ = exp(yᵢ) / Σⱼ exp(yⱼ)         scores               probabilities
+                                         2     1     0       0.665   0.245   0.090
+                           ten times    20    10     0       1.000   0.000   0.000
+                             a tenth   0.2   0.1     0       0.367   0.332   0.301
 
-**What is measured.** Each seed draws 1,000 vectors of ten scores from a normal distribution. On each vector: the
-entropy and the largest probability at ten times, once and a tenth of the scores; how far softmax and cross-entropy are
-from PyTorch's; and two bounds, of which the text says where they come from. "Close to 0 or 1" is read as: the largest
-probability is above 0.99.
+The order stays, but the size of the scores says how sure the probabilities are. Only differences count: a lead of 1
+makes a class e = 2.7 times as likely as another, a lead of 10 makes it 22,026 times, a lead of 0.1 only 1.1 times. To
+divide all scores by T is to set the *temperature* to T. Row 1.03 says that ten times the scores (T = 0.1) give
+probabilities close to 0 or 1, and row 1.04 that a tenth of them (T = 10) gives nearly uniform ones.
+
+Must it be so? No factor parts a tie: 20, 20 and 0 become 0.5, 0.5 and 0. And a tenth of 300, 100 and 0 is still as sure
+as 30, 10 and 0. What counts is the lead g of the largest score *after* the factor. Of K classes, each of the others is
+at most exp(-g) times as likely as the first, and one is just that. So the largest probability p has two bounds. ::
+
+    1 / (1 + (K - 1) exp(-g))  ≤  p  ≤  1 / (1 + exp(-g))
+
+The *label* L of an example is 1 for the right class and 0 for the others. Row 1.05 calls the *cross-entropy* D(S, L) =
+-Σ Lᵢ ln Sᵢ a distance. If the second class is right, it is -ln 0.245 = 1.41 *nats* (the unit of natural logarithms),
+and at ten times the scores 10: to be sure and wrong is dear.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
 
 from dlnotes import lesson
 from dlnotes.evidence import difference, identity
-from dlnotes.lesson import answer, claim, limit
+from dlnotes.lesson import answer, claim, curves, limit
 from dlnotes.linear import cross_entropy, one_hot, softmax
 from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import streams
 
 # %%
-# Settings
-# --------
+# The experiment
+# --------------
+# Each *seed* (the number that all draws follow from) draws 1,000 vectors of ten scores from a normal distribution, and
+# labels. We compare the probabilities at ten times the scores, at the scores, and at a tenth. *Entropy*, the mean of
+# -ln p, says how flat they are: 0 where one class has everything, ln 10 = 2.3 nats where all have as much. What is
+# missing to that is the *divergence* from uniform, at most an eighth of the squared range of the scores (Hoeffding,
+# 1963). "Close to 0 or 1" is a vector whose largest probability is above 0.99.
 
 
 @dataclass(frozen=True)
@@ -48,12 +65,12 @@ class Config:
 
     @property
     def clear(self) -> float:
-        """The gap between the two largest scores above which ten times the scores are certain to come close."""
+        """The lead above which ten times the scores are certain to come close."""
         return math.log(self.close / (1 - self.close) * (self.classes - 1)) / 10
 
     @property
     def small(self) -> float:
-        """The gap below which they cannot."""
+        """The lead below which they cannot."""
         return math.log(self.close / (1 - self.close)) / 10
 
 
@@ -61,91 +78,61 @@ QUICK = Config(vectors=100)
 SEEDS = range(12)
 SPREADS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # standard deviations of the scores, for the figure
 
-# %%
-# One seed
-# --------
-# With a gap *g* between the two largest of K scores, the largest probability p lies between two bounds, because each of
-# the other K - 1 exponentials is at most exp(-g) times the largest, and one of them is exactly that:
-#
-#     1 / (1 + (K - 1) exp(-g))  ≤  p  ≤  1 / (1 + exp(-g))
-#
-# So p > 0.99 is certain for g > ln(99 (K - 1)) and impossible for g < ln(99); ten times the scores have ten times the
-# gap. In the other direction the divergence from uniform is at most range² / 8
-# (Hoeffding, 1963): an eighth of a hundredth of the squared range, after a division by ten.
-
 
 def trial(config: Config, seed: int) -> Measured:
-    chance = streams(seed, "scores", "labels")
-    scores = torch.randn(config.vectors, config.classes, generator=chance["scores"], dtype=torch.float64)
-    labels = torch.randint(config.classes, (config.vectors,), generator=chance["labels"])
-    soft = softmax(torch.randn(config.vectors, config.classes, generator=chance["labels"], dtype=torch.float64))
+    generators, shape = streams(seed, "scores", "labels"), (config.vectors, config.classes)
+    scores = torch.randn(shape, generator=generators["scores"], dtype=torch.float64)
+    labels = torch.randint(config.classes, (config.vectors,), generator=generators["labels"])
+    soft = softmax(torch.randn(shape, generator=generators["labels"], dtype=torch.float64))  # labels between 0 and 1
     sharp, plain, flat = softmax(10 * scores), softmax(scores), softmax(scores / 10)
-
-    top = scores.topk(2).values
-    gap = top[:, 0] - top[:, 1]
-    sure, hopeless = gap > config.clear, gap < config.small
-    tied = scores.scatter(1, scores.topk(2).indices, scores.amax(1, keepdim=True).expand(-1, 2))
+    top = scores.topk(2)
+    lead = top.values[:, 0] - top.values[:, 1]
+    tied = scores.scatter(1, top.indices, scores.amax(1, keepdim=True).expand(-1, 2))
     wide = scores * 200 / (scores.amax(1) - scores.amin(1)).unsqueeze(1)  # the same scores over a range of 200
-
+    bound = ((scores / 10).amax(1) - (scores / 10).amin(1)) ** 2 / 8
+    by_pytorch = torch.nn.functional.cross_entropy(scores, labels)
+    by_hand = plain - one_hot(labels, config.classes)
     return {
-        # 1.02: the definition
-        "softmax: far from PyTorch's": largest_error(softmax(scores), torch.softmax(scores, 1)),
-        "softmax: far from a sum of 1": largest(plain.sum(1) - 1),
-        "softmax: moved by adding a constant": largest_error(softmax(scores + 1_000), plain),
-        # 1.03: ten times the scores
-        "×10: entropy gained": largest((entropy(sharp) - entropy(plain)).clamp(min=0)),
-        "×10: below close where the gap is clear": largest((config.close - sharp.amax(1)[sure]).clamp(min=0)),
-        "×10: share of vectors that come close": (sharp.amax(1) > config.close).double().mean().item(),
-        "×10: above close where the gap is small": largest((sharp.amax(1)[hopeless] - config.close).clamp(min=0)),
-        "×10: largest probability of tied scores": softmax(10 * tied).amax().item(),
-        # 1.04: a tenth of the scores
-        "÷10: entropy lost": largest((entropy(plain) - entropy(flat)).clamp(min=0)),
-        "÷10: divergence above the bound": largest((divergence(flat) - bound(scores / 10)).clamp(min=0)),
-        "÷10: largest probability": flat.amax().item(),
-        "÷10: mean largest probability over a range of 200": softmax(wide / 10).amax(1).mean().item(),
-        # 1.05: cross-entropy
-        "cross-entropy: far from PyTorch's": abs(
-            cross_entropy(scores, labels).item() - torch.nn.functional.cross_entropy(scores, labels).item()
-        ),
-        "cross-entropy: gradient far from S - L": largest_error(
-            gradient(scores, labels), plain - one_hot(labels, config.classes)
-        ),
-        "cross-entropy: below the label's entropy": largest((entropy(soft) - cross(plain, soft)).clamp(min=0)),
-        "cross-entropy: asymmetry": (cross(plain, soft) - cross(soft, plain)).abs().mean().item(),
-        # for the figure: the share of vectors with a probability above 0.99, as the scores' spread grows
-        "curve ×10": [share_close(10 * spread * scores, config.close) for spread in SPREADS],
-        "curve ×1": [share_close(spread * scores, config.close) for spread in SPREADS],
-        "curve ÷10": [share_close(spread * scores / 10, config.close) for spread in SPREADS],
+        "softmax/largest error": largest_error(softmax(scores), torch.softmax(scores, 1)),
+        "softmax/largest error of the sum": largest_error(plain.sum(1), torch.ones_like(lead)),
+        "softmax/largest change by a constant": largest_error(softmax(scores + 1_000), plain),
+        "×10/entropy gained": largest(entropy(sharp) - entropy(plain)),
+        "×10/short of close at a clear lead": largest(config.close - sharp.amax(1)[lead > config.clear]),
+        "×10/share of vectors that come close": share_close(10 * scores, config.close),
+        "×10/beyond close at a small lead": largest(sharp.amax(1)[lead < config.small] - config.close),
+        "×10/largest probability of a tie": softmax(10 * tied).amax().item(),
+        "÷10/entropy lost": largest(entropy(plain) - entropy(flat)),
+        "÷10/divergence above the bound": largest(math.log(config.classes) - entropy(flat) - bound),
+        "÷10/mean largest probability over a range of 200": softmax(wide / 10).amax(1).mean().item(),
+        "cross-entropy/error": largest_error(cross_entropy(scores, labels), by_pytorch),
+        "cross-entropy/largest error of the gradient": largest_error(gradient(scores, labels), by_hand),
+        "cross-entropy/below the label's entropy": largest(entropy(soft) - cross(plain, soft)),
+        "cross-entropy/mean change when exchanged": (cross(plain, soft) - cross(soft, plain)).abs().mean().item(),
+        "×10/curve": [share_close(10 * spread * scores, config.close) for spread in SPREADS],
+        "×1/curve": [share_close(spread * scores, config.close) for spread in SPREADS],
+        "÷10/curve": [share_close(spread * scores / 10, config.close) for spread in SPREADS],
     }
 
 
-def largest(errors: Tensor) -> float:
-    return errors.abs().amax().item() if errors.numel() else 0.0
-
-
-def cross(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy D(S, L) of each row, in nats."""
-    return -(labels * probabilities.log()).sum(1)
+def largest(excess: Tensor) -> float:
+    """The largest excess; 0 where there is none."""
+    return torch.nn.functional.pad(excess.clamp(min=0), (0, 1)).amax().item()
 
 
 def entropy(probabilities: Tensor) -> Tensor:
+    """The entropy of each row, in nats."""
     return torch.special.entr(probabilities).sum(1)
 
 
-def divergence(probabilities: Tensor) -> Tensor:
-    """The divergence from the uniform distribution of each row, in nats."""
-    return math.log(probabilities.shape[1]) - entropy(probabilities)
-
-
-def bound(scores: Tensor) -> Tensor:
-    return (scores.amax(1) - scores.amin(1)) ** 2 / 8
+def cross(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy D(S, L) of each row, in nats, of labels that may be any probabilities."""
+    return -(labels * probabilities.log()).sum(1)
 
 
 def gradient(scores: Tensor, labels: Tensor) -> Tensor:
     """The gradient of each row's cross-entropy with respect to its scores."""
     scores = scores.clone().requires_grad_()
-    (cross_entropy(scores, labels) * len(scores)).backward()
-    return scores.grad if scores.grad is not None else scores
+    return torch.autograd.grad(cross_entropy(scores, labels) * len(scores), scores)[0]
 
 
 def share_close(scores: Tensor, close: float) -> float:
@@ -155,8 +142,8 @@ def share_close(scores: Tensor, close: float) -> float:
 # %%
 # What we expect
 # --------------
-# Written before the run. One counter-example refutes an identity or a bound; rounding explains errors of 1e-12 in
-# double precision. A limit is shown where its number stays on the predicted side.
+# Written before the run. A *claim* is a statement of the notes, a *limit* a case in which it should fail. One
+# counter-example refutes an identity or a bound: the *margin* is 1e-12, for rounding. The others give theirs.
 
 
 def exactly(errors):
@@ -165,62 +152,53 @@ def exactly(errors):
 
 # fmt: off
 PREDICTIONS = [
-    claim("1.02", "PyTorch's softmax", "Softmax equals PyTorch's.",
-          lambda t: exactly(t["softmax: far from PyTorch's"])),
-    claim("1.02", "sum of 1", "The probabilities sum to 1.",
-          lambda t: exactly(t["softmax: far from a sum of 1"])),
+    claim("1.02", "PyTorch's softmax", "Softmax equals PyTorch's.", lambda t: exactly(t["softmax/largest error"])),
+    claim("1.02", "sum of 1", "The probabilities sum to 1.", lambda t: exactly(t["softmax/largest error of the sum"])),
     claim("1.02", "added constant", "Adding 1,000 to all scores changes no probability.",
-          lambda t: exactly(t["softmax: moved by adding a constant"])),
-    claim("1.03", "sharper", "Ten times the scores never gives more entropy, for {classes} scores from a normal "
-          "distribution.",
-          lambda t: exactly(t["×10: entropy gained"])),
-    claim("1.03", "clear gap", "Ten times the scores gives a probability above {close} wherever the two largest differ "
-          "by more than {clear:.4f}.",
-          lambda t: exactly(t["×10: below close where the gap is clear"])),
+          lambda t: exactly(t["softmax/largest change by a constant"])),
+    claim("1.03", "sharper", "Ten times the scores never gives more entropy, for {classes} normal scores.",
+          lambda t: exactly(t["×10/entropy gained"])),
+    claim("1.03", "clear gap", "Ten times the scores gives a probability above {close} wherever the two largest of "
+          "{classes} differ by more than {clear:.4f}.",
+          lambda t: exactly(t["×10/short of close at a clear lead"])),
     limit("1.03", "small gap", "Ten times the scores gives no probability above {close} where the two largest differ "
           "by less than {small:.4f}.",
-          lambda t: exactly(t["×10: above close where the gap is small"]),
-          because="ten times so small a gap is below ln(p / (1 - p))"),
+          lambda t: exactly(t["×10/beyond close at a small lead"]), because="ten times it is below ln(p / (1 - p))"),
     limit("1.03", "half", "Fewer than 48 in 100 vectors of {classes} scores from a normal distribution get a "
           "probability above {close} by a factor of ten.",
-          lambda t: difference(0.5 - t["×10: share of vectors that come close"], margin=0.02),
-          of="one half minus the share",
-          because="in more than half of the cases the gap is too small, or hardly larger"),
+          lambda t: difference(0.5 - t["×10/share of vectors that come close"], margin=0.02),
+          because="in more than half of the cases the lead is too small, or hardly larger"),
     limit("1.03", "ties", "Two equal largest scores have a probability of one half or less, whatever the scale.",
-          lambda t: exactly((t["×10: largest probability of tied scores"] - 0.5).clip(min=0)),
-          because="any factor leaves a tie a tie"),
-    claim("1.04", "flatter", "A tenth of the scores never gives less entropy, for {classes} scores from a normal "
-          "distribution.",
-          lambda t: exactly(t["÷10: entropy lost"])),
-    claim("1.04", "bound", "A tenth of the scores is within (range / 10)² / 8 nats of uniform.",
-          lambda t: exactly(t["÷10: divergence above the bound"])),
+          lambda t: exactly((t["×10/largest probability of a tie"] - 0.5).clip(min=0)), because="a tie stays a tie"),
+    claim("1.04", "flatter", "A tenth of the scores never gives less entropy, for {classes} normal scores.",
+          lambda t: exactly(t["÷10/entropy lost"])),
+    claim("1.04", "bound", "The divergence of a tenth of the scores from uniform is at most (range / 10)² / 8 nats.",
+          lambda t: exactly(t["÷10/divergence above the bound"])),
     limit("1.04", "wide range", "Scores over a range of 200 keep a mean largest probability above 0.5 at a tenth.",
-          lambda t: difference(t["÷10: mean largest probability over a range of 200"] - 0.5, margin=0.0),
+          lambda t: difference(t["÷10/mean largest probability over a range of 200"] - 0.5, margin=0.0),
           of="mean largest probability, minus one half", because="a tenth of hundreds is still a wide range"),
     claim("1.05", "PyTorch's cross-entropy", "Cross-entropy equals PyTorch's.",
-          lambda t: exactly(t["cross-entropy: far from PyTorch's"])),
-    claim("1.05", "gradient", "The gradient of cross-entropy with respect to the scores is S - L.",
-          lambda t: exactly(t["cross-entropy: gradient far from S - L"])),
-    claim("1.05", "least value", "Cross-entropy is never below the entropy of the label, its value where S = L.",
-          lambda t: exactly(t["cross-entropy: below the label's entropy"])),
-    limit("1.05", "asymmetry", "Exchanging probabilities and labels changes cross-entropy by more than 0.1 nats on "
-          "average.",
-          lambda t: difference(t["cross-entropy: asymmetry"], margin=0.1),
+          lambda t: exactly(t["cross-entropy/error"])),
+    claim("1.05", "gradient", "The gradient of cross-entropy with respect to the scores is probabilities minus label.",
+          lambda t: exactly(t["cross-entropy/largest error of the gradient"])),
+    claim("1.05", "least value", "Cross-entropy is never below its value where the probabilities equal the label.",
+          lambda t: exactly(t["cross-entropy/below the label's entropy"])),
+    limit("1.05", "asymmetry", "Exchanging probabilities and labels changes cross-entropy by over 0.1 nats on average.",
+          lambda t: difference(t["cross-entropy/mean change when exchanged"], margin=0.1),
           of="change, in nats", because="a distance would be symmetric"),
 ]
 
 ANSWERS = [
     answer("1.02", "Yes. Softmax gives probabilities that sum to 1, and only the differences between scores count.",
            given={"PyTorch's softmax": "supported", "sum of 1": "supported", "added constant": "supported"}),
-    answer("1.03", "Sharper, always; near 0 or 1 only where the largest score stands clear. A lead of {clear:.2f} is "
-           "enough for a probability above {close}, and fewer than half of the vectors of {classes} normal scores "
-           "have it. Ties never do.",
+    answer("1.03", "Sharper, always. Close to 0 or 1 only where one score leads: ten times {classes} normal scores "
+           "give a probability above {close} in fewer than 48 of 100 cases, and never where the two largest tie.",
            given={"sharper": "supported", "clear gap": "supported", "half": "supported", "ties": "supported"}),
-    answer("1.04", "Flatter, always, and near uniform where the scores lay close together: within (range / 10)² / 8 "
-           "nats. Scores that span 200 still give one class more than half of the probability.",
+    answer("1.04", "Flatter, always. Close to uniform only where the scores were close to each other: a tenth of "
+           "scores that span 200 still gives one class more than half of the probability, on average.",
            given={"flatter": "supported", "bound": "supported", "wide range": "supported"}),
-    answer("1.05", "As a loss, yes: it is least at the label itself, and its gradient is S - L. As a distance, no: "
-           "exchanging the two changes it, by {asymmetry} nats on average.",
+    answer("1.05", "As a loss, yes: it is least where probabilities and label agree. As a distance, no: exchanging "
+           "the two changes it, by {asymmetry} nats (natural logarithms) on average.",
            given={"gradient": "supported", "least value": "supported", "asymmetry": "supported"}),
 ]
 # fmt: on
@@ -228,28 +206,44 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# The factor ten is nothing special: what counts is the spread of the scores after it. All three curves are one curve,
-# moved sideways.
+# On the left the thing itself: the probabilities that softmax makes of one vector of ten scores, at three scales. Ten
+# times the scores leave one class, a tenth leaves all alike. In the middle a dot for each vector of all seeds: the lead
+# of its largest score, and the probability of that class at ten times the scores. All lie between the two bounds. Left
+# of both dotted lines none can be above 0.99, and right of them all must be. On the right the scores are spread out
+# before they are scaled, a thin line a seed: the three curves are one, moved sideways.
 
 
 def figure(trials):
-    drawing, axes = plt.subplots(figsize=(7, 4))
-    for name, marker, words in (("×10", "o", "ten times"), ("×1", "s", "as drawn"), ("÷10", "^", "a tenth")):
-        curves = trials[f"curve {name}"]
-        axes.plot(SPREADS, curves.T, color="0.85", linewidth=0.8, zorder=1)
-        axes.plot(SPREADS, curves.mean(0), marker=marker, label=f"scores {words}")
-    axes.axvline(1, color="0.4", linestyle=":", label="the spread that is judged")
-    axes.set_xscale("log")
-    axes.set_title(f"How often one class of ten gets a probability above {trials.config.close}")
-    axes.set_xlabel("standard deviation of the scores before scaling")
-    axes.set_ylabel("share of score vectors")
-    axes.legend()
+    config, (drawing, (left, middle, right)) = trials.config, plt.subplots(1, 3, figsize=(14, 4))
+    shape = config.vectors, config.classes
+    drawn = [torch.randn(shape, generator=streams(s, "scores")["scores"], dtype=torch.float64) for s in trials.seeds]
+    looks = (("×10", "ten times", 10, "-"), ("×1", "as drawn", 1, "--"), ("÷10", "a tenth", 0.1, "-."))
+    for place, (arm, words, factor, dashes) in enumerate(looks):
+        shares = softmax(factor * drawn[0][:1])[0].numpy()
+        left.bar(np.arange(config.classes) + 0.27 * (place - 1), shares, width=0.25, color=f"C{place}", label=words)
+        curves(right, SPREADS, trials[f"{arm}/curve"], label=words, color=f"C{place}", linestyle=dashes)
+    left.set_xticks(range(config.classes), [f"{score:.1f}" for score in drawn[0][0].tolist()])
+    left.set(title="What softmax makes of one vector", xlabel="score of each class", ylabel="probability")
+    right.set(title=f"Vectors with a probability above {config.close}", ylabel="share of vectors", xscale="log")
+    right.set_xlabel("standard deviation of the scores before scaling")
+    scores = torch.cat(drawn)
+    top, lead = scores.topk(2).values, np.linspace(0, 1.2, 100)
+    middle.plot(top[:, 0] - top[:, 1], softmax(10 * scores).amax(1), ".", color="0.5", markersize=1.5, alpha=0.5)
+    middle.plot(lead, 1 / (1 + np.exp(-10 * lead)), "C3", label="upper bound")
+    middle.plot(lead, 1 / (1 + (config.classes - 1) * np.exp(-10 * lead)), "C3--", label="lower bound")
+    for certain in (config.small, config.clear):
+        middle.axvline(certain, color="0.4", linestyle=":")
+    middle.set(title="Ten times the scores", xlabel="lead before scaling", ylabel="largest probability", xlim=(0, 1.2))
+    for axes in (left, middle, right):
+        axes.legend()
     return drawing
 
 
 # %%
-# Run it
-# ------
+# Try it yourself
+# ---------------
+# With a hundred classes, does one of them come close to 1 more often, or less? Think of the lead of the largest score.
+# `python -m lessons run temperature --set classes=100 --seeds 1`
 
 if __name__ == "__main__":
     lesson.main("temperature")

@@ -387,8 +387,8 @@ def test_output_that_a_terminal_cannot_show_ends_no_run(toy, monkeypatch):
     assert command_line(["run", "temperature", "--quick", "--out", str(out)], tour=()) == 0
     shown.seek(0)
     printed = shown.read()
-    assert "Scores, probabilities and temperature - 3 seeds" in printed
-    assert "x10: entropy gained" in printed
+    assert "What does temperature do to softmax? - 3 seeds" in printed
+    assert "x10/entropy gained" in printed
     assert "\\xf710" not in printed
 
 
