@@ -81,7 +81,6 @@ CELLS = ("The experiment", "What we expect", "What to look at", "Try it yourself
 
 # Lessons that state question and measurement before the idea. The list only shrinks.
 FIRST_MOULD = {
-    "adagrad_or_momentum",
     "broken_runs",
     "chain_rule",
     "decay",
