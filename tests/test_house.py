@@ -98,7 +98,6 @@ FIRST_MOULD = {
     "logistic_regression",
     "masks",
     "rule_of_thirty",
-    "scaling",
     "stochastic_descent",
     "temperature",
     "weight_penalty",
