@@ -1,35 +1,42 @@
 """
-How hard is it to choose a learning rate?
-=========================================
+How do I choose a learning rate?
+================================
 
-**The question.** Steps must be small; but how small, and can one see it?
+A step of gradient descent goes against the gradient, and the learning rate α says how far. How small must steps be? The
+notes answer that there is no obvious way to know (row 1.19), and advise to plot the loss against the number of steps,
+and to study the curve (1.21). Is it so hard? And does the curve tell?
 
-**What the notes say.** There is no obvious way to know how small the steps should be (1.19). To tune the rate, plot
-the loss against the number of steps and study the curve (1.21).
+Take the simplest loss, h w² / 2, whose curvature is h. Its gradient is h w, and a step multiplies w by 1 - α h. From
+w = 8, for h = 1: ::
 
-**What is measured.** Four trainings that look alike, on the same letters: a linear classifier, the same on normalised
-inputs, the same with batches of 8 in the place of 128, and a network with one hidden layer. Each with 24 rates, a
-factor of 2 apart, with the same first weights and the same batches: the mean loss over 1,000 training letters after 300
-steps. The best rate of a training is the one where that loss is lowest.
-*The curve* is the loss of each step, averaged over windows of 20 steps. It is read by a rule that sees nothing else, as
-a person would read it: training is **unstable** if a window is above 1.1 times the loss that it began with, or is no
-number; **slow** if the second half of the steps still brings more than a tenth of the whole fall; and **good**
-otherwise.
+    α = 0.01     8    7.92    7.84    7.76   …     too low: patience
+    α = 0.5      8    4       2       1      …     good
+    α = 1        8    0                            the best
+    α = 1.9      8   -7.2     6.48   -5.83   …     too high: it leaps from side to side, and still arrives
+    α = 2.1      8   -8.8     9.68  -10.65   …     far too high: it flies away
+
+With h = 100 all of these rates are 100 times smaller. So the best rate is 1/h, and nobody tells us h: it depends on the
+data, on their units, on the network. A real loss has many curvatures at once, and a gradient from a few examples is
+noisy, so that not even a formula for one h would help.
+
+But the five rows look unlike. So should their loss curves: one still falls at the end, one falls and flattens, one
+shoots up. We read such curves by a rule that sees what a person sees in a plot, and nothing else. A curve is *unstable*
+if it rises to 1.1 times its start or is no number any more. It is *slow* if the second half of the steps brings over a
+tenth of the whole fall. Otherwise it looks *good*.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from matplotlib import pyplot as plt
-from torch import Tensor, nn
+from torch import nn
 
 from dlnotes import data, lesson
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, not_better, proportion, ratio
-from dlnotes.lesson import answer, claim, limit
+from dlnotes.lesson import answer, claim, limit, reference_line, strips
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy, standardize
 from dlnotes.measuring import Measured
 from dlnotes.randomness import stream
@@ -37,8 +44,13 @@ from dlnotes.sweeps import Sweep
 from dlnotes.training import Minibatches, evaluate
 
 # %%
-# Settings
-# --------
+# The experiment
+# --------------
+# Each *seed* draws images, first weights and batches for four trainings that look alike: a linear classifier; the same
+# on inputs of mean 0 and variance 1; the same with batches of 8 instead of 128; and a network with a hidden layer. Each
+# is run with 24 learning rates, a factor of 2 apart, and nothing else differs. We take the loss on 1,000 training
+# images at the end, in nats (to guess among ten classes costs ln 10 = 2.3), and read the curve of the losses of its
+# batches, each point a mean of 20 steps. The best rate is the one with the lowest loss at the end.
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Config:
     """What can be set."""
 
     data: str = "letters"  # or fashion_mnist, mnist, not_mnist
-    train: int = 3_000  # training examples
+    train: int = 3_000  # training images
     steps: int = 300  # steps of each training
     window: int = 20  # steps that are averaged to a point of a curve
     device: str = "cpu"
@@ -59,39 +71,16 @@ class Config:
 QUICK = Config(train=1_000, steps=12, window=1)
 SEEDS = range(12)
 RATES = tuple(2.0**power for power in range(-16, 8))
+Curves = tuple[list[np.ndarray], np.ndarray, list[float]]  # of each rate the curve, the loss before it, and at the end
 TASKS = ("linear", "normalised inputs", "batches of 8", "network")
-SHOWN = (1 / 64, 1.0, 64.0)  # the rates whose curves the figure shows
-
-# %%
-# One seed
-# --------
-# What differs from task to task is the model, the inputs or the batch; what differs within one is the rate alone. The
-# models of a task are trained side by side, on the same batches.
 
 
 def trial(config: Config, seed: int) -> Measured:
-    loaded = data.load(config.data, seed, train=config.train, test=0, side=14)  # as large as this question needs
-    small, labels = loaded.train.to(config.device)
-    (normal,) = standardize(small)
-    tasks: dict[str, tuple[Callable[[], nn.Module], Tensor, int]] = {
-        "linear": (lambda: LogisticClassifier(196, 10), small, 128),
-        "normalised inputs": (lambda: LogisticClassifier(196, 10), normal, 128),
-        "batches of 8": (lambda: LogisticClassifier(196, 10), small, 8),
-        "network": (lambda: MLP([196, 64, 10], generator=stream(seed, "weights")), small, 128),
-    }
+    examples = data.load(config.data, seed, train=config.train, test=0, side=14).train.to(config.device)
     measured: Measured = {}
-    for task, (make, pictures, batch_size) in tasks.items():
-        models = [make().to(config.device) for _ in RATES]
-        groups = [{"params": model.parameters(), "lr": lr} for model, lr in zip(models, RATES, strict=True)]
-        batches = Minibatches((pictures, labels), batch_size, stream(seed, "batches"))
-        sweep = Sweep(models, cross_entropy, SGD(groups, lr=1.0), batches)
-        losses = np.array([step.losses for step in islice(sweep, config.steps)]).T  # (rates, steps)
-        ends = [
-            math.inf if lost else evaluate(model, (pictures[:1_000], labels[:1_000]), cross_entropy)
-            for model, lost in zip(models, sweep.diverged, strict=True)
-        ]
-        curves = [smooth(curve, config.window) for curve in losses]
-        readings = [reading(curve, start) for curve, start in zip(curves, losses[:, 0], strict=True)]
+    for task in TASKS:
+        curves, starts, ends = trained(config, seed, task, examples)
+        readings = [reading(curve, start) for curve, start in zip(curves, starts, strict=True)]
         slow, unstable = ([float(read == word) for read in readings] for word in ("slow", "unstable"))
         best = int(np.argmin(ends))
         good = [end for end, read in zip(ends, readings, strict=True) if read == "good"]
@@ -103,14 +92,25 @@ def trial(config: Config, seed: int) -> Measured:
         measured[f"{task}/the best looks unstable"] = unstable[best]
         measured[f"{task}/eightfold looks unstable"] = at(unstable, best + 3)
         measured[f"{task}/losses"] = ends
-        for lr in SHOWN if task == TASKS[0] else ():
-            measured[f"{task}/curve at {lr:g}"] = curves[RATES.index(lr)].tolist()
     return measured
 
 
-def at(values: list[float], place: int) -> float:
-    """What stands at a place of the grid, or nan beyond its ends: a best rate there says nothing."""
-    return values[place] if 0 <= place < len(values) else math.nan
+def trained(config: Config, seed: int, task: str, examples: data.Examples) -> Curves:
+    """What training makes of a task, at all rates side by side."""
+    images = standardize(examples.inputs)[0] if task == "normalised inputs" else examples.inputs
+    batch_size = 8 if task == "batches of 8" else 128
+    models = [model_of(task, seed).to(config.device) for _ in RATES]
+    groups = [{"params": model.parameters(), "lr": lr} for model, lr in zip(models, RATES, strict=True)]
+    batches = Minibatches((images, examples.targets), batch_size, stream(seed, "batches"))
+    sweep = Sweep(models, cross_entropy, SGD(groups, lr=1.0), batches)
+    losses = np.array([step.losses for step in islice(sweep, config.steps)]).T  # (rates, steps)
+    few, fates = (images[:1_000], examples.targets[:1_000]), zip(models, sweep.diverged, strict=True)
+    ends = [math.inf if lost else evaluate(model, few, cross_entropy) for model, lost in fates]
+    return [smooth(one, config.window) for one in losses], losses[:, 0], ends
+
+
+def model_of(task: str, seed: int) -> nn.Module:
+    return MLP([196, 64, 10], generator=stream(seed, "weights")) if task == "network" else LogisticClassifier(196, 10)
 
 
 def smooth(losses: np.ndarray, window: int) -> np.ndarray:
@@ -118,38 +118,34 @@ def smooth(losses: np.ndarray, window: int) -> np.ndarray:
     return losses[: len(losses) // window * window].reshape(-1, window).mean(1)
 
 
-# %%
-# Reading a curve
-# ---------------
-# All that a reader of a plot has is the points of the curve: not how others did, nor the loss over other letters.
-
-
 def reading(curve: np.ndarray, start: float) -> str:
-    """What the curve of a rate says about it; ``start`` is the loss of the first step, before any update."""
+    """What the points of a curve say about its rate; ``start`` is the loss before any update."""
     if not np.isfinite(curve).all() or curve.max() > 1.1 * start:
         return "unstable"
     second_half = curve[len(curve) // 2] - curve[-1]
     return "slow" if second_half > (start - curve[-1]) / 10 else "good"
 
 
+def at(values: list[float], place: int) -> float:
+    """The value at a place of the grid of rates, or nan beyond its ends: a best rate there says nothing."""
+    return values[place] if 0 <= place < len(values) else math.nan
+
+
 # %%
 # What we expect
 # --------------
-# Written before the run. Each number is one of a seed: the most extreme of its four trainings, or their mean.
+# Written before the run. A *claim* is what the notes say, a *limit* is where we expect a rate to be known or a curve to
+# mislead. The *margin*, the smallest difference that matters, stands in each sentence.
 
 
-def between(trials):
-    rates = np.array([trials[f"{task}/best rate"] for task in TASKS])  # (tasks, seeds)
-    return ratio(rates.max(0), rates.min(0), margin=10.0)
+def best_rates(trials):
+    return np.array([trials[f"{task}/best rate"] for task in TASKS])  # (tasks, seeds)
 
 
-def wrong(trials):
-    """The loss at the better of an eighth and eightfold the best rate, over the best: where it costs least."""
-    losses, best = (
-        np.array([trials[f"{task}/{what}"] for task in TASKS])
-        for what in ("loss at an eighth or eightfold", "loss at the best")
-    )
-    return (losses / best).min(0)
+def over_the_best(trials, what):
+    """The loss at another rate over the loss at the best one, (tasks, seeds)."""
+    losses, best = (np.array([trials[f"{task}/{one}"] for task in TASKS]) for one in (what, "loss at the best"))
+    return losses / best
 
 
 def share(trials, what):
@@ -170,10 +166,11 @@ def reused(trials):
 PREDICTIONS = [
     claim("1.19", "between trainings", "The best rates of four trainings on {data} that look alike differ by more than "
           "a factor of ten.",
-          between, of="largest over smallest best rate"),
-    claim("1.19", "wrong rate", "A rate that is wrong by a factor of 8 ends with over a tenth more loss, where that "
-          "costs least.",
-          lambda t: ratio(wrong(t), np.ones(len(t.seeds)), margin=1.1), of="loss over the best loss"),
+          lambda t: ratio(best_rates(t).max(0), best_rates(t).min(0), margin=10.0), of="largest over smallest rate"),
+    claim("1.19", "wrong rate", "A rate wrong by a factor of 8 ends with over a tenth more loss on {data}, even where "
+          "that costs least.",
+          lambda t: ratio(over_the_best(t, "loss at an eighth or eightfold").min(0), np.ones(len(t.seeds)), margin=1.1),
+          of="loss over the best loss"),
     limit("1.19", "reused rate", "The best rate of another draw of the {data} ends with less than twice the best loss.",
           lambda t: not_better(ratio(reused(t), np.ones(len(t.seeds)), margin=2.0)), of="loss over the best loss",
           because="curvature and noise of the gradients hardly change from draw to draw"),
@@ -181,10 +178,10 @@ PREDICTIONS = [
           lambda t: difference(share(t, "a thousandth looks slow"), margin=0.8), of="share of curves"),
     claim("1.21", "too high", "Over four in five curves of a rate 8 times too high look unstable, on {data}.",
           lambda t: difference(share(t, "eightfold looks unstable"), margin=0.8), of="share of curves"),
-    limit("1.21", "false alarm", "The best rate of the linear classifier looks unstable in over half of the draws.",
+    limit("1.21", "false alarm", "The best rate of a linear classifier of {data} looks unstable in over half of cases.",
           lambda t: proportion(int(t["linear/the best looks unstable"].sum()), len(t.seeds), above=0.5),
           of="share of draws", because="a leap at the start is not the end of a loss that is convex"),
-    limit("1.21", "false comfort", "The worst rate that looks good on normalised inputs ends with over twice the loss "
+    limit("1.21", "false comfort", "The worst rate that looks good on normalised {data} ends with over twice the loss "
           "of the best.",
           lambda t: ratio(t["normalised inputs/loss at the worst that looks good"],
                           t["normalised inputs/loss at the best"], margin=2.0),
@@ -192,13 +189,11 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.19", "The rate matters: wrong by a factor of 8, it costs {wrong rate:more} more loss even where that "
-           "costs least. Whether trainings that look alike want rates over ten times apart stays open ({between "
-           "trainings} times were found); the best rate of another draw of the images does nearly as well.",
-           given={"wrong rate": "supported", "between trainings": "inconclusive", "reused rate": "supported"}),
-    answer("1.21", "The far ends show: a rate a thousand times too low looks slow, one 8 times too high unstable. In "
-           "between the curve misleads: the best rate of a linear classifier looks unstable, and one that looks good "
-           "can end with {false comfort} times the best loss.",
+    answer("1.19", "A rate that is 8 times off ends with {wrong rate:.1f} times the loss or more. Whether similar "
+           "trainings need rates ten times apart is open: {between trainings} times were found.",
+           given={"wrong rate": "supported", "between trainings": "inconclusive"}),
+    answer("1.21", "A rate 1,000 times too low looks slow, one 8 times too high unstable. In between curves mislead: "
+           "one that looks good can end with {false comfort} times the loss.",
            given={"far too low": "supported", "too high": "supported", "false alarm": "supported",
                   "false comfort": "supported"}),
 ]
@@ -207,43 +202,48 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left, each valley is a task and each dot the best rate of a seed: the valleys lie apart, and the walls to their
-# right are steep. On the right, what a person sees who plots the loss: too low a rate is patient, too high a one
-# leaps. The one that leaps ends lower here than its start promises.
+# On the left the loss curves of one linear classifier, from a rate a thousand times too low to one 8 times too high,
+# and how the rule reads them. The best one leaps at the start, and so looks unstable. In the middle each valley is a
+# training and each mark the best rate of a seed: the valleys lie apart, and the walls to their right are steep. On the
+# right what a choice costs, a dot a seed: a rate 8 times too low or too high, whichever costs less, and the worst rate
+# whose curve looks good.
 
 
 def figure(trials):
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    drawing, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), width_ratios=[4, 4, 5])
+    config = trials.config
+    examples = data.load(config.data, trials.seeds[0], train=config.train, test=0, side=14).train.to(config.device)
+    curves, starts, ends = trained(config, trials.seeds[0], "linear", examples)
+    best, colors = int(np.argmin(ends)), {"slow": "C0", "good": "C4", "unstable": "C2"}
+    for shift, dashes in ((-10, ":"), (-6, "-."), (-3, "--"), (0, "-"), (3, (0, (1, 1)))):
+        if 0 <= best + shift < len(RATES):
+            curve, start = curves[best + shift], starts[best + shift]
+            name = "the best" if not shift else f"best × {2**shift}" if shift > 0 else f"best / {2**-shift:,}"
+            read, steps = reading(curve, start), [0, *((np.arange(len(curve)) + 0.5) * config.window)]
+            left.plot(steps, [start, *curve], color=colors[read], linestyle=dashes, label=f"{name}: {read}")
+    left.set(title="Loss curves of a linear classifier", xlabel="step", ylabel="loss (nats)", yscale="log")
     for place, (task, marker) in enumerate(zip(TASKS, "osD^", strict=True)):
         losses = np.where(np.isfinite(trials[f"{task}/losses"]), trials[f"{task}/losses"], np.nan)
-        left.plot(RATES, losses.T, color=f"C{place}", linewidth=0.4, alpha=0.4)
-        best = trials[f"{task}/best rate"]
-        left.plot(best, np.nanmin(losses, 1), marker, color=f"C{place}", alpha=0.7, label=task)
-    left.set(xscale="log", yscale="log", ylim=(None, 10))
-    left.set_xticks([0.001, 0.01, 0.1, 1, 10, 100], ["0.001", "0.01", "0.1", "1", "10", "100"])
-    left.set_title(f"After {trials.config.steps} steps on {trials.config.data}: four trainings")
-    left.set_xlabel("learning rate")
-    left.set_ylabel("mean cross-entropy (nats)")
-    left.legend(title="at the best rate of each seed")
-
-    for place, (lr, dashes) in enumerate(zip(SHOWN, (":", "-", "--"), strict=True)):
-        fraction = f"1/{1 / lr:g}" if lr < 1 else f"{lr:g}"
-        curves = trials[f"{TASKS[0]}/curve at {lr:g}"]
-        steps = (np.arange(curves.shape[1]) + 0.5) * trials.config.window
-        right.plot(steps, curves.T, color=f"C{place}", linewidth=0.4, alpha=0.4)
-        right.plot(steps, np.nanmean(curves, 0), dashes, color=f"C{place}", label=f"rate {fraction}")
-    right.axhline(math.log(10), color="0.4", linestyle=":", label="ln 10, the start")
-    right.set_yscale("log")
-    right.set_title("The curves of three rates (linear classifier)")
-    right.set_xlabel("step")
-    right.set_ylabel(f"mean loss of {trials.config.window} steps (nats)")
-    right.legend()
+        middle.plot(RATES, losses.T, color=f"C{place}", linewidth=0.4, alpha=0.4)
+        middle.plot(trials[f"{task}/best rate"], np.nanmin(losses, 1), marker, color=f"C{place}", alpha=0.7, label=task)
+    middle.set(title=f"After {config.steps} steps", xlabel="learning rate", ylabel="loss (nats)")
+    middle.set(xscale="log", yscale="log", ylim=(None, 10))
+    for aside, color, what in ((-0.15, "C0", "an eighth or eightfold"), (0.15, "C4", "the worst that looks good")):
+        costs = over_the_best(trials, f"loss at {what}")
+        groups = {task.replace(" ", "\n", 1): cost[np.isfinite(cost)] for task, cost in zip(TASKS, costs, strict=True)}
+        strips(right, groups, color=color, label=what, shift=aside, width=0.2, geometric=True)
+    reference_line(right, 1, "the best")
+    right.set(title="Loss at another rate, over the loss at the best", yscale="log")
+    for axes in (left, middle, right):
+        axes.legend()
     return drawing
 
 
 # %%
-# Run it
-# ------
+# Try it yourself
+# ---------------
+# Train twice as long. Will the best rates be larger, smaller or the same? And what of the loss at the worst rate that
+# looks good? `python -m lessons run learning_rate --set steps=600 --seeds 1`
 
 if __name__ == "__main__":
     lesson.main("learning_rate")

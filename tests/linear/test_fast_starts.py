@@ -20,10 +20,10 @@ CONTROLS = {
 
 def losses_on_a_noisy_bowl(seed, lr, steps):
     """The mean of ½ w² over 1,000 runs with noisy gradients, after each step."""
-    w, chance = torch.nn.Parameter(torch.full((1_000,), 3.0, dtype=torch.float64)), stream(seed, "noise")
+    w, generator = torch.nn.Parameter(torch.full((1_000,), 3.0, dtype=torch.float64)), stream(seed, "noise")
     optimizer, losses = SGD([w], lr=lr), []
     for _ in range(steps):
-        w.grad = w.detach() + torch.randn(1_000, generator=chance, dtype=torch.float64)
+        w.grad = w.detach() + torch.randn(1_000, generator=generator, dtype=torch.float64)
         optimizer.step()
         losses.append(w.detach().square().mean().item() / 2)
     return losses
@@ -44,8 +44,8 @@ def lesson():
 
 def test_ranks_that_agree_give_one_and_reversed_ones_minus_one(lesson):
     early = np.array([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]])
-    assert lesson.ranked_alike(early, early**3) == pytest.approx([1, 1])
-    assert lesson.ranked_alike(early, -early) == pytest.approx([-1, -1])
+    assert lesson.rank_correlations(early, early**3) == pytest.approx([1, 1])
+    assert lesson.rank_correlations(early, -early) == pytest.approx([-1, -1])
 
 
 def test_the_settings_differ_in_rate_and_schedule_and_start_alike():
@@ -71,9 +71,9 @@ def test_an_end_in_the_order_of_the_start_refutes_that_the_fastest_nine_are_in_a
 
 def test_an_end_without_any_order_takes_the_limit_away():
     experiment, trials, _ = reference("fast_starts")
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     shape = trials["cosine/final"].shape
-    random = {f"{name}/final": chance.random(shape) for name in ("constant", "exponential", "cosine")}
+    random = {f"{name}/final": generator.random(shape) for name in ("constant", "exponential", "cosine")}
     assert judged(experiment, "whole range", trials).verdict == "supported"
     assert judged(experiment, "whole range", replaced(trials, random)).verdict == "refuted"
     assert judged(experiment, "fastest nine", replaced(trials, random)).verdict == "supported"
@@ -83,6 +83,6 @@ def test_settings_that_diverged_rank_last(lesson):
     _, trials, _ = reference("fast_starts")
     lost = trials["constant/final"].copy()
     lost[:, 0] = np.nan
-    _, final = lesson.joined(replaced(trials, {"constant/final": lost}))
+    _, final = lesson.all_settings(replaced(trials, {"constant/final": lost}))
     assert np.isinf(final[:, 0]).all()
-    assert np.isfinite(lesson.ranked_alike(trials["cosine/early"], trials["cosine/final"])).all()
+    assert np.isfinite(lesson.rank_correlations(trials["cosine/early"], trials["cosine/final"])).all()

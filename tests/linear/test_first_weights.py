@@ -62,8 +62,8 @@ def test_units_with_equal_weights_get_equal_gradients():
 
 def test_the_starts_are_what_they_are_called(lesson):
     weights = {}
-    for name, start in {**lesson.STARTS, **lesson.WITHOUT_HIDDEN}.items():
-        weights[name] = lesson.network(start, [400, 300, 10], 0, dtype=torch.float64).layers[0].weight.detach()
+    for start in (*lesson.STARTS, *lesson.NO_HIDDEN):
+        weights[start] = lesson.network(start, [400, 300, 10], 0, dtype=torch.float64).layers[0].weight.detach()
     assert not weights["zeros"].any()
     assert not weights["linear, zeros"].any()
     assert (weights["constant"] == 1 / 400).all()
@@ -77,10 +77,8 @@ def test_the_starts_are_what_they_are_called(lesson):
 
 
 def test_a_draw_is_its_own_and_the_same_each_time(lesson):
-    start = lesson.STARTS["Gaussian"]
-    first, again, second, other = (
-        lesson.network(start, [6, 5, 3], seed, draw).layers[0].weight for seed, draw in ((0, 0), (0, 0), (0, 1), (1, 0))
-    )
+    draws = ((0, 0), (0, 0), (0, 1), (1, 0))
+    first, again, second, other = (lesson.network("Gaussian", [6, 5, 3], *draw).layers[0].weight for draw in draws)
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -89,28 +87,29 @@ def test_a_draw_is_its_own_and_the_same_each_time(lesson):
 @pytest.mark.parametrize("name", ["Gaussian", "uniform", "Gaussian, 1", "Gaussian, 0.001"])
 def test_the_signal_grows_by_deviation_times_the_root_of_half_the_width_a_layer(lesson, name):
     width, inputs = 256, torch.rand(100, 196, generator=stream(0, "inputs"))
-    sizes = lesson.signal(lesson.network(lesson.STARTS[name], [196, *[width] * 5, 10], 0), inputs)
-    assert sizes[0] == pytest.approx(inputs.square().mean().sqrt().item())
+    through = lesson.outputs(lesson.network(name, [196, *[width] * 5, 10], 0), inputs)
+    assert torch.equal(through[0], inputs)
+    sizes = [values.square().mean().sqrt().item() for values in through]
     deviation = {"Gaussian, 1": 1.0, "Gaussian, 0.001": 0.001}.get(name, math.sqrt(2 / width))
     assert (sizes[5] / sizes[1]) ** (1 / 4) == pytest.approx(deviation * math.sqrt(width / 2), rel=0.15)
 
 
 def test_the_signal_is_what_the_network_computes(lesson):
-    model = lesson.network(lesson.STARTS["Gaussian"], [6, 5, 4, 3], 0)
+    model = lesson.network("Gaussian", [6, 5, 4, 3], 0)
     inputs = torch.rand(20, 6, generator=stream(0, "inputs"))
-    sizes = lesson.signal(model, inputs)
-    assert len(sizes) == 4
-    assert sizes[-1] == pytest.approx(model(inputs).square().mean().sqrt().item())
+    through = lesson.outputs(model, inputs)
+    assert [values.shape[1] for values in through] == [6, 5, 4, 3]
+    assert torch.equal(through[-1], model(inputs))
 
 
 def test_models_side_by_side_learn_at_their_own_rates_which_end_at_zero(lesson):
-    train, _ = lesson.small_images(lesson.QUICK, 1_000, validation=10)
+    train, _ = lesson.load(lesson.QUICK, 1_000, validation=10)
 
     def moved(steps):
         config = replace(lesson.QUICK, steps=steps)
-        models = [lesson.network(lesson.STARTS["Gaussian"], [196, 8, 10], 0) for _ in range(3)]
+        models = [lesson.network("Gaussian", [196, 8, 10], 0) for _ in range(3)]
         before = models[0].layers[0].weight.detach().clone()
-        lesson.descend(config, 0, train, models, rates=[0.0, 1e-3, 2e-3])
+        lesson.train_all(config, 0, train, models, [0.0, 1e-3, 2e-3])
         return [(model.layers[0].weight.detach() - before).norm().item() for model in models]
 
     still, little, twice = moved(1)
@@ -121,8 +120,8 @@ def test_models_side_by_side_learn_at_their_own_rates_which_end_at_zero(lesson):
 
 
 def test_validation_images_choose_rates_and_test_images_judge(lesson):
-    train, validation = lesson.small_images(lesson.QUICK, 1_000, validation=100)
-    same, test = lesson.small_images(lesson.QUICK, 1_000, test=100)
+    train, validation = lesson.load(lesson.QUICK, 1_000, validation=100)
+    same, test = lesson.load(lesson.QUICK, 1_000, test=100)
     assert torch.equal(train.inputs, same.inputs)
     assert train.inputs.shape == (lesson.QUICK.train, 196)
     assert validation.inputs.shape == test.inputs.shape == (100, 196)
@@ -130,7 +129,7 @@ def test_validation_images_choose_rates_and_test_images_judge(lesson):
 
 
 def test_equal_units_stay_equal_and_random_ones_do_not(lesson):
-    train, _ = lesson.small_images(lesson.QUICK, 1_000, validation=10)
+    train, _ = lesson.load(lesson.QUICK, 1_000, validation=10)
     assert lesson.units_apart("zeros", train, 0) == 0
     assert lesson.units_apart("constant", train, 0) < 1e-12
     assert lesson.units_apart("Gaussian", train, 0) > 0.1
@@ -138,17 +137,15 @@ def test_equal_units_stay_equal_and_random_ones_do_not(lesson):
 
 def test_the_equal_units_are_those_of_a_network_that_learns(lesson):
     """Otherwise they would be equal because nothing moved."""
-    train, _ = lesson.small_images(lesson.QUICK, 1_000, validation=10)
-    start = lesson.network(lesson.STARTS["constant"], [196, 16, 16, 10], 0).layers[0].weight.detach()
-    model = lesson.network(lesson.STARTS["constant"], [196, 16, 16, 10], 0)
-    lesson.descend(replace(lesson.QUICK, steps=50), 0, train, [model], rates=[0.05])
+    train, _ = lesson.load(lesson.QUICK, 1_000, validation=10)
+    start = lesson.network("constant", [196, 16, 16, 10], 0).layers[0].weight.detach()
+    model = lesson.network("constant", [196, 16, 16, 10], 0)
+    lesson.train_all(replace(lesson.QUICK, steps=50), 0, train, [model], [0.05])
     assert (model.layers[0].weight.detach() - start).abs().max() > 1e-3
 
 
 def test_the_starts_differ_and_the_mean_is_over_the_draws(lesson, measured):
-    signals = {tuple(measured[f"{start}, draw 0/signal"]) for start in (*lesson.STARTS, *lesson.WITHOUT_HIDDEN)}
-    assert len(signals) == len(lesson.STARTS) + len(lesson.WITHOUT_HIDDEN)
-    assert measured["Gaussian, draw 0/signal"] != measured["Gaussian, draw 1/signal"]
+    assert len({tuple(measured[f"{start}/signal"]) for start in lesson.STARTS}) == len(lesson.STARTS)
     assert measured["zeros/accuracy"] == pytest.approx(0.1)  # all images in one class, one network
     for start in ("Gaussian", "uniform"):
         right_by_two = measured[f"{start}/accuracy"] * 2 * lesson.QUICK.test

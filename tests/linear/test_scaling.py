@@ -30,9 +30,9 @@ def measured(lesson):
 
 def problem(examples=60, features=4):
     """Inputs around 0.5, and classes from 0 to 9 that they say nothing about."""
-    chance = stream(0, "problem")
-    inputs = 0.5 + torch.randn(examples, features, generator=chance, dtype=torch.float64) / 5
-    return inputs, torch.randint(10, (examples,), generator=chance)
+    generator = stream(0, "problem")
+    inputs = 0.5 + torch.randn(examples, features, generator=generator, dtype=torch.float64) / 5
+    return inputs, torch.randint(10, (examples,), generator=generator)
 
 
 # What is exactly so
@@ -97,15 +97,14 @@ def test_the_spread_is_the_largest_eigenvalue_over_the_median_with_the_bias_coun
 def test_steps_are_counted_from_the_start_to_the_first_loss_at_the_target(lesson):
     assert lesson.steps_until(0.5, [2.3, 0.9, 0.5, 0.7, 0.4]) == 2
     assert math.isnan(lesson.steps_until(0.3, [2.3, 0.9, 0.5]))
-    steps = lesson.shown(lesson.Config())
-    assert (steps[:5], steps[-1]) == ([1, 2, 3, 4, 5], 1_000)
-    assert len(steps) <= 50
+    assert (lesson.SHOWN[:5], lesson.SHOWN[-1]) == ([1, 2, 3, 4, 5], lesson.Config().steps)
+    assert len(lesson.SHOWN) <= 50
 
 
 def test_the_losses_of_a_rate_are_those_of_plain_steps_along_the_gradient(lesson):
     config = lesson.Config(train=1_000, steps=3, batch_size=1_000)  # all examples at each step
     inputs, labels = (tensor for tensor in problem(1_000))
-    curves = lesson.descend(config, 0, Examples(inputs.float(), labels), rates=[0.5, 2.0])
+    curves = lesson.losses_at([0.5, 2.0], config, 0, Examples(inputs.float(), labels))
     for rate, losses in zip((0.5, 2.0), curves, strict=True):
         w, expected = torch.zeros(10, 5, dtype=torch.float64, requires_grad=True), []
         rows = torch.nn.functional.pad(inputs, (0, 1), value=1.0)
@@ -120,7 +119,7 @@ def test_the_losses_of_a_rate_are_those_of_plain_steps_along_the_gradient(lesson
 def test_newtons_method_finds_the_lowest_point_and_does_not_mind_the_numbers(lesson):
     inputs, labels = problem()
     answers = (labels < 5).double()
-    predictions, condition = lesson.newton(inputs, answers)
+    predictions, rounding = lesson.newton(inputs, answers)
     assert predictions.shape == (8, 60)
     rows = torch.nn.functional.pad(inputs, (0, 1), value=1.0)
     assert (rows.T @ (predictions[-1] - answers)).abs().max() < 1e-12  # the gradient there
@@ -129,7 +128,7 @@ def test_newtons_method_finds_the_lowest_point_and_does_not_mind_the_numbers(les
     for other in (inputs + 1, inputs * torch.tensor([1.0, 100.0, 7.0, 30.0])):
         same, worse = lesson.newton(other, answers)
         assert torch.allclose(same, predictions, rtol=0, atol=1e-9)
-        assert worse > 3 * condition
+        assert worse > 3 * rounding > 0
     assert largest_error(lesson.newton(inputs.square(), answers)[0], predictions) > 1e-3  # no affine map
 
 
@@ -143,9 +142,9 @@ def test_the_arms_part_at_the_first_step_and_differ_in_their_spread(lesson, meas
 
 def test_what_must_be_the_same_is_so_but_for_rounding_and_rounding_is_there(measured):
     for arm in ("shifted", "stretched"):
-        assert 0 < measured[f"{arm}: standardised far apart"] < 1e-10
-        assert 0 < measured[f"{arm}: Newton's predictions far apart"] < 10
-    assert 0 < measured["common factor: scores far apart"] < 1e-10
+        assert 0 < measured[f"{arm}/error once standardised"] < 1e-10
+        assert 0 < measured[f"{arm}/error of Newton over rounding"] < 10
+    assert 0 < measured["factor of 255/error of the scores"] < 1e-10
 
 
 # What the verdict rests on
