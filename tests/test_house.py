@@ -96,7 +96,6 @@ FIRST_MOULD = {
     "layers_of_a_hierarchy",
     "learning_rate",
     "logistic_regression",
-    "masks",
     "rule_of_thirty",
     "scaling",
     "stochastic_descent",
