@@ -141,9 +141,8 @@ def accuracy_with_masks(model: MLP, test: data.Examples) -> float:
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is the notes' statement, or a remedy that should work; a *limit* is where the notes
-# should fall short. The *margin* in each sentence is the smallest difference that matters. Two coins agree half of the
-# time, and so should the masks of two neighbours.
+# Written before the run. A *claim* is the notes' statement, or a remedy that should work; in a *limit* the notes should
+# fall short. The *margin* in a sentence is the smallest difference that matters. Two coins agree half of the time.
 
 
 def near_half(t, name, entries):
@@ -172,7 +171,7 @@ PREDICTIONS = [
           lambda t: near_half(t, "neighbouring units/share that agrees", CALLS * ROWS * (UNITS - 1)),
           of="0.01 minus the distance of the share from a half"),
     claim("2.09", "no mask twice", "No two of 2,000 masks of 100 entries are the same.",
-          lambda t: identity(t["masks/drawn again"], tolerance=0.0), of="number of masks that came again"),
+          lambda t: identity(t["masks/drawn again"], tolerance=0.0), of="masks that came again"),
     limit("2.09", "unscaled", "With masks alone, the next layer is given twice as much in evaluation as in training, "
           "within 2 %.",
           lambda t: size_is(t, "unscaled", 2.0), of="logarithm of the ratio of sizes over 2"),
@@ -196,8 +195,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.09", "Dropout zeroes half of the activations, others for each example. A network in use needs more: a scale "
-           "(else the next layer is given twice as much) and no masks, which cost {masks left on:points} points.",
+    answer("2.09", "Dropout zeroes half of the activations, others for each example. A network in use needs more: a "
+           "scale (else the next layer is given twice as much) and no masks, which cost {masks left on:points} points "
+           "of accuracy.",
            given={"half dropped": "supported", "next example": "supported", "no mask twice": "supported",
                   "unscaled": "supported", "masks left on": "supported"}),
 ]
