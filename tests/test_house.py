@@ -92,7 +92,6 @@ FIRST_MOULD = {
     "first_weights",
     "five_settings",
     "held_out_data",
-    "layers_of_a_hierarchy",
     "learning_rate",
     "logistic_regression",
     "rule_of_thirty",

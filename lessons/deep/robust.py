@@ -5,22 +5,21 @@ Does dropout make a network more robust?
 A network with dropout trains with a random half of its hidden units set to zero, another half at each step. Who has
 practised in such weather should be hard to upset: the course notes call such a network more *robust* (row 2.11).
 
-But robust against what? Things can go wrong in more than one way. Take a network that answers A if its score is above
-0, and one image of four pixels: ::
+But robust against what? Things can go wrong in more than one way. Take a network that answers A if its score, a
+weighted sum of the pixels, is above 0, and an image of four pixels: ::
 
-    weights   1     -2     1     -1          score = 1·0.9 - 2·0.2 + 1·0.1 - 1·0.5 = 0.1: A, but barely
-    pixels    0.9    0.2   0.1    0.5
+    weights        1      -2      1      -1         score
+    pixels         0.9     0.2    0.1     0.5        0.9 - 0.40 + 0.10 - 0.50 =  0.10    A, but barely
+    with noise     0.9     0.3    0.2     0.3        0.9 - 0.60 + 0.20 - 0.30 =  0.20    A: errors partly cancel
+    attacked       0.87    0.23   0.07    0.53      0.87 - 0.46 + 0.07 - 0.53 = -0.05    no longer A
 
-    noise     0.9    0.3   0.2    0.3        0.9 - 0.6 + 0.2 - 0.3 = 0.2: still A. Errors of chance partly cancel
-    attack    0.87   0.23  0.07   0.53       0.87 - 0.46 + 0.07 - 0.53 = -0.05: no longer A
+The attack moved no pixel by more than 0.03, less than the noise did. But it moved each to the side that hurts: down
+where the weight is positive, up where it is negative. In a deeper network the sign of the gradient of the loss says
+which side that is: this is the *fast gradient sign method* (Goodfellow et al., 2014). A third mishap is inside: hidden
+units fail, and give zero whatever they are shown.
 
-The attack moved no pixel by more than 0.03, far less than the noise did. But it moved each to the side that hurts: down
-where the weight is positive, up where it is negative. In a network of several layers the sign of the gradient of the
-loss says which side that is, and the attack is known as the *fast gradient sign method* (Goodfellow et al., 2014).
-A third mishap is inside: hidden units fail, and are zero whatever they are shown.
-
-Dropout is practice for the third. For noise and for attacks it is none: pixels are not what it takes away. So we expect
-that a network with dropout is more robust where it has practised, and only there.
+Dropout is practice for the third. For noise and for attacks it is none, since pixels are not what it takes away. So we
+expect that a network with dropout is more robust where it has practised, and only there.
 """
 
 import copy
@@ -47,7 +46,7 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # A *seed* is a number that all random draws start from: images of 14 × 14 pixels, first weights, noise. Two networks
 # with one hidden layer train on the images: the *arms*, one with dropout of 0.5 and one without. All else is the same,
 # but for the learning rate: each has the one that was best for it on other seeds. *Accuracy* is the share of unseen
-# images (letters of typefaces that training never saw) that is right. We measure how much of it each mishap costs: half
+# images (for letters, of typefaces that training never saw) that is right. We measure how much of it each mishap costs: half
 # of the hidden units lost, the same in both arms, with the others doubled as in training; noise; the attack.
 
 
@@ -243,7 +242,8 @@ def show_mishaps(axes, config, seed):
 # %%
 # Try it yourself
 # ---------------
-# TODO
+# An attack of 0.1 is still hard to see. How many letters will each network have right then, and what is left of the lead
+# that dropout had? `python -m lessons run robust --set attack=0.1 --seeds 1`. And with less noise, `--set noise=0.1`?
 
 if __name__ == "__main__":
     lesson.main("robust")
