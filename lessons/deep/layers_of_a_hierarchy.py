@@ -1,24 +1,25 @@
 """
-Layers of a hierarchy
-=====================
+Do deep layers see higher-level features?
+=========================================
 
-**The question.** Where the inputs are built in levels, do the layers of a trained network follow the levels?
+Letters make words, words make phrases, phrases make a sentence. Much in nature is built in levels like that, say the
+course notes (row 2.03), and the layers of a deep network capture it: the first sees the lowest level, the next what is
+made of it, and so on up. But a network is told the class of a sentence, and nothing of words. Does it find them?
 
-**What the notes say.** Many natural phenomena have a hierarchical structure, and the layers of a deep model capture it
-(2.03).
+Nobody can look up the levels of nature. So we plant some (after Cagnetta et al., 2023): each symbol is written by a
+pair of symbols of the level below, in one of several ways. With two symbols and two ways it could look like this: ::
 
-**What is measured.** A planted hierarchy, where all is known: a class writes two symbols, each of these two further
-ones, and each of these two signs, the eight inputs (the random hierarchy model of Cagnetta et al., 2023). Each symbol
-can be written in four ways, which are pairs that no other symbol of its level is written by; the ways are drawn anew
-for each seed. A network of four hidden layers learns the class from examples, and is told nothing of the symbols
-between. Then a linear probe (ridge regression, in double precision, on examples of its own) reads the symbols of each
-level from the inputs and from each hidden layer, which have equally many numbers. Where a level *peaks* is the first of
-these whose probe is within 1 point of the best. The control has the same first weights and is not trained. Two further
-networks differ in their labels alone: labels that are a sum over the inputs, and the classes shuffled. That nature
-has such hierarchies is not tested here: there is one in these inputs because it was put there.
+    0 is written 01 or 10        1 is written 00 or 11
+    class                        1
+    symbols between          1       1                1 by 11
+    lowest symbols         0   0   1   1              1 by 00, 1 by 11
+    signs                 01  10  11  00              0 by 01, 0 by 10, 1 by 11, 1 by 00
+
+To read it, go up again pair by pair. No weighted sum of two signs does even the first step: 0 means that they differ.
+What a layer shows we ask a *linear probe*: a weighted sum of its numbers, fitted to name the symbols. A level *peaks*
+in the first layer whose probe is as good as the best, within 1 point. Do higher levels peak in later layers?
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +31,19 @@ from torch.nn.functional import one_hot
 from dlnotes import lesson, linear
 from dlnotes.deep import MLP
 from dlnotes.evidence import difference, no_difference
-from dlnotes.lesson import answer, claim, limit
+from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, train_for
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer, accuracy
 
 # %%
-# Settings
-# --------
+# The experiment
+# --------------
+# A *seed* is a number from which ways to write eight symbols, examples and first weights are drawn. Four *arms* have
+# all of that in common and differ in their labels: the class of the hierarchy; a class by a weighted sum of the inputs,
+# which needs no hierarchy; the classes shuffled; and no training at all. Then probes read each level from the inputs
+# and from four hidden layers, all of one width. We count the symbols that they name right, in examples new to them.
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Config:
     """What can be set."""
 
     symbols: int = 8  # of each level, and so many classes
-    ways: int = 4  # in which a symbol can be written
+    ways: int = 4  # in which a symbol can be written, at most as many as there are symbols
     train: int = 8_192  # training examples, of the 131,072 that there are
     probe: int = 4_000  # examples that a probe is fitted to
     test: int = 2_000  # examples that it is judged by; drawn from the same, about one in 17 is trained on too
@@ -55,77 +60,49 @@ class Config:
     batch_size: int = 256  # examples a step
     lr: float = 0.2  # of momentum 0.9, falling to zero; of 0.05, 0.1 and 0.2 the best on two seeds that no verdict sees
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.ways <= self.symbols:
-            raise ValueError(f"ways must be from 1 to {self.symbols}, so that there is a pair for each")
-
 
 QUICK = Config(train=1_000, probe=400, test=200, steps=50)
 SEEDS = range(16)
-
 LEVELS = ("signs", "lowest symbols", "symbols between", "class")  # from the inputs up
-TRAINED = ("hierarchy", "sum", "shuffled")  # what the labels are
-ARMS = ("untrained", *TRAINED)
-TIE = 0.01  # accuracies as near as this are the same peak
-
-# %%
-# One seed
-# --------
-# The same inputs, first weights and batches for all arms; they differ in the labels, or in that there is no training.
+ARMS = ("untrained", "hierarchy", "sum", "shuffled")  # what the labels are
 
 
 def trial(config: Config, seed: int) -> Measured:
-    writing, draws = ways_to_write(config, seed), stream(seed, "examples")
-    train, probe, test = (examples(writing, n, draws) for n in (config.train, config.probe, config.test))
-    inputs = encoded(train[0], config.symbols)
-    ending = encoded(test[0], config.symbols)
-    weights_of_sum = torch.randn(inputs.shape[1], config.symbols, generator=stream(seed, "sum"))
+    symbols, writing, generator = config.symbols, ways_to_write(config, seed), stream(seed, "examples")
+    train, probe, test = (examples(writing, n, generator) for n in (config.train, config.probe, config.test))
+    inputs, fitting, unseen = (encoded(part[0], symbols) for part in (train, probe, test))
+    weights_of_sum = torch.randn(inputs.shape[1], symbols, generator=stream(seed, "sum"))
     order = torch.randperm(config.train, generator=stream(seed, "shuffle"))
-    labels = {
-        "hierarchy": train[-1][:, 0],
-        "sum": (inputs @ weights_of_sum).argmax(1),
-        "shuffled": train[-1][order, 0],
-    }
+    labels = {"hierarchy": train[-1][:, 0], "sum": (inputs @ weights_of_sum).argmax(1), "shuffled": train[-1][order, 0]}
     measured: Measured = {}
     for arm in ARMS:
         model = network(config, seed)
-        if arm in TRAINED:
-            learn(config, seed, model, inputs, labels[arm])
+        if arm in labels:
+            train_on(config, seed, model, inputs, labels[arm])
             measured[f"{arm}/training accuracy"] = accuracy(model, (inputs, labels[arm]))
-        reading, judging = (stages(model, encoded(part[0], config.symbols)) for part in (probe, test))
+        if arm == "hierarchy":
+            measured[f"{arm}/test accuracy"] = accuracy(model, (unseen, test[-1][:, 0]))
         for level, name in enumerate(LEVELS):
-            measured[f"{arm}/{name}"] = [
-                probe_accuracy(fitted_to, judged_by, probe[level], test[level], config.symbols)
-                for fitted_to, judged_by in zip(reading, judging, strict=True)
-            ]
-        if arm in ("hierarchy", "sum"):
-            truth = test[-1][:, 0] if arm == "hierarchy" else (ending @ weights_of_sum).argmax(1)
-            measured[f"{arm}/test accuracy"] = accuracy(model, (ending, truth))
+            pairs = zip(stages(model, fitting), stages(model, unseen), strict=True)
+            measured[f"{arm}/{name}"] = [probe_accuracy(*pair, probe[level], test[level], symbols) for pair in pairs]
     return measured
-
-
-# %%
-# The hierarchy
-# -------------
 
 
 def ways_to_write(config: Config, seed: int) -> list[Tensor]:
     """For each level from the class down, the pairs that its symbols are written by, (symbols, ways, 2)."""
-    draws, found = stream(seed, "ways to write"), []
-    for _ in range(len(LEVELS) - 1):
-        pairs = torch.randperm(config.symbols**2, generator=draws)[: config.symbols * config.ways]
-        pairs = pairs.reshape(config.symbols, config.ways)
-        found.append(torch.stack([pairs // config.symbols, pairs % config.symbols], dim=-1))
+    generator, found, n = stream(seed, "ways to write"), [], config.symbols
+    for _ in LEVELS[1:]:
+        pairs = torch.randperm(n**2, generator=generator)[: n * config.ways].view(n, config.ways)
+        found.append(torch.stack([pairs // n, pairs % n], dim=-1))
     return found
 
 
-def examples(writing: Sequence[Tensor], count: int, draws: torch.Generator) -> list[Tensor]:
+def examples(writing: list[Tensor], count: int, generator: torch.Generator) -> list[Tensor]:
     """Drawn examples: the symbols of each level from the inputs up, (N, 8), (N, 4), (N, 2), and the class, (N, 1)."""
-    levels = [torch.randint(len(writing[0]), (count, 1), generator=draws)]
+    levels = [torch.randint(len(writing[0]), (count, 1), generator=generator)]
     for pairs in writing:
-        above = levels[-1]
-        way = torch.randint(pairs.shape[1], above.shape, generator=draws)
-        levels.append(pairs[above, way].flatten(1))
+        way = torch.randint(pairs.shape[1], levels[-1].shape, generator=generator)
+        levels.append(pairs[levels[-1], way].flatten(1))
     return levels[::-1]
 
 
@@ -134,37 +111,28 @@ def encoded(signs: Tensor, symbols: int) -> Tensor:
     return one_hot(signs, symbols).flatten(1).float() - 1 / symbols
 
 
-# %%
-# Networks and probes
-# -------------------
-
-
 def network(config: Config, seed: int) -> MLP:
     width = 8 * config.symbols
     return MLP([width, *[width] * config.hidden, config.symbols], generator=stream(seed, "weights"))
 
 
-def learn(config: Config, seed: int, model: MLP, inputs: Tensor, labels: Tensor) -> None:
+def train_on(config: Config, seed: int, model: MLP, inputs: Tensor, labels: Tensor) -> None:
     optimizer = SGD(model.parameters(), lr=config.lr, momentum=0.9)
     scheduler = linear.cosine_decay(optimizer, config.steps)
     batches = Minibatches((inputs, labels), config.batch_size, stream(seed, "batches"))
     train_for(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), config.steps)
 
 
-@torch.no_grad()
 def stages(model: MLP, inputs: Tensor) -> list[Tensor]:
     """The inputs, and what each hidden layer makes of them."""
     found = [inputs]
     for layer in list(model.layers)[:-1]:
-        found.append(layer(found[-1]).relu())
+        found.append(layer(found[-1]).relu().detach())
     return found
 
 
 def probe_accuracy(fitted_to: Tensor, judged_by: Tensor, symbols: Tensor, truth: Tensor, kinds: int) -> float:
-    """How often a linear map, by ridge regression on symbols as ones among zeros, names the right symbol.
-
-    Shape: activations (N, d) and (M, d), symbols (N, places) and (M, places); the mean is over places too.
-    """
+    """How often a linear map, fitted by ridge regression, names the right symbols: (N, places) and (M, places)."""
     mean, spread = fitted_to.double().mean(0), fitted_to.double().std(0)
     spread = torch.where(spread > 1e-6, spread, 1.0)  # a unit that is always silent says nothing, and harms nothing
     x, z = ((part.double() - mean) / spread for part in (fitted_to, judged_by))
@@ -177,121 +145,106 @@ def probe_accuracy(fitted_to: Tensor, judged_by: Tensor, symbols: Tensor, truth:
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
-# fail.
+# Written before the run. A *claim* is the notes' statement in one setting; in a *limit* we expect it to fail: labels
+# need no hierarchy. The *margin*, the smallest difference that matters, is a layer, or 5 points of accuracy. A *rank
+# correlation* is 1 where levels and peaks are in the same order, and -1 where it is reversed.
 
 
 def peak(accuracies):
-    """The first stage, of the inputs (0) and the hidden layers, that is as good as the best. One number a seed."""
-    return np.argmax(accuracies >= accuracies.max(1, keepdims=True) - TIE, axis=1)
+    """The first stage, of the inputs (0) and the hidden layers, within 1 point of the best. One number a seed."""
+    return np.argmax(accuracies >= accuracies.max(1, keepdims=True) - 0.01, axis=1)
 
 
 def later(trials, arm):
-    """By how many layers the class peaks later than the lowest symbols. One number a seed."""
     return peak(trials[f"{arm}/class"]) - peak(trials[f"{arm}/lowest symbols"])
 
 
 def rank_agreement(trials, arm):
     """Spearman's correlation of the three hidden levels with the stage where each peaks; 0 where all peak in one."""
-    from scipy.stats import rankdata
-
     peaks = np.stack([peak(trials[f"{arm}/{level}"]) for level in LEVELS[1:]], axis=1)
-    ranks = rankdata(peaks, axis=1) - 2  # three levels: the mean rank is 2
-    up = np.arange(-1, 2)
-    sizes = np.sqrt((ranks**2).sum(1) * (up**2).sum())
-    return np.divide(ranks @ up, sizes, out=np.zeros(len(peaks)), where=sizes > 0)
+    ranks = np.sign(peaks[:, :, None] - peaks[:, None]).sum(2) / 2  # -1, 0 and 1, or means of them
+    return (ranks[:, 2] - ranks[:, 0]) / np.sqrt(np.maximum(2 * (ranks**2).sum(1), 1e-9))
 
 
 def from_hidden_layers(trials, arm):
-    """The best accuracy with which the symbols between are read from a hidden layer. One number a seed."""
     return trials[f"{arm}/symbols between"][:, 1:].max(1)
 
 
 # fmt: off
 PREDICTIONS = [
-    claim("2.03", "class later", "Training on the class of a planted hierarchy moves the peak of the class over a "
-          "layer further behind that of the lowest symbols.",
+    claim("2.03", "class later", "Training on the class puts its peak over a layer further behind the lowest symbols.",
           lambda t: difference(later(t, "hierarchy") - later(t, "untrained"), margin=1.0),
-          arms=("hierarchy", "untrained"),
-          of="layers from the peak of the lowest symbols to that of the class, trained minus untrained"),
-    claim("2.03", "ranks agree", "Higher levels of the hierarchy peak in later layers: the rank correlation over three "
-          "levels is more than a half.",
-          lambda t: difference(rank_agreement(t, "hierarchy"), margin=0.5),
-          of="Spearman's correlation of level and peak"),
+          arms=("hierarchy", "untrained"), of="layers between the peaks, trained minus untrained"),
+    claim("2.03", "ranks agree", "Higher levels peak in later layers: the rank correlation of three is over a half.",
+          lambda t: difference(rank_agreement(t, "hierarchy"), margin=0.5), of="correlation of level and peak"),
     claim("2.03", "symbols between", "Hidden layers show the symbols between, which no label names, over 5 points "
           "better than the inputs and an untrained network do.",
           lambda t: difference(from_hidden_layers(t, "hierarchy") - t["untrained/symbols between"].max(1), margin=0.05),
           arms=("hierarchy", "untrained"), of="accuracy of the best probe, trained minus untrained"),
-    limit("2.03", "peaks of sum", "With labels that are a sum over the inputs, the class peaks within a layer of the "
-          "lowest symbols.",
-          lambda t: no_difference(later(t, "sum"), margin=1.0),
-          of="layers from the peak of the lowest symbols to that of the class",
-          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+    limit("2.03", "peaks of sum", "With labels that are a sum, the class peaks within a layer of the lowest symbols.",
+          lambda t: no_difference(later(t, "sum"), margin=1.0), of="layers between the peaks"),
     limit("2.03", "peaks of shuffled", "With shuffled labels, the class peaks within a layer of the lowest symbols.",
-          lambda t: no_difference(later(t, "shuffled"), margin=1.0),
-          of="layers from the peak of the lowest symbols to that of the class",
-          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
-    limit("2.03", "symbols of sum", "With labels that are a sum over the inputs, the hidden layers show the symbols "
-          "between as well as untrained ones, within 5 points.",
+          lambda t: no_difference(later(t, "shuffled"), margin=1.0), of="layers between the peaks"),
+    limit("2.03", "symbols of sum", "With labels that are a sum, hidden layers show the symbols between as well as "
+          "untrained ones do, within 5 points.",
           lambda t: no_difference(from_hidden_layers(t, "sum") - from_hidden_layers(t, "untrained"), margin=0.05),
-          arms=("sum", "untrained"), of="accuracy of the best probe, trained minus untrained",
-          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+          arms=("sum", "untrained"), of="accuracy of the best probe, trained minus untrained"),
     limit("2.03", "symbols of shuffled", "With shuffled labels, the hidden layers show the symbols between as well as "
           "untrained ones, within 5 points.",
           lambda t: no_difference(from_hidden_layers(t, "shuffled") - from_hidden_layers(t, "untrained"), margin=0.05),
-          arms=("shuffled", "untrained"), of="accuracy of the best probe, trained minus untrained",
-          because="labels that need no hierarchy do not bring it about, whatever the structure of the inputs"),
+          arms=("shuffled", "untrained"), of="accuracy of the best probe, trained minus untrained"),
 ]
 
 ANSWERS = [
-    answer("2.03", "Where data have a hierarchy and the labels need it, yes: the class shows best {class later} "
-           "layers behind the lowest symbols, and layers between show symbols that no label names. With labels that "
-           "are a sum, or shuffled, nothing of it shows.",
-           given={"class later": "supported", "symbols between": "supported", "peaks of sum": "supported",
-                  "peaks of shuffled": "supported"}),
+    answer("2.03", "Where inputs have levels and the class needs them, yes: it shows best {class later} layers later than "
+           "the lowest level. With labels that are a sum of inputs, or shuffled, no layer follows a level.",
+           given={"class later": "supported", "peaks of sum": "supported", "peaks of shuffled": "supported"}),
 ]
 # fmt: on
 
 # %%
 # What to look at
 # ---------------
-# On the left, the signs fade from layer to layer in both networks. What is made in their place, by training on the
-# class alone, is first the lowest symbols, then those between, and last the class. On the right, a dot is a seed.
+# On the left the thing itself: one example from its class down to the signs, and the input that the network is given, a
+# column a sign, black where it stands. In the middle what probes read after training on the class, a thin line a seed;
+# dashed without training. The signs fade in both. In their place training makes first the lowest symbols, then those
+# between, last the class. On the right a dot a seed: only the classes of the hierarchy draw the peaks apart.
 
 
 def figure(trials):
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    drawing, (tree, left, right) = plt.subplots(1, 3, figsize=(15, 4.5), width_ratios=[4, 5, 4])
+    show_example(tree, trials.config, trials.seeds[0])
     for place, level in enumerate(LEVELS):
-        color, found = f"C{place}", trials[f"hierarchy/{level}"]
-        left.plot(found.T, color=color, linewidth=0.4, alpha=0.3)
-        left.plot(found.mean(0), color=color, marker="o", label=level)
-        left.plot(trials[f"untrained/{level}"].mean(0), color=color, linestyle="--")
-    left.plot([], [], color="0.4", linestyle="--", label="without training")
-    left.set_xticks(range(found.shape[1]), ["inputs", *map(str, range(1, found.shape[1]))])
-    left.set_ylim(0, 1.42)  # room for the legend
-    left.set_yticks(np.linspace(0, 1, 6))
-    left.set_title("What a linear probe reads, trained on the class")
-    left.set_xlabel("hidden layer")
-    left.set_ylabel("share of symbols read right (chance: 0.125)")
-    left.legend(fontsize="small", loc="upper center", ncols=2)
-
-    spread = np.linspace(-0.25, 0.25, len(trials.seeds))
-    for place, arm in enumerate(ARMS):
-        order = later(trials, arm)
-        right.plot(place + spread, order, "o", color="C4", alpha=0.6)
-        right.plot([place - 0.35, place + 0.35], [order.mean()] * 2, color="C4")
-    right.axhline(0, color="0.4", linestyle=":")
-    names = ["no training", "class of the\nhierarchy", "sum over\nthe inputs", "shuffled\nclasses"]
-    right.set_xticks(range(len(ARMS)), names)
-    right.set_title("How much later the class peaks: a dot a seed")
-    right.set_xlabel("labels that the network learned from")
-    right.set_ylabel("layers after the lowest symbols")
+        found = 100 * trials[f"hierarchy/{level}"]
+        curves(left, range(found.shape[1]), found, label=level, color=f"C{place}")
+        left.plot(100 * trials[f"untrained/{level}"].mean(0), color=f"C{place}", linestyle="--")
+    reference_line(left, 100 / trials.config.symbols, "guess")
+    left.set(title="What a linear probe reads", xlabel="hidden layer (0: inputs)", ylabel="% right", ylim=(0, 140))
+    left.set(xticks=range(found.shape[1]), yticks=range(0, 101, 20))
+    left.legend(loc="upper center", ncols=2)  # above the data
+    strips(right, {arm: later(trials, arm) for arm in ARMS})
+    right.set(title="How much later the class peaks", xlabel="labels", ylabel="layers after the lowest symbols")
     return drawing
 
 
+def show_example(axes, config, seed):
+    levels = examples(ways_to_write(config, seed), 1, stream(seed, "example that is shown"))
+    for level, symbols in enumerate(levels):
+        for place, symbol in enumerate(symbols[0].tolist()):
+            x, y, half = (place + 0.5) * 2**level, 6.5 + 2 * level, 2**level / 4
+            if level:
+                axes.plot([x - half, x, x + half], [y - 2, y, y - 2], color="0.7", zorder=1)
+            axes.text(x, y, symbol, color="w", ha="center", va="center", bbox={"boxstyle": "circle", "fc": f"C{level}"})
+    axes.imshow(one_hot(levels[0][0], config.symbols).T, cmap="Greys", extent=(0, 8, 0, 5.5), aspect="auto", vmin=-0.1)
+    axes.set(title="One example, and its input", xlim=(-0.1, 8.1), ylim=(0, 13.5), xticks=[])
+    axes.set_yticks([2.75, 6.5, 8.5, 10.5, 12.5], ["input", *LEVELS])
+
+
 # %%
-# Run it
-# ------
+# Try it yourself
+# ---------------
+# Give the network an eighth of the examples. It knows their classes by heart, but how many new ones will it get right?
+# And will it still make the levels? Guess: `python -m lessons run layers_of_a_hierarchy --set train=1000 --seeds 1`
 
 if __name__ == "__main__":
     lesson.main("layers_of_a_hierarchy")

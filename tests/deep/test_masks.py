@@ -30,10 +30,10 @@ def lesson():
 @pytest.mark.parametrize(
     ("prediction", "share"),
     [
-        ("half dropped", "zeros"),
-        ("next example", "examples/agree"),
-        ("next call", "calls/agree"),
-        ("next unit", "units/agree"),
+        ("half dropped", "masks/share of zeros"),
+        ("next example", "neighbouring examples/share that agrees"),
+        ("next call", "neighbouring calls/share that agrees"),
+        ("next unit", "neighbouring units/share that agrees"),
     ],
 )
 def test_a_share_is_followed_to_both_sides_of_a_half(prediction, share):
@@ -45,21 +45,21 @@ def test_a_share_is_followed_to_both_sides_of_a_half(prediction, share):
 
 
 def test_counts_of_masks_that_are_known(lesson):
-    left = torch.tensor([[[True, False], [True, False]], [[True, True], [False, False]]])  # (calls, examples, units)
-    found = lesson.counts(left)
-    assert found["zeros"] == 0.5
-    assert found["examples/agree"] == 0.5  # first call: both entries; second call: none
-    assert found["calls/agree"] == 0.5
-    assert found["units/agree"] == 0.5
-    assert found["masks shared"] == 1
+    kept = torch.tensor([[[True, False], [True, False]], [[True, True], [False, False]]])  # (calls, examples, units)
+    found = lesson.count(kept)
+    assert found["masks/share of zeros"] == 0.5
+    assert found["neighbouring examples/share that agrees"] == 0.5  # first call: both entries; second call: none
+    assert found["neighbouring calls/share that agrees"] == 0.5
+    assert found["neighbouring units/share that agrees"] == 0.5
+    assert found["masks/drawn again"] == 1
 
 
 @pytest.mark.parametrize("p", [0.4, 0.6])
 def test_other_shares_are_seen(lesson, p):
-    assert lesson.counts(lesson.draw(0, p))["zeros"] == pytest.approx(p, abs=0.01)
+    assert lesson.count(lesson.draw_masks(0, p))["masks/share of zeros"] == pytest.approx(p, abs=0.01)
 
 
-def test_the_gap_is_that_of_all_masks_together(lesson):
+def test_the_distance_is_that_of_all_masks_together(lesson):
     model = MLP([3, 3, 3, 2], generator=stream(0, "weights"), dropout=0.5, masks=stream(0, "masks"))
     for layer in model.layers:
         layer.bias.data.fill_(0.1)
@@ -73,13 +73,13 @@ def test_the_gap_is_that_of_all_masks_together(lesson):
     whole = model.eval()(x)
     expected = ((total - whole).square().mean() / whole.square().mean()).sqrt().item()
     assert expected > 0.05
-    assert lesson.gap(model, x, 20_000) == pytest.approx(expected, rel=0.1)
+    assert lesson.distance(model, x, 20_000) == pytest.approx(expected, rel=0.1)
 
 
 def test_nothing_is_apart_without_dropout(lesson):
     model = MLP([3, 4, 2], generator=stream(0, "weights"))
     inputs = torch.randn(5, 3, generator=stream(0, "x"))
-    assert abs(lesson.gap(model, inputs, 10)) < 1e-6
+    assert abs(lesson.distance(model, inputs, 10)) < 1e-6
     targets = model(inputs).argmax(1)
     assert lesson.accuracy_with_masks(model, Examples(inputs, targets)) == 1.0
 
@@ -89,4 +89,4 @@ def test_masks_that_are_on_are_drawn(lesson):
     before = model.dropout.generator.get_state()
     lesson.accuracy_with_masks(model.eval(), Examples(torch.ones(5, 3), torch.zeros(5)))
     assert not torch.equal(model.dropout.generator.get_state(), before)
-    assert not math.isnan(lesson.gap(model, torch.ones(5, 3), 4))
+    assert not math.isnan(lesson.distance(model, torch.ones(5, 3), 4))
