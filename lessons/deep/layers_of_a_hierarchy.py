@@ -196,8 +196,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.03", "Where inputs have levels and the class needs them, yes: it shows best {class later} layers later than "
-           "the lowest level. With labels that are a sum of inputs, or shuffled, no layer follows a level.",
+    answer("2.03", "Where inputs have levels and the class needs them, yes: it shows best {class later} layers later "
+           "than the lowest level. With labels that are a sum of inputs, or shuffled, no layer follows a level.",
            given={"class later": "supported", "peaks of sum": "supported", "peaks of shuffled": "supported"}),
 ]
 # fmt: on

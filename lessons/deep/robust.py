@@ -46,8 +46,8 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # A *seed* is a number that all random draws start from: images of 14 × 14 pixels, first weights, noise. Two networks
 # with one hidden layer train on the images: the *arms*, one with dropout of 0.5 and one without. All else is the same,
 # but for the learning rate: each has the one that was best for it on other seeds. *Accuracy* is the share of unseen
-# images (for letters, of typefaces that training never saw) that is right. We measure how much of it each mishap costs: half
-# of the hidden units lost, the same in both arms, with the others doubled as in training; noise; the attack.
+# images (for letters, of typefaces that training never saw) that is right. We measure how much of it each mishap costs:
+# half of the hidden units lost, the same in both arms, with the others doubled as in training; noise; the attack.
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def show_mishaps(axes, config, seed):
 # %%
 # Try it yourself
 # ---------------
-# An attack of 0.1 is still hard to see. How many letters will each network have right then, and what is left of the lead
-# that dropout had? `python -m lessons run robust --set attack=0.1 --seeds 1`. And with less noise, `--set noise=0.1`?
+# An attack of 0.1 is still hard to see. How many letters will each network have right then, and what is left of
+# dropout's lead? `python -m lessons run robust --set attack=0.1 --seeds 1`. And with less noise, `--set noise=0.1`?
 
 if __name__ == "__main__":
     lesson.main("robust")
