@@ -84,7 +84,6 @@ FIRST_MOULD = {
     "adagrad",
     "adagrad_or_momentum",
     "broken_runs",
-    "chain_rule",
     "decay",
     "depth_or_width",
     "effective_parameters",
