@@ -100,7 +100,6 @@ FIRST_MOULD = {
     "scaling",
     "stochastic_descent",
     "temperature",
-    "weight_penalty",
     "when_to_stop",
 }
 
