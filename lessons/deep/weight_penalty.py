@@ -215,9 +215,9 @@ def figure(trials):
     config, (drawing, (pictures, middle, right)) = trials.config, plt.subplots(1, 3, figsize=(14, 4.2))
     images, rows = load(config, trials.seeds[0]).train, []
     for model in trained(config, trials.seeds[0], images, [(0.0, COMMON), (config.best, COMMON)]):
-        units = next(model.parameters()).detach().view(-1, 14, 14)[-12:]
-        framed = nn.functional.pad(units, (1, 1, 1, 1), value=torch.nan)
-        rows += [torch.cat(list(row), dim=1) for row in framed.split(6)] + [torch.full((6, 96), torch.nan)]
+        weights = next(model.parameters()).detach().view(-1, 14, 14)[-12:]
+        units = nn.functional.pad(weights, (1, 1, 1, 1), value=torch.nan).chunk(2)
+        rows += [torch.cat(list(row), dim=1) for row in (*units, torch.nan * units[0][:, :6])]
     largest = max(row.nan_to_num().abs().max() for row in rows)
     pictures.imshow(torch.cat(rows[:-1]), cmap="RdBu", vmin=-largest, vmax=largest)
     pictures.set(title="Weights of hidden units, at the rate 0.1", xticks=[], yticks=[16, 54])
