@@ -218,8 +218,8 @@ def figure(trials):
         weights = next(model.parameters()).detach().view(-1, 14, 14)[-12:]
         units = nn.functional.pad(weights, (1, 1, 1, 1), value=torch.nan).chunk(2)
         rows += [torch.cat(list(row), dim=1) for row in (*units, torch.nan * units[0][:, :6])]
-    largest = max(row.nan_to_num().abs().max() for row in rows)
-    pictures.imshow(torch.cat(rows[:-1]), cmap="RdBu", vmin=-largest, vmax=largest)
+    largest = max(row.nan_to_num().abs().max().item() for row in rows)
+    pictures.imshow(torch.cat(rows[:-1]).numpy(), cmap="RdBu", vmin=-largest, vmax=largest)
     pictures.set(title="Weights of hidden units, at the rate 0.1", xticks=[], yticks=[16, 54])
     pictures.set_yticklabels(["λ = 0", f"λ = {config.best:g}"])
 
