@@ -95,7 +95,6 @@ FIRST_MOULD = {
     "knocked_out",
     "layers_of_a_hierarchy",
     "learning_rate",
-    "logistic_regression",
     "masks",
     "rule_of_thirty",
     "scaling",
