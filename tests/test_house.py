@@ -91,7 +91,6 @@ FIRST_MOULD = {
     "fast_starts",
     "first_weights",
     "five_settings",
-    "held_out_data",
     "knocked_out",
     "layers_of_a_hierarchy",
     "learning_rate",

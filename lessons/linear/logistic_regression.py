@@ -186,8 +186,8 @@ ANSWERS = [
            given={"learning": "supported", "PyTorch's weights": "supported", "shuffled labels": "supported"}),
     answer("1.07", "Yes. Against a one-hot label cross-entropy is -log of the right class's probability.",
            given={"one-hot labels": "supported", "labels back": "supported"}),
-    answer("1.08", "Yes. The loss is an average: it stays the same if each example comes twice. For ten classes, with all "
-           "weights at zero, it is ln 10.",
+    answer("1.08", "Yes. The loss is an average: it stays the same if each example comes twice. For ten classes, with "
+           "all weights at zero, it is ln 10.",
            given={"mean": "supported", "examples twice": "supported", "zero weights": "supported"}),
     answer("1.09", "Yes, by small steps: {descent_steps} of 1/L (L: the largest curvature of the loss) take {downhill} "
            "nats off the loss on {data} and never raise it; steps of 100/L raise it by {too long} nats.",
