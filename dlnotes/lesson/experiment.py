@@ -29,7 +29,11 @@ from dlnotes.lesson.sources import Sources, bare, checksum_of_code, checksum_of_
 from dlnotes.measuring import Measured, Tuned
 from dlnotes.places import PACKAGE
 
-__all__ = ["Experiment", "Trials", "check_loaded", "experiment_of", "measure", "trials_from"]
+__all__ = ["Experiment", "TrialError", "Trials", "check_loaded", "experiment_of", "measure", "trials_from"]
+
+
+class TrialError(RuntimeError):
+    """A trial did what no trial may, whatever its settings."""
 
 
 class Trials(Mapping[str, NDArray[np.float64]]):
@@ -283,7 +287,7 @@ def measure(function: Callable[..., Measured], config: Any, seed: int, *tuned: T
 
     Raises:
         TypeError: something else than numbers came back.
-        RuntimeError: the trial drew from a global generator, or PyTorch's defaults were changed, so that its numbers
+        TrialError: the trial drew from a global generator, or PyTorch's defaults were changed, so that its numbers
             would depend on what ran before it.
     """
     import torch
@@ -298,7 +302,7 @@ def measure(function: Callable[..., Measured], config: Any, seed: int, *tuned: T
     _check_defaults()
     for name, state in _global_generators().items():
         if state != before[name]:
-            raise RuntimeError(
+            raise TrialError(
                 f"the trial drew from the global generator of {name}: give each draw one of `streams(seed, …)`, "
                 "and make modules that draw their own first weights with `torch.nn.utils.skip_init`"
             )
@@ -323,7 +327,7 @@ def _check_defaults() -> None:
     """Numbers are measured under PyTorch's own defaults: what one lesson changes would reach the records of others.
 
     Raises:
-        RuntimeError: a default was changed; the message names it.
+        TrialError: a default was changed; the message names it.
     """
     import torch
 
@@ -336,7 +340,7 @@ def _check_defaults() -> None:
     }
     for name, (here, default) in found.items():
         if here != default:
-            raise RuntimeError(
+            raise TrialError(
                 f"PyTorch's {name} was set to {here} for the whole process, and belongs to no record: leave it at "
                 f"{default}, and say what is wanted at each call"
             )

@@ -15,7 +15,7 @@ from dlnotes.files import remove_stale_parts, write_whole
 from dlnotes.lesson import contents, report
 from dlnotes.lesson.contents import Lesson, UsageError
 from dlnotes.lesson.declared import declared_in
-from dlnotes.lesson.experiment import Trials, trials_from
+from dlnotes.lesson.experiment import TrialError, Trials, trials_from
 from dlnotes.lesson.figures import figure_style, save_figure
 from dlnotes.lesson.plans import Options, Plan, plan_of, plan_of_tuning
 from dlnotes.lesson.records import Record, to_json
@@ -73,9 +73,12 @@ def _settings_blamed(options: Options) -> Iterator[None]:
     """Where settings were given, say that it is they that do not fit: what the lesson itself declares does."""
     try:
         yield
-    except (ValueError, TypeError, LookupError, ZeroDivisionError) as error:
+    except TrialError:
+        raise
+    except (ValueError, TypeError, LookupError, ZeroDivisionError, RuntimeError) as error:
         if options.settings:
-            raise UsageError(f"it cannot run with {' '.join(options.settings)}: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"it cannot run with {' '.join(options.settings)}: {reason}") from error
         raise
 
 
