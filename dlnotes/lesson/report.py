@@ -35,7 +35,7 @@ SAID = {
     ("claim", "supported"): ("✓", "held"),
     ("claim", "refuted"): ("✗", "did not hold"),
     ("claim", "inconclusive"): ("?", "undecided"),
-    ("limit", "supported"): ("◆", "where it fails, as predicted"),
+    ("limit", "supported"): ("◆", "fails here, as predicted"),
     ("limit", "refuted"): ("◇", "predicted to fail here, and did not"),
     ("limit", "inconclusive"): ("◈", "predicted to fail here: undecided"),
 }
@@ -234,6 +234,10 @@ def announcement(plans: Sequence[Any], *, jobs: int, quick: bool, out: Path) -> 
     )
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+
+
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
@@ -264,7 +268,7 @@ def summary(folders: Iterable[Path]) -> str:
 def _last_run(lesson: Lesson, results: Mapping[str, Any] | None) -> str:
     verdicts = results["verdicts"] if results else {}
     words = [f"{row} {verdicts.get(row, 'not run')}" for row in lesson.rows]
-    took = [f"{results['seconds']:.0f} s"] if results else []
+    took = [_seconds(results["seconds"])] if results else []
     return " · ".join([lesson.name, *took, *words])
 
 

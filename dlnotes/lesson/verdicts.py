@@ -44,16 +44,27 @@ def table_of_answers(folder: Path) -> str:
     Args:
         folder: where the results of the reference run lie.
     """
-    lines = ["| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|"]
+    judged = list(_judged(folder))
+    lines = [_tally([results["verdicts"][note.row] for note, _, results in judged]), ""]
+    lines += ["| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|"]
     stale = False
-    for note, lesson, results in _judged(folder):
+    for note, lesson, results in judged:
         old = not is_current(lesson, results)
         stale |= old
         answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
         verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
         link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
-        lines.append(f"| {note.row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |")
+        row = f"[{note.row}](results/{PAGE}#{note.row})"
+        lines.append(f"| {row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |")
     return "\n".join([*lines, *(["", _STALE] if stale else [])])
+
+
+def _tally(verdicts: Sequence[str]) -> str:
+    """How many rows have each verdict, in a sentence."""
+    words = {"supported": "hold", "conditional": "hold under conditions", "refuted": "are wrong"}
+    words["inconclusive"] = "are undecided"
+    counts = [f"{verdicts.count(verdict)} {said}" for verdict, said in words.items() if verdict in verdicts]
+    return f"Of the {len(notes())} statements {len(verdicts)} are tested so far: {', '.join(counts)}."
 
 
 def _judged(folder: Path) -> Iterator[tuple[Note, Lesson, dict[str, Any]]]:
@@ -111,6 +122,8 @@ def _row(note: Note, lesson: Lesson, results: dict[str, Any], folder: Path) -> l
     said = " · ".join(f"{verdict} on {name}" if name else verdict for name, verdict in verdicts.items())
     answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
     return [
+        f'<a id="{note.row}"></a>',
+        "",
         f"### {note.row} {note.name}",
         "",
         f"*The notes:* {_escape(note.statement)}",

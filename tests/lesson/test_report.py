@@ -31,10 +31,12 @@ def results(tmp_path):
 
 def test_the_table_has_a_line_for_each_row_with_its_verdict_and_answer(results):
     lines = verdicts.table_of_answers(results()).splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 1.02", "| 1.03", "| 1.04", "| 1.05"]
-    assert lines[2].startswith("| 1.02 | Softmax turns scores into probabilities | **supported** | Yes.")
-    assert lines[2].endswith(" | [temperature](lessons/linear/temperature.py) |")
-    assert "**conditional**" in lines[3]
+    assert lines[0] == "Of the 89 statements 4 are tested so far: 1 hold, 3 hold under conditions."
+    rows = [f"| [{row}](results/VERDICTS.md#{row})" for row in ("1.02", "1.03", "1.04", "1.05")]
+    assert [line.split(" | ")[0] for line in lines[4:]] == rows
+    assert lines[4].startswith(f"{rows[0]} | Softmax turns scores into probabilities | **supported** | Yes.")
+    assert lines[4].endswith(" | [temperature](lessons/linear/temperature.py) |")
+    assert "**conditional**" in lines[5]
 
 
 def test_a_line_of_the_table_is_short():
@@ -46,13 +48,14 @@ def test_a_line_of_the_table_is_short():
 def test_a_sentence_cannot_break_the_table(results):
     findings = [{**results.findings[0], "statement": "a | b <script> *c*"}]
     folder = results(findings=findings, verdicts={"1.02": "supported"})
-    assert "a \\| b &lt;script> \\*c\\*" in verdicts.table_of_answers(folder).splitlines()[2]
+    assert "a \\| b &lt;script> \\*c\\*" in verdicts.table_of_answers(folder).splitlines()[4]
     assert "a \\| b &lt;script> \\*c\\*" in verdicts.page_of_verdicts(folder)
 
 
 def test_the_page_has_all_findings_of_a_row_with_links_to_what_is_there(results):
     page = verdicts.page_of_verdicts(results())
     assert page.count("\n### ") == 4
+    assert page.count('<a id="1.03"></a>') == 1  # where the README's table points to
     section = page.split("### 1.03 ")[1].split("\n### ")[0]
     findings = [finding for finding in results.findings if finding["row"] == "1.03"]
     assert sum(mark in section for mark in "✓✗?◆◇◈") >= 2
@@ -108,7 +111,7 @@ def test_a_limit_has_marks_and_words_of_its_own(results):
             changed = {**finding, "kind": kind, "verdict": verdict, "statement": "It is so."}
             page = verdicts.page_of_verdicts(results(findings=[changed], verdicts={"1.02": "supported"}))
             words[kind, verdict] = page.split("| It is so. | ")[1].partition(": ")[0]
-    assert words["limit", "supported"] == "◆ where it fails, as predicted"
+    assert words["limit", "supported"] == "◆ fails here, as predicted"
     assert words["limit", "refuted"] == "◇ predicted to fail here, and did not"
     assert len({mark.split()[0] for mark in words.values()}) == 6
 
@@ -122,7 +125,7 @@ def test_a_run_is_told_in_the_order_of_a_reader():
     ]
     assert "p 0." not in told
     assert places == sorted(places)
-    assert "◆ where it fails, as predicted: In a valley of κ = 10" in told
+    assert "◆ fails here, as predicted: In a valley of κ = 10" in told
     assert max(map(len, told.splitlines())) < 160
 
 
