@@ -10,15 +10,15 @@ say what to try first: a lower learning rate. It costs one number, and here is w
 
     α = 0.5      1     0.5    0.25   0.13   …   arrives
     α = 3        1    -2      4     -8      …   explodes, as for every α beyond 2 / h
-    α = 0.3      1     0.7    0.49   0.34   …   arrives: lowered by ten, 3 becomes a good rate
+    α = 0.3      1     0.7    0.49   0.34   …   arrives: divided by ten, 3 becomes a good rate
 
-Even a rate 500 times too high is only three tenths away from a good one. So this fault should be repaired. Others
-should not be. Where the gradient is zero, so is every rate times it. That is the case of a *dead* ReLU: a unit that
-gives max(0, x), where x is negative for every image. It is the case of hidden weights if all weights start at zero. A
-rate that is too low gets no better by getting lower. Labels in random order say nothing about other images.
+Even a rate 500 times too high becomes good if it is divided by ten three times. So lowering should repair this fault.
+Others it should not. Where the gradient is zero, so is every step: that is the case of a *dead* ReLU, a unit that gives
+max(0, x) where x is negative for every image, and of hidden weights if all weights start at zero. A rate that is too
+low gets no better by getting lower. Labels in random order say nothing about other images.
 
 One fault lies between. Inputs from 0 to 255, at a rate that was chosen for 0 to 1, make the curvature h about 255² =
-65,025 times as large (LeCun et al., 1998). The rate is too high, but by nearly five tenths: three are not enough.
+65,025 times as large (LeCun et al., 1998). The rate is too high by as much: three divisions by ten are not enough.
 """
 
 import math
@@ -46,9 +46,9 @@ from dlnotes.training import Minibatches, accuracy
 # --------------
 # Each *seed* draws images of 14 × 14 pixels, first weights and the order of batches. The *sound* run trains a network
 # with one hidden layer of ReLUs, by SGD with momentum 0.9 at the rate that was best on other seeds. The *arms* are
-# eight runs, each broken in one way and trained four times: as it is, and with its rate lowered by ten once, twice and
-# three times. The best of these three on validation images is what the remedy makes of it. The *score* is the accuracy
-# above chance on unseen images, as a share of that of the sound run: 0 is guessing, 1 is sound.
+# eight runs, each broken in one way and trained four times: as it is, and with its rate divided by ten once, twice and
+# three times. What counts as remedied is the best of these last three on validation images. The *score* is the accuracy
+# (share of right answers) above chance on unseen images, as a share of the sound run's: 0 is guessing, 1 is sound.
 
 
 @dataclass(frozen=True)
@@ -179,16 +179,16 @@ ABOVE, BELOW = "score minus 0.9", "0.9 minus the score"
 
 # fmt: off
 PREDICTIONS = [
-    claim("1.24", "sound", "The sound run comes over half of the way from chance to certainty on unseen {data}.",
+    claim("1.24", "sound", "The sound run comes over half of the way from guessing to no mistakes on unseen {data}.",
           lambda t: difference(t["sound/lowered 0 times/test"] - CHANCE, margin=0.45), of="accuracy above chance"),
     claim("1.24", "all broken", "The best of eight broken runs scores below 90 % of the sound run on unseen {data}.",
           lambda t: difference(ENOUGH - np.max([score(t, name, 0) for name in BROKEN], axis=0), margin=0.0), of=BELOW),
-    claim("1.24", "30 times", "A rate 30 times too high, once lowered, scores at least 90 % of the sound run on unseen "
-          "{data}.", repaired("rate 30 times too high"), of=ABOVE),
-    claim("1.24", "120 times", "A rate 120 times too high, once lowered, scores at least 90 % of the sound run on "
-          "unseen {data}.", repaired("rate 120 times too high"), of=ABOVE),
-    claim("1.24", "500 times", "A rate 500 times too high, once lowered, scores at least 90 % of the sound run on "
-          "unseen {data}.", repaired("rate 500 times too high"), of=ABOVE),
+    claim("1.24", "30 times", "A rate 30 times too high, divided by ten up to three times, scores at least 90 % of the "
+          "sound run on unseen {data}.", repaired("rate 30 times too high"), of=ABOVE),
+    claim("1.24", "120 times", "A rate 120 times too high, divided by ten up to three times, scores at least 90 % of "
+          "the sound run on unseen {data}.", repaired("rate 120 times too high"), of=ABOVE),
+    claim("1.24", "500 times", "A rate 500 times too high, divided by ten up to three times, scores at least 90 % of "
+          "the sound run on unseen {data}.", repaired("rate 500 times too high"), of=ABOVE),
     limit("1.24", "rate too low", "A rate 1,000 times too low, lowered further, scores below 90 % of the sound run on "
           "unseen {data}.", repaired("rate 1,000 times too low", sign=-1), of=BELOW, because="it only becomes lower"),
     limit("1.24", "weights zero", "First weights of zero, at a lower rate, score below 90 % of the sound run on unseen "
@@ -198,12 +198,12 @@ PREDICTIONS = [
     limit("1.24", "shuffled labels", "Labels in random order, at a lower rate, score below 90 % of the sound run on "
           "unseen {data}.", repaired("labels shuffled", sign=-1), of=BELOW, because="they do not depend on the images"),
     limit("1.24", "grey values", "Inputs from 0 to 255, at a lower rate, score below 90 % of the sound run on unseen "
-          "{data}.", repaired("inputs of 0 to 255", sign=-1), of=BELOW, because="they need nearly five tenths"),
+          "{data}.", repaired("inputs of 0 to 255", sign=-1), of=BELOW, because="255² is far above 1,000"),
 ]
 
 ANSWERS = [
     answer("1.24", "Yes, if the rate is 30 to 500 times too high: lowering it brings back over 90 % of a sound run's "
-           "accuracy above chance. It repairs none of five other faults, from dead units to shuffled labels.",
+           "accuracy above chance. It repairs none of five other faults, from zero weights to shuffled labels.",
            given={"30 times": "supported", "120 times": "supported", "500 times": "supported",
                   "rate too low": "supported", "weights zero": "supported", "dead units": "supported",
                   "shuffled labels": "supported", "grey values": "supported"}),
@@ -213,10 +213,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above the thing itself, one seed's loss: of each fault as it is (red), and of the sound run (grey). Some explode
-# first. Then seven of eight look alike, near 2.3 nats, the loss of a guess among ten (ln 10): such a line does not tell
-# you what is wrong. Below a dot a seed: what becomes of each fault as its rate is lowered. A rate that is too high gets
-# above the line, and falls off again where it is lowered too far. The other five stay at a guess.
+# Above the thing itself, one seed's loss: of each fault as it is (red), and of the sound run (grey). Some explode. Then
+# seven of eight look alike, near 2.3 nats (the unit of cross-entropy), the loss of a guess among ten (ln 10). Such a
+# line does not tell what is wrong. Below a dot a seed: what becomes of each fault at lower rates. A rate that is too
+# high gets above the line, and falls off again where it is lowered too far. The other five stay near a guess.
 
 
 def figure(trials):
@@ -243,7 +243,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# With only 50 steps, should a rate 30 times too high be lowered by ten once, or twice? `python -m lessons run
+# With only 50 steps, should a rate 30 times too high be divided by ten once, or twice? `python -m lessons run
 # broken_runs --set steps=50 --seeds 1`. Does patience repair any of the other faults? `--set steps=1_000 --seeds 1`
 
 if __name__ == "__main__":

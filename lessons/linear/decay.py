@@ -2,10 +2,10 @@
 Does it help to lower the learning rate as training goes on?
 ============================================================
 
-SGD never comes to rest. Each step follows the gradient of a small batch: the gradient over all images, plus noise. Near
-the minimum there is little else, and each step throws the weights about, the further the larger the learning rate. A
-large rate is quick, and ends in a wide dance around the minimum. A small one ends closer, and takes long to get there.
-So begin with a large rate and end with a small one: let it *decay*.
+SGD (stochastic gradient descent) never comes to rest. Each step follows the gradient of a small batch: the gradient
+over all images, plus noise. Near the minimum little but noise is left, and each step throws the weights about, the
+further the larger the learning rate. A large rate is quick, and ends in a wide dance around the minimum. A small one
+ends closer, and takes long to get there. So begin with a large rate and end with a small one: let it *decay*.
 
 Try it by hand. Take the loss ½ w², whose gradient is w, add a noise ε of +1 or -1, and start from w = 3. ::
 
@@ -15,15 +15,15 @@ Try it by hand. Take the loss ½ w², whose gradient is w, add a noise ε of +1 
     w at α = 0.5             3     1      1      0      0.5   -0.25  -0.63   0.19   0.59
     w at α = 1, 1/2, 1/3 …   3    -1      0     -0.33   0     -0.20  -0.33  -0.14   0
 
-At the constant rate w dances on for ever, and w² stays near 1/3 on average. At the rates 1/t, w is minus the mean of
-all noise so far, and noise of both signs cancels: after t steps w² is 1/t on average. Now leave the noise out. ::
+At the constant rate w dances on: a step turns w² into w²/4 + 1/4 on average, so it stays near 1/3. At the rates 1/t, w
+is minus the mean of all noise, whose signs cancel: after t steps w² is 1/t on average. Now leave the noise out. ::
 
     w at α = 0.5             3    1.5    0.75   0.38   0.19   …   towards 0
     w at α = 1/2, 1/4 …      3    1.5    1.13   0.98   0.92   …   towards 0.87
 
-Without noise there is no dance to calm, and smaller steps are only shorter. And a rate that falls too soon never gets
-there: all rates together must add up to a long way. We try both. The notes (row 1.20) leave open how the rate should
-fall. Here are four common *schedules*: the rate at step t of s, from a first rate α₀. ::
+Without noise there is no dance to calm, and smaller steps only slow down. And rates that fall too soon never get there:
+1/2, 1/4 … add up to 1, too short a way. We try both. The notes (row 1.20) leave open how the rate should fall. Here are
+four common *schedules*: the rate at step t of s, from a first rate α₀ to a hundredth of it or to 0. ::
 
     inverse time   α₀ / (1 + 99 t/s)              in steps   α₀, α₀/10, α₀/100, each for a third of the steps
     exponential    α₀ · 0.01^(t/s)                cosine     α₀ (1 + cos(π t/s)) / 2
@@ -53,10 +53,10 @@ from dlnotes.training import Minibatches
 # The experiment
 # --------------
 # Each *seed* draws images and the order of batches. A linear classifier learns the images, with a price on large
-# weights (an L2 penalty), by which its loss has a minimum. L-BFGS, a method for smooth losses, finds it to many digits;
+# weights (an L2 penalty), which gives its loss a minimum. L-BFGS, a method for smooth losses, finds it to many digits;
 # we measure how far above it training ends, in nats, the unit of cross-entropy. The *arms* are a constant rate and the
 # schedules, each by SGD from the first rate that was best for it on other seeds. In two further cases all start from
-# the best constant rate: steps with all images at each, so without noise, and SGD with a decay that is over too early.
+# the best constant rate: steps that use all images, so without noise, and SGD with a decay that is over too early.
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # distances above the minimum, as ratios. The *margin*, the smallest difference that matters, is a tenth, or as stated.
 
 NEARER, FURTHER = "distance without decay over that with it", "distance with decay over that without"
-WHY = "there is no dance to calm"
+WHY = "there is no noise to calm, and smaller steps are only slower"
 
 
 def nearer(arm):
@@ -199,8 +199,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.20", "Yes, by SGD: {steps} steps on {data} with cosine decay end {cosine} times nearer to the least loss "
-           "than the best constant rate. Decay harms where gradients have no noise, or the rate falls too early.",
+    answer("1.20", "Yes, for SGD: {steps} steps on {data} with cosine decay end {cosine} times nearer to the least "
+           "loss than the best constant rate. Decay harms where gradients have no noise, or rates fall too early.",
            given={"inverse time": "supported", "exponential": "supported", "in steps": "supported",
                   "cosine": "supported", "noiseless inverse time": "supported", "noiseless exponential": "supported",
                   "noiseless steps": "supported", "noiseless cosine": "supported", "too early": "supported"}),
@@ -210,10 +210,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: 80 steps with noisy gradients in a bowl of two dimensions. Both paths have the same
-# start, first rate and noise. The constant rate dances around the minimum (the cross), the decaying one comes to rest.
-# Beside it the loss, a thin line a seed. By SGD the best constant rate is a low one, and slow; rates that decay start
-# high and end low all the same. Without noise the constant rate goes straight down, and each schedule bends away.
+# On the left the thing itself: 80 noisy steps in a bowl of two weights. Both paths have the same start, first rate and
+# noise. The constant rate dances around the minimum (the cross), the decaying one comes to rest. Beside it the loss, a
+# thin line a seed. By SGD the best constant rate is a low one, and slow; rates that decay start high and end low. ("Too
+# early" starts low as well.) Without noise the constant rate goes straight down, and each schedule bends away.
 
 
 def figure(trials):

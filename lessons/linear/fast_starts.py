@@ -2,14 +2,14 @@
 Does a fast start make a good end?
 ==================================
 
-You train the same network with a dozen settings, look at the losses after a minute, and stop all but the lowest. It is
-tempting, and the notes warn of it: how fast a network learns at the start tells little about how good it will be once
-training is over (row 1.22).
+You train the same network with a dozen settings (learning rates, say), look at the losses after a minute, and stop all
+but the lowest. It is tempting, and the notes warn of it: how fast a network learns at the start tells little about how
+good it will be once training is over (row 1.22).
 
-Why should it not tell? Take the simplest loss there is, w² / 2, and a gradient that is w plus noise of variance
-1, as if each step saw a few examples only. A step with the learning rate α is w ← w - α (w + noise), so that on average
-w² becomes (1 - α)² w² + α². The first part shrinks what is left of the start; the second is what noise adds each time.
-From w = 3, the mean loss of two rates is: ::
+Why should it not tell? Take the simplest loss there is, w² / 2, whose gradient is w, and add noise of variance 1 to the
+gradient, as if each step saw a few examples only. A step with the learning rate α is w ← w - α (w + noise), so that on
+average w² becomes (1 - α)² w² + α². The first part shrinks what is left of the start; the second is what noise adds
+each time. From w = 3, the mean loss of two rates is: ::
 
     step          0       1       2       3       5       8       9      10      20    …   for ever
     α = 0.8     4.50    0.50    0.34    0.33    0.33    0.33    0.33    0.33    0.33         0.33
@@ -44,10 +44,11 @@ from dlnotes.training import Minibatches, evaluate
 # %%
 # The experiment
 # --------------
-# Each *seed* draws images, first weights and batches. A network with one hidden layer is trained with 27 settings: nine
-# learning rates, each kept constant, decaying exponentially to a hundredth, or falling to zero along half a cosine
-# wave. All else is the same. We measure the loss on unseen images, in nats (the unit of natural logarithms), after 5 %
-# of the steps and at the end. A training that diverged has an infinite loss.
+# Each *seed* draws images, first weights and batches (the images of each step). A network with one hidden layer (units
+# between image and classes) is trained with 27 settings: nine learning rates, each kept constant, decaying
+# exponentially to a hundredth, or falling to zero along half a cosine wave. All else is the same. We measure the loss
+# on unseen images, in nats (the unit of natural logarithms), after 5 % of the steps and at the end. A training that
+# diverged (its loss grew beyond all numbers) counts with an infinite loss.
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,9 @@ def losses_after(
 # What we expect
 # --------------
 # Written before the run. A *claim* is what the notes say in one way of measuring it, a *limit* a way in which we expect
-# the start to tell a lot. For the fastest starter the *margin*, the smallest difference that matters, is a tenth. How
-# well two orders agree is measured by their rank correlation (Spearman's): 1 for the same order, 0 for no relation. One
-# half divides "tells little" from "tells".
+# the start to tell a lot. For the fastest starter the *margin*, the smallest difference that matters, is a tenth. We
+# measure how well two orders agree by their rank correlation (Spearman's): 1 for the same order, 0 for no relation, -1
+# for the reverse. One half divides "tells little" from "tells".
 
 # fmt: off
 PREDICTIONS = [
@@ -129,12 +130,12 @@ PREDICTIONS = [
     limit("1.22", "whole range", "Early and final loss of all 27 settings have a rank correlation above one half.",
           lambda t: difference(rank_correlations(*all_settings(t)) - 0.5, margin=0.0),
           of="rank correlation minus one half",
-          because='methods that stop bad runs early live on it (Li et al., "Hyperband", 2018)'),
+          because='methods that stop bad runs early rely on it (Li et al., "Hyperband", 2018)'),
 ]
 
 ANSWERS = [
     answer("1.22", "Of 27 settings the fastest starter ends with {fastest starter:more} more loss than the best. The "
-           "start shows the hopeless ones; whether it ranks the fastest nine is open.",
+           "start shows hopeless ones; whether it ranks the fastest nine is open.",
            given={"fastest starter": "supported", "fastest nine": "inconclusive", "whole range": "supported"}),
 ]
 # fmt: on
@@ -166,9 +167,9 @@ def rank_correlations(early, final):
 # ---------------
 # On the left whole curves of one seed, for the setting that is fastest after 5 % of the steps (dotted line), the one
 # that is best in the end, and the slowest: the first two cross. In the middle a dot for each setting and seed. The bulk
-# rises: who has learned nothing early ends badly. But at the left edge, where one would choose, the lowest dots are not
-# those furthest to the left. On the right a dot a seed: the rank correlation of early and final loss, of all settings
-# and of the fast ones.
+# rises: a setting that has learned nothing early ends badly. But at the left, where one would choose, the cloud is
+# nearly flat: dots with much the same start end far apart. On the right a dot a seed, a bar their mean: the rank
+# correlation of early and final loss, of all settings and of the nine fastest.
 
 
 def figure(trials):

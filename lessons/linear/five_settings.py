@@ -2,25 +2,25 @@
 Which hyper-parameters does SGD have?
 =====================================
 
-SGD walks downhill, a step for each small batch of images. What you choose before it starts are its *hyper-parameters*.
-The notes (row 1.23) count five: the first learning rate, its decay, momentum, the batch size, and the first weights. ::
+SGD (stochastic gradient descent) takes a step downhill for each small batch of images. What you choose before are its
+*hyper-parameters*. The notes (row 1.23) count five: first learning rate, decay, momentum, batch size, first weights. ::
 
-    M ← μ M + g        w ← w - αₜ M        g: the mean gradient of B images,  αₜ: the rate,  μ: momentum
+    M ← μ M + g        w ← w - αₜ M        g: mean gradient of B images,  αₜ: rate at step t,  μ: momentum
 
 How much can they matter? Take four steps along a gradient that stays 1, at the rate 1: how far do they lead? ::
 
-    the base                   1      1      1      1        4
-    a quarter of the rate      0.25   0.25   0.25   0.25     1
-    a decay to zero            1      0.85   0.5    0.15     2.5      (along half a cosine wave)
-    momentum 0.9               1      1.9    2.71   3.44     9.05     (M adds up past gradients)
+    the base                   1    + 1    + 1    + 1    = 4
+    a quarter of the rate      0.25 + 0.25 + 0.25 + 0.25 = 1
+    a decay to zero            1    + 0.85 + 0.5  + 0.15 = 2.5      (half a cosine wave; with many steps, half of 4)
+    momentum 0.9               1    + 1.9  + 2.71 + 3.44 = 9.05     (M adds up past gradients)
 
-The further, the lower the loss, unless steps are so long that training diverges. The other two are no lengths. The mean
-gradient of 16 images has eight times the variance of that of 128. And of first weights a tenth as large, two layers
-pass on a hundredth of the signal: training starts slowly.
+The further, the lower the loss, unless steps are so long that training diverges. The other two do not set the length of
+a step. The mean gradient of 16 images has eight times the variance of that of 128. And if first weights are a tenth as
+large, two layers pass on a hundredth of the signal: training starts slowly.
 
 But half of the steps would lead half as far, and no entry of the list says how many there are. An *L2 penalty*, which
-pulls weights towards zero, has a strength, and *clipping*, which shortens long gradients, a length. So we ask two
-things. Does each of the five matter? And is the list complete?
+pulls weights towards zero, has a strength. *Clipping*, which shortens long gradients, has a length to which it cuts. So
+we ask two things. Does each of the five matter? And is the list complete?
 """
 
 import math
@@ -48,10 +48,10 @@ from dlnotes.training import Minibatches, evaluate
 # The experiment
 # --------------
 # Each *seed* draws images of 14 × 14 pixels, first weights and the order of batches. A network with one hidden layer is
-# trained from the base settings, and anew with each one changed: these are the *arms*. The rate of the base is a
-# quarter of the best, so that there is room to both sides; nothing else is tuned. We measure the mean loss over 1,000
-# training images after the last step, in nats, the unit of cross-entropy: to make it small is what SGD is for. The base
-# runs twice, the second time with its batches in another order, to show what luck does.
+# trained with the base settings, and again with one of them changed at a time: these are the *arms*. The rate of the
+# base is a quarter of the best, so that there is room to both sides; nothing else is tuned. We measure the mean loss
+# over 1,000 training images after the last step, in nats, the unit of cross-entropy: to make it small is what SGD is
+# for. The base runs twice, the second time with its batches in another order, to show what luck does.
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim*: each of the five matters. A *limit*: something that is not listed matters as well.
-# To matter, a change must move the loss beyond both runs of the base, by a tenth: that is the *margin*.
+# To matter, a change must move the loss a tenth (the *margin*) above both runs of the base, or for momentum below both.
 
 
 def more(arm):
@@ -177,7 +177,7 @@ def more(arm):
 
 
 # fmt: off
-OF = "loss over the larger one of the base"
+OF = "loss over the larger one of two base runs"
 PREDICTIONS = [
     claim("1.23", "lower rate", "A quarter of the rate leaves over a tenth more loss on {data} than the base settings.",
           more("a quarter of the rate"), arms=("a quarter of the rate", "the base"), of=OF, because="shorter steps"),
@@ -185,23 +185,23 @@ PREDICTIONS = [
           more("a decay to zero"), arms=("a decay to zero", "the base"), of=OF, because="it halves the average step"),
     claim("1.23", "momentum", "Momentum 0.9 leaves over a tenth less loss on {data} than the base settings.",
           lambda t: ratio(np.minimum(*(t[base] for base in BASE)), t["momentum 0.9"], margin=1.1),
-          arms=("momentum 0.9", "the base"), of="smaller loss of the base over this one", because="longer steps"),
+          arms=("momentum 0.9", "the base"), of="smaller loss of two base runs over this", because="longer steps"),
     claim("1.23", "small batches", "Batches of 16 leave over a tenth more loss on {data} than the base settings.",
-          more("batches of 16"), arms=("batches of 16", "the base"), of=OF, because="eight times the variance"),
+          more("batches of 16"), arms=("batches of 16", "the base"), of=OF, because="noisier gradients"),
     claim("1.23", "small weights", "First weights a tenth as large leave over a tenth more loss on {data} than the "
           "base settings.", more("first weights a tenth as large"), arms=("first weights a tenth as large", "the base"),
           of=OF, because="signal and gradient are small at first"),
     limit("1.23", "half the steps", "Half of the steps leave over a tenth more loss on {data} than the base settings.",
-          more("half of the steps"), arms=("half of the steps", "the base"), of=OF, because="Bengio, 2012"),
+          more("half of the steps"), arms=("half of the steps", "the base"), of=OF, because="see Bengio, 2012"),
     limit("1.23", "penalty", "An L2 penalty of 0.01 leaves over a tenth more loss on {data} than the base settings.",
-          more("an L2 penalty of 0.01"), arms=("an L2 penalty of 0.01", "the base"), of=OF, because="Bengio, 2012"),
+          more("an L2 penalty of 0.01"), arms=("an L2 penalty of 0.01", "the base"), of=OF, because="see Bengio, 2012"),
     limit("1.23", "clipping", "Gradients clipped to a length of 1/4 leave over a tenth more loss on {data} than the "
           "base settings.", more("gradients clipped to 1/4"), arms=("gradients clipped to 1/4", "the base"), of=OF,
-          because="Pascanu et al., 2013"),
+          because="see Pascanu et al., 2013"),
 ]
 
 ANSWERS = [
-    answer("1.23", "All five move the loss, momentum most: it divides it by {momentum}. The list is incomplete: half "
+    answer("1.23", "All five move the loss, momentum most: by a factor of {momentum}. The list is incomplete: half of "
            "the steps, an L2 penalty and clipping move it, too.",
            given={"lower rate": "supported", "rate decay": "supported", "momentum": "supported",
                   "small batches": "supported", "small weights": "supported", "half the steps": "supported",
@@ -213,8 +213,8 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left the thing itself: how the loss of one seed's batches falls, as a mean of 20 steps. On the right a dot a
-# seed: the loss after the last step, as a share of that of the base. In the grey band the difference is less than a
-# tenth. The first column shows what luck does. All others leave the band, those of the list and those that it lacks.
+# seed, a bar their mean: the loss after the last step, as a share of that of the base. In the grey band the difference
+# is less than a tenth. The first column shows what luck does. All other bars lie outside the band.
 
 
 def figure(trials):
@@ -224,7 +224,7 @@ def figure(trials):
     runs = trained(config, seed, load(config, seed), [*shown.values()], base_rate=rate)
     for n, (name, (_, losses)) in enumerate(zip(shown, runs, strict=True)):
         left.plot(range(20, len(losses) + 1), np.convolve(losses, np.ones(20) / 20, "valid"), color=f"C{n}", label=name)
-    left.set(title="One seed: the loss of its batches", xlabel="step", ylabel="nats", yscale="log", ylim=(0.008, 3))
+    left.set(title="One seed: loss of its batches", xlabel="step", ylabel="loss (nats)", yscale="log", ylim=(0.008, 3))
     blocks = {"luck": ("C4", [again]), "on the list": ("C0", [*FIVE]), "not on the list": ("C1", [*NOT_LISTED])}
     ticks = [again, *FIVE, *NOT_LISTED]
     for label, (color, names) in blocks.items():

@@ -4,7 +4,7 @@ How do I choose a learning rate?
 
 A step of gradient descent goes against the gradient, and the learning rate α says how far. How small must steps be? The
 notes answer that there is no obvious way to know (row 1.19), and advise to plot the loss against the number of steps,
-and to study the curve (1.21). Is it so hard? And does the curve tell?
+and to study the curve (1.21). Is it so hard? And what does the curve tell?
 
 Take the simplest loss, h w² / 2, whose curvature is h. Its gradient is h w, and a step multiplies w by 1 - α h. From
 w = 8, for h = 1: ::
@@ -17,12 +17,12 @@ w = 8, for h = 1: ::
 
 With h = 100 all of these rates are 100 times smaller. So the best rate is 1/h, and nobody tells us h: it depends on the
 data, on their units, on the network. A real loss has many curvatures at once, and a gradient from a few examples is
-noisy, so that not even a formula for one h would help.
+noisy, so no single h would settle it.
 
-But the five rows look unlike. So should their loss curves: one still falls at the end, one falls and flattens, one
-shoots up. We read such curves by a rule that sees what a person sees in a plot, and nothing else. A curve is *unstable*
-if it rises to 1.1 times its start or is no number any more. It is *slow* if the second half of the steps brings over a
-tenth of the whole fall. Otherwise it looks *good*.
+But the five rows differ, and so should their loss curves. At a rate too low the curve still falls at the end, at a good
+one it falls and flattens, at one too high it shoots up. We read such curves by a rule that sees what a person sees in a
+plot, and nothing else. A curve is *unstable* if it rises to 1.1 times its start, or beyond all numbers. It is *slow* if
+the second half of the steps brings over a tenth of the whole fall. Otherwise it looks *good*.
 """
 
 import math
@@ -47,10 +47,11 @@ from dlnotes.training import Minibatches, evaluate
 # The experiment
 # --------------
 # Each *seed* draws images, first weights and batches for four trainings that look alike: a linear classifier; the same
-# on inputs of mean 0 and variance 1; the same with batches of 8 instead of 128; and a network with a hidden layer. Each
-# is run with 24 learning rates, a factor of 2 apart, and nothing else differs. We take the loss on 1,000 training
-# images at the end, in nats (to guess among ten classes costs ln 10 = 2.3), and read the curve of the losses of its
-# batches, each point a mean of 20 steps. The best rate is the one with the lowest loss at the end.
+# on inputs of mean 0 and variance 1; the first again, with batches of 8 instead of 128; and a network with a hidden
+# layer. Each is run with 24 learning rates, a factor of 2 apart, and nothing else differs. We take the loss on 1,000
+# training images at the end, in nats, the unit of cross-entropy (to guess among ten classes costs ln 10 = 2.3), and
+# read the curve of the losses of its batches, each point a mean of 20 steps. The best rate is the one with the lowest
+# loss at the end.
 
 
 @dataclass(frozen=True)
@@ -167,33 +168,33 @@ PREDICTIONS = [
     claim("1.19", "between trainings", "The best rates of four trainings on {data} that look alike differ by more than "
           "a factor of ten.",
           lambda t: ratio(best_rates(t).max(0), best_rates(t).min(0), margin=10.0), of="largest over smallest rate"),
-    claim("1.19", "wrong rate", "A rate wrong by a factor of 8 ends with over a tenth more loss on {data}, even where "
-          "that costs least.",
+    claim("1.19", "wrong rate", "A rate 8 times too low or too high ends with over a tenth more loss on {data}, "
+          "even in the training where that costs least.",
           lambda t: ratio(over_the_best(t, "loss at an eighth or eightfold").min(0), np.ones(len(t.seeds)), margin=1.1),
           of="loss over the best loss"),
-    limit("1.19", "reused rate", "The best rate of another draw of the {data} ends with less than twice the best loss.",
+    limit("1.19", "reused rate", "The rate that was best on another draw of {data} ends below twice the best loss.",
           lambda t: not_better(ratio(reused(t), np.ones(len(t.seeds)), margin=2.0)), of="loss over the best loss",
           because="curvature and noise of the gradients hardly change from draw to draw"),
     claim("1.21", "far too low", "Over four in five curves of a rate a thousand times too low look slow, on {data}.",
           lambda t: difference(share(t, "a thousandth looks slow"), margin=0.8), of="share of curves"),
     claim("1.21", "too high", "Over four in five curves of a rate 8 times too high look unstable, on {data}.",
           lambda t: difference(share(t, "eightfold looks unstable"), margin=0.8), of="share of curves"),
-    limit("1.21", "false alarm", "The best rate of a linear classifier of {data} looks unstable in over half of cases.",
+    limit("1.21", "false alarm", "The best rate of a linear classifier of {data} looks unstable in over half of draws.",
           lambda t: proportion(int(t["linear/the best looks unstable"].sum()), len(t.seeds), above=0.5),
-          of="share of draws", because="a leap at the start is not the end of a loss that is convex"),
+          of="share of draws", because="a loss with a single valley recovers from a leap at the start"),
     limit("1.21", "false comfort", "The worst rate that looks good on normalised {data} ends with over twice the loss "
           "of the best.",
           lambda t: ratio(t["normalised inputs/loss at the worst that looks good"],
                           t["normalised inputs/loss at the best"], margin=2.0),
-          of="loss over the best loss", because="after a fast fall little is left to see"),
+          of="loss over the best loss", because="after a fast fall the rest is small beside it"),
 ]
 
 ANSWERS = [
-    answer("1.19", "A rate that is 8 times off ends with {wrong rate:.1f} times the loss or more. Whether similar "
-           "trainings need rates ten times apart is open: {between trainings} times were found.",
+    answer("1.19", "A rate 8 times off ends with {wrong rate:.1f} times the best loss or more. Whether similar "
+           "trainings need rates over ten times apart is open: we found {between trainings}.",
            given={"wrong rate": "supported", "between trainings": "inconclusive"}),
     answer("1.21", "A rate 1,000 times too low looks slow, one 8 times too high unstable. In between curves mislead: "
-           "one that looks good can end with {false comfort} times the loss.",
+           "one that looks good can leave {false comfort} times the best loss.",
            given={"far too low": "supported", "too high": "supported", "false alarm": "supported",
                   "false comfort": "supported"}),
 ]
@@ -203,10 +204,10 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left the loss curves of one linear classifier, from a rate a thousand times too low to one 8 times too high,
-# and how the rule reads them. The best one leaps at the start, and so looks unstable. In the middle each valley is a
-# training and each mark the best rate of a seed: the valleys lie apart, and the walls to their right are steep. On the
-# right what a choice costs, a dot a seed: a rate 8 times too low or too high, whichever costs less, and the worst rate
-# whose curve looks good.
+# and how the rule reads them. The best one leaps at the start, and so looks unstable. In the middle a thin line is a
+# seed and a colour a training: the loss at each rate, with a mark at the best. The valleys lie apart, and the walls to
+# their right are steep. On the right what a choice costs, a dot a seed, a bar their mean: a rate 8 times too low or too
+# high, whichever costs less, and the worst rate whose curve looks good.
 
 
 def figure(trials):

@@ -2,25 +2,25 @@
 Does momentum make SGD faster?
 ==============================
 
-Roll a ball into a long, narrow valley. SGD is a ball without weight: at every moment it goes straight downhill, so it
-bounces from wall to wall and creeps along the floor. Give it weight, and the bounces cancel while the creeping adds up.
-That is momentum, here of 0.9: keep a running sum M of past gradients, and step along the sum. ::
+Roll a ball into a long, narrow valley. SGD (stochastic gradient descent) is a ball without weight: it goes straight
+downhill, bounces from wall to wall and creeps along the floor. Give it weight, and bounces cancel while creeping adds
+up. That is momentum, here of 0.9: keep a sum M of past gradients in which old ones fade, and step against it. ::
 
     M ← 0.9 M + g        w ← w - α M        g: the gradient at the weights w,  α: the learning rate
 
 Two rows of numbers show why it could work. Along the valley the gradient stays the same, say 1. Across it, each step
 lands on the opposite wall, and the gradient flips its sign. ::
 
-    g along     1     1     1     1     1   …        M     1    1.90   2.71   3.44   4.10   …  towards 10
-    g across    1    -1     1    -1     1   …        M     1   -0.10   0.91  -0.18   0.84   …  towards ±0.53
+    g along     1     1     1     1     1   …        M     1    1.90   2.71   3.44   4.10   …  to 1/0.1 = 10
+    g across    1    -1     1    -1     1   …        M     1   -0.10   0.91  -0.18   0.84   …  to ±1/1.9 = ±0.53
 
 Where the gradients agree, steps grow ten times as long; where they quarrel, they shrink to half. So momentum should pay
-where the valley is long, as κ (kappa) measures it: the steepest curvature over the flattest. Theory (Polyak, 1964) says
-that momentum of 0.9 brings the loss to a 10,000th in about 87 steps, whatever κ up to 1,400. SGD needs up to 2.3 κ. The
-two meet at κ = 38. Below that, the weight is a burden: the ball overshoots, and has to come back.
+where the valley is long, as κ (kappa) measures it: the largest curvature (second derivative) over the smallest. Theory
+(Polyak, 1964) says that momentum of 0.9 takes a tenth off the loss at each step, whatever κ up to 1,400: 87 steps to a
+10,000th. SGD needs up to 2.3 κ. The two meet at κ = 38. Below that, weight is a burden: the ball overshoots.
 
 The course notes print another formula (row 1.17): M ← 0.9 M + Δα, where Δα is how much the learning rate changes from
-one step to the next. A rate knows no direction, so that this should lead nowhere. We try it as printed, too.
+one step to the next. A rate knows no direction, so this should lead nowhere. We try it as printed, too.
 """
 
 from collections.abc import Iterator
@@ -42,10 +42,10 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# Each *seed* draws a starting point, goes down three valleys in 50 dimensions, and trains a linear classifier on
-# images. There are two *arms*, SGD and momentum: same start, same batches, each at the rate that was best for it on
-# other seeds. We count steps until the loss (the mean of the last ten) is down to a target. A last pair takes small
-# rates: α for SGD and α/10 for momentum, whose steps grow ten times as long.
+# Each *seed* draws a starting point for three valleys of 50 dimensions, and images for a linear classifier. There are
+# two *arms*, SGD and momentum: same start, same batches, each at the rate that was best for it on other seeds. We count
+# steps until the loss (the mean of the last ten; of images in nats, the unit of cross-entropy) is down to a target. A
+# last pair takes small rates: α for SGD and α/10 for momentum, whose steps grow ten times as long.
 
 
 @dataclass(frozen=True)
@@ -162,16 +162,16 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes by their rows, and *limits*, where we expect them to fail. "A tenth" is
+# Written before the run: *claims* of the notes, by row, and *limits*, cases where we expect them to fail. "A tenth" is
 # the *margin*, the smallest difference that matters. A slower arm that does not arrive counts with all its steps.
 
 # fmt: off
 PREDICTIONS = [
-    claim("1.16", "downhill", "A hundred steps along the sum of past gradients halve the loss in a valley of κ = 10.",
+    claim("1.16", "downhill", "A hundred steps against a sum of past gradients halve the loss in a valley of κ = 10.",
           lambda t: not_better(difference(t["formula with the gradient/loss left"], margin=0.5)), of="share left"),
     claim("1.17", "as printed", "A hundred steps of the formula as printed halve the loss in a valley of κ = 10.",
           lambda t: not_better(difference(t["formula as printed/loss left"], margin=0.5)), of="share left"),
-    claim("1.17", "running average", "With the gradient in it, M is within a tenth of a gradient that stays the same.",
+    claim("1.17", "running average", "With the gradient for Δα, M is within a tenth of a gradient that stays the same.",
           lambda t: no_difference(t["sum/step over a constant gradient"] - 1, margin=0.1), of="M over g, minus 1"),
     claim("1.18", "long valley", "In a valley of κ = 1,000 SGD needs over a tenth more steps than momentum.",
           lambda t: ratio(at_least(t["κ=1000/SGD/steps"], budget=t.config.bowl_steps), t["κ=1000/momentum/steps"],
@@ -194,8 +194,8 @@ ANSWERS = [
     answer("1.17", "The formula as printed goes nowhere: it adds up changes of the learning rate. With the gradient in "
            "their place it works, as a sum and not as an average: M grows to ten times a steady gradient.",
            given={"as printed": "refuted", "running average": "refuted"}),
-    answer("1.18", "In a long valley momentum needs {long valley} times fewer steps, on {data} {images} times fewer; "
-           "at κ = 10 it needs {round valley} times as many, and at a small rate there is no difference.",
+    answer("1.18", "In a long valley SGD needs {long valley} times the steps of momentum, on {data} {images} times. "
+           "In a round one (κ = 10) momentum needs {round valley} times those of SGD; at a small rate, as many.",
            given={"long valley": "supported", "images": "supported", "round valley": "supported",
                   "small rate": "supported"}),
 ]
@@ -204,9 +204,9 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: 50 steps in a valley of two dimensions. SGD zigzags and creeps, momentum swings wide and
-# arrives. In the middle the loss in two valleys, a thin line a seed: momentum's slope is nearly the same in both, SGD's
-# is not. On the right a dot a seed: momentum is faster above the line, in the long valley and on images.
+# On the left the thing itself: 50 steps in a valley of two dimensions (grey: equal loss). SGD zigzags and creeps,
+# momentum swings wide and arrives. In the middle the loss, a thin line a seed: momentum falls nearly alike in both, SGD
+# does not. On the right a dot a seed: momentum is faster above the line, in the long valley and on images.
 
 
 def figure(trials):
