@@ -9,19 +9,19 @@ the inputs. Follow it with a pencil: inputs (1, 2), two hidden units, one output
     forward    unit 1:   3·1 - 1·2 =  1     ReLU: 1       output:  2·1 + 4·0 = 2
                unit 2:  -1·1 + 0·2 = -1     ReLU: 0       wanted:  5        loss:  ½ (2 - 5)² = 4.5
 
-What a layer passes on, (1, 2), then (1, 0), then 2, are its *activations* (row 2.08). Now backward. Raise the output a
-little, and the loss changes 2 - 5 = -3 times as much: the *gradient* of the output is -3. Each layer multiplies the
-gradient that reaches it by its own slope, and hands the product to the layer before. ::
+What a layer passes on, (1, 2), then (1, 0), then 2, are its *activations* (row 2.08). Now backward. The loss ½ (y - 5)²
+of an output y has the slope y - 5: raise y from 2 a little, and the loss falls three times as much. The *gradient* of y
+is -3. Each layer multiplies the gradient that reaches it by its own slope and hands the product to the layer before. ::
 
-    backward   output's weights    -3 · activations (1, 0)  =  (-3, 0)
-               hidden units        -3 · weights (2, 4)      =  (-6, -12)
+    backward   output's weights    -3 · activations (1, 0)  =  (-3, 0)          the slope of w·a along w is a,
+               hidden units        -3 · weights (2, 4)      =  (-6, -12)        and along a it is w
                before the ReLU     times slopes 1 and 0     =  (-6, 0)
                unit 1's weights    -6 · inputs (1, 2)       =  (-6, -12)        unit 2's:  0 · (1, 2) = (0, 0)
 
 Is it true? Raise the first weight from 3 to 3.001: the output becomes 2.002, the loss ½ · 2.998² = 4.494. It fell by
 six times as much as the weight rose: that is the -6. The course notes say that nothing else is in it (row 2.01): slopes
-multiplied along each path and added where paths meet, the *chain rule* of calculus. It is cheap because activations are
-kept from the way forward, and what is known at one layer is not worked out again for the one before.
+multiplied along each path and added where paths meet, the *chain rule* of calculus. It is cheap: activations are kept
+from the way forward. There a layer takes one matrix product, and backward two: for its weights and for its inputs.
 """
 
 import itertools
@@ -48,7 +48,7 @@ from dlnotes.randomness import stream
 # A *seed* draws the widths of a network of three layers, its weights, and a batch of examples. Three ways give the
 # gradient of each weight w: the chain rule by hand; autograd, which is PyTorch's own; and *central differences*,
 # (ℓ(w + h) - ℓ(w - h)) / 2h for the loss ℓ, which know no rule. We leave out the weights whose step h takes a ReLU
-# across its kink, where it has no slope. The cost is counted in multiply-adds of matrix products.
+# across its kink at 0, where it has no slope. The cost is counted in *multiply-adds*, the terms of matrix products.
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def passed_on(layers: list[Layer], inputs: Tensor, widths: list[int]) -> tuple[f
 # What we expect
 # --------------
 # Written before the run. All are *claims* of the notes, true for every network or not at all. The *margin* is what
-# rounding may do to the largest error over activation functions and seeds.
+# rounding, or the step of a central difference, may do to the largest error over activation functions and seeds.
 
 
 def worst(t, what):
@@ -175,25 +175,25 @@ def at_most_twice(ratios):
 PREDICTIONS = [
     claim("2.01", "autograd", "The chain rule gives autograd's gradient, for sigmoid, tanh and ReLU.",
           lambda t: identity(worst(t, "error against autograd"), tolerance=1e-12), of="largest relative error"),
-    claim("2.01", "central differences", "The chain rule gives what central differences give, off the kink of a ReLU.",
+    claim("2.01", "central differences", "The chain rule gives what central differences give, except at ReLU kinks.",
           lambda t: identity(worst(t, "error against differences"), tolerance=1e-7), of="largest relative error"),
     claim("2.01", "cost", "The backward pass takes at most twice the multiply-adds of the forward pass.",
-          lambda t: at_most_twice(worst(t, "cost backward over forward")), of="what is above twice"),
+          lambda t: at_most_twice(worst(t, "cost backward over forward")), of="excess of the ratio over 2"),
     claim("2.01", "cost when wide", "In networks ten times as wide the backward pass takes at most twice the "
           "multiply-adds of the forward pass.",
-          lambda t: at_most_twice(t["ten times as wide/cost backward over forward"]), of="what is above twice"),
+          lambda t: at_most_twice(t["ten times as wide/cost backward over forward"]), of="excess of the ratio over 2"),
     claim("2.08", "widths", "Each layer passes on as many activations as it is wide, for each example.",
           lambda t: identity(worst(t, "wrong shapes"), tolerance=0.0), of="number of wrong shapes"),
-    claim("2.08", "fed on", "The activations of any layer, fed to those behind it, give the same outputs to the bit.",
+    claim("2.08", "fed on", "Activations of any layer, fed to the layers after it, give the same outputs to the bit.",
           lambda t: identity(worst(t, "change when fed on"), tolerance=0.0), of="largest change of the outputs"),
 ]
 
 ANSWERS = [
     answer("2.01", "Yes. The chain rule, worked from the last layer to the first, gives the gradient of every weight "
-           "to rounding, for at most twice the multiply-adds of the forward pass.",
+           "up to rounding errors, for at most twice the multiply-adds of the forward pass.",
            given={"autograd": "supported", "central differences": "supported", "cost": "supported",
                   "cost when wide": "supported"}),
-    answer("2.08", "Yes. From the activations of one layer alone, those behind it give the same outputs to the bit.",
+    answer("2.08", "Yes. Given one layer's activations alone, the layers after it give the same outputs to the bit.",
            given={"widths": "supported", "fed on": "supported"}),
 ]
 # fmt: on

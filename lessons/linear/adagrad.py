@@ -3,11 +3,11 @@ Does AdaGrad make its learning rate decay by itself?
 ====================================================
 
 A pixel in the middle of an image is dark in most letters, and its weights get a gradient at nearly every step. A pixel
-at the edge is dark in few, and its weights wait. One learning rate for both is too large for the first, or too small
-for the second. AdaGrad (Duchi, Hazan and Singer, 2011) gives each weight a rate of its own. It sums up all squared
-gradients that the weight has had, and divides the common rate by the root of this sum. ::
+at the edge is dark in few. Its weights wait: a weight's gradient is a multiple of its pixel, and white is near 0. One
+learning rate for both is too large for the first, or too small for the second. AdaGrad (Duchi, Hazan and Singer, 2011)
+gives each weight a rate of its own. It divides the common rate by √G, where G sums up all squared gradients so far. ::
 
-    G ← G + g²        w ← w - α g / √G        g: the gradient at the weight w,  α: the learning rate
+    G ← G + g²        w ← w - α g / √G        g: the gradient at the weight w,  α: the learning rate,  G: 0 at first
 
 The *rate of a weight* is its step over its gradient, α/√G. Here are four steps of two weights, at α = 1. ::
 
@@ -19,8 +19,8 @@ No square is negative, so G never falls, and no rate ever rises. The course note
 learning rate decay on its own. Yet the formula knows no step number. It is the gradients that say how far a rate falls:
 
 - They stay the same: after t steps G is t g², and step t is α/√t long.
-- They fall by a tenth at each step: the squares add up to g²/(1 - 0.9²) = 5.3 g², and the rate stops at 0.44 α/g.
-- There was a burst of 25 that were 100 times as large: √G is 500 g, and the rate a 500th. G never forgets them.
+- They fall by a tenth at each step, from g on: G stops at g²/(1 - 0.9²) = 5.3 g², and the rate at 0.44 α/g.
+- There was a burst of 25, each 100 times as large as g: √G is 500 g, and the rate α/(500 g). G never forgets them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,8 +46,8 @@ from dlnotes.training import Minibatches, Trainer
 # The experiment
 # --------------
 # Each *seed*, a number that all random draws start from, makes gradients for AdaGrad to step along: random ones, some
-# that stay the same, some that fall. AdaGrad also trains a linear classifier on images. Last, three optimizers descend
-# a *bowl*, the quadratic loss ½ Σ h w² in 50 dimensions. The *arms* differ in their past: fresh, or after a burst of 25
+# that stay the same, some that fall. AdaGrad also trains a linear classifier on images. Last, SGD, momentum and AdaGrad
+# go down a *bowl*, the quadratic loss ½ Σ h w² in 50 dimensions. We compare two *arms*: fresh, and after a burst of 25
 # gradients of random signs, 100 times as large as at the start. We count steps to a 10,000th of the loss.
 
 
@@ -177,21 +177,21 @@ PREDICTIONS = [
     claim("1.25", "PyTorch", "AdaGrad's steps along random gradients are those of PyTorch's AdaGrad.",
           lambda t: identity(t["PyTorch/largest error"], tolerance=1e-12)),
     limit("1.25", "falling gradients", "Where gradients fall by a tenth at each step, the rate stops falling: from "
-          "step 201 to 1,000 it is α √(1 - 0.9²) / g.",
+          "step 201 to 1,000 it is α √(1 - 0.9²) over the first gradient.",
           lambda t: identity(t["falling/largest error"], tolerance=1e-12), because="the sum of squares converges"),
-    limit("1.25", "slow fall", "The median rate of a linear classifier on {data} falls from step 20 to 200 by less "
-          "than half of the factor by which 1/√t falls.",
+    limit("1.25", "slow fall", "From step 20 to 200 the median rate of a linear classifier on {data} falls by a factor "
+          "less than half as large as that of 1/√t.",
           lambda t: ratio(np.full(len(t.seeds), 10**0.5), t["training/fall of the rate from step 20"], margin=2.0),
-          of="fall of 1/√t over fall of the median rate", because="in training gradients shrink, too"),
-    limit("1.25", "burst", "AdaGrad needs over ten times the steps down a quadratic loss after a burst of 25 gradients "
-          "a hundred times as large.",
+          of="factor of 1/√t over that of the median rate", because="gradients shrink in training, so G grows slowly"),
+    limit("1.25", "burst", "After a burst of 25 gradients, a hundred times as large as the first on the way, AdaGrad "
+          "needs over ten times as many steps down a quadratic loss.",
           lambda t: ratio(at_least(t["bowl/AdaGrad/steps after a burst"], budget=t.config.longest),
                           t["bowl/AdaGrad/steps fresh"], margin=10.0), arms=reversed(ARMS), of="steps after over fresh",
-          because="its rate is a 500th from then on (Zeiler, 2012, for this reason lets G forget)"),
+          because="its rate is a 500th from then on (for this reason AdaDelta lets G forget: Zeiler, 2012)"),
 ]
 
 ANSWERS = [
-    answer("1.25", "Yes: no weight's rate ever rises; on {data} the median falls {fall in training} times in 200 "
+    answer("1.25", "Yes: no weight's rate ever rises; on {data} the median rate falls {fall in training}-fold in 200 "
            "steps. But gradients set the pace: after a burst of large ones AdaGrad needs {burst} times the steps.",
            given={"random gradients": "supported", "training": "supported", "fall in training": "supported",
                   "falling gradients": "supported", "slow fall": "supported", "burst": "supported"}),
@@ -201,11 +201,11 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: the rate of each pixel's weights after 200 steps, and beside it the mean image. Where
-# letters are often dark the rate has fallen far, at the edge it is still large, and pixels that were never dark (grey)
-# have none yet. In the middle the median rate in training, a thin line a seed, and three made-up cases: the rate
-# follows the gradients. It falls as 1/√t where they stay the same, stops where they vanish, and drops at a burst for
-# good. On the right what this costs, a dot a seed: SGD forgets a burst at once, momentum soon, and AdaGrad never.
+# On the left the thing itself: the rate of each pixel's weights (one a class) after 200 steps, and beside it the mean
+# image. Where letters are often dark the rate has fallen far, at the edge it is still large; a pixel that was never
+# dark would be grey. In the middle the median rate in training (red), a thin line a seed, and three made-up cases. It
+# falls faster than 1/√t where gradients are larger than before, stops where they vanish, and drops at a burst for good.
+# On the right what this costs, a dot a seed: SGD forgets a burst at once, momentum soon, and AdaGrad never.
 
 
 def figure(trials):

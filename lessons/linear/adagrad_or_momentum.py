@@ -6,8 +6,8 @@ AdaGrad gives each weight a learning rate of its own: small where there were lar
 few. That sounds like an offer that nobody should refuse. Yet the course notes say (row 1.28) that its result is usually
 a little worse than that of well-tuned SGD with momentum. When should that be so?
 
-Think of a classifier that reads texts. One word stands in each of 100 texts, and another in a single one of them. The
-gradient at the weight of a word is zero where the word is not there; say that it is 1 where it is. ::
+Think of a classifier that reads texts. One word stands in each of 100 texts, and another in a single one of them. A
+text without a word gives the weight of this word a gradient of zero; say that a text with it gives 1. ::
 
     AdaGrad:  G ← G + g²,  w ← w - α g / √G                  g: the gradient at the weight w,  α: the rate, here 1
 
@@ -15,9 +15,9 @@ gradient at the weight of a word is zero where the word is not there; say that i
     SGD                       1 + 1 + 1 + … = 100                            1                  100 to 1
     AdaGrad                   1 + 1/√2 + 1/√3 + … + 1/√100 = 18.6            1                   19 to 1
 
-AdaGrad holds the common word back, and the rare one catches up. Where rare words tell most, this is a gift (Duchi,
-Hazan and Singer, 2011). In images, pixels are lit in many of the letters and few are rare. What is left is the price:
-each rate falls, whether that is good or not, and nothing gathers speed as momentum does.
+AdaGrad holds the common word back, and the rare one catches up. Where rare words tell most about a text, this is a gift
+(Duchi, Hazan and Singer, 2011). In images, pixels are lit in many of the letters, and few pixels are rare. What is left
+is the price: each rate falls, whether that is good or not, and nothing gathers speed as momentum does.
 
 "Well-tuned" is half of the statement: with a bad rate anything loses. So both get the same budget of 48 settings. They
 are tried on other examples than those on which the winners are compared.
@@ -49,11 +49,11 @@ from dlnotes.training import Minibatches, accuracy
 # The experiment
 # --------------
 # A *seed*, a number that all random draws start from, makes images of 14 × 14 pixels and made-up *bags of words*. A bag
-# says of 500 words whether they are in a text: 20 common ones that mean nothing, and 48 rare ones for each of ten
-# topics, one of which is to be found. There are three cases: a linear classifier of images, a network of images, and a
-# linear classifier of bags. The *arms*, SGD with momentum and AdaGrad, start from the same weights and see the same
-# batches, each with the setting that was best for it on other seeds. We measure accuracy on unseen examples; letters
-# among them are of typefaces that training never saw.
+# says which of 500 words a text has: 20 of them are common and mean nothing, and 48 rare ones belong to each of ten
+# topics. The topic is to be found. There are three cases: a linear classifier of images, a network with one hidden
+# layer for images, and a linear classifier of bags. The *arms*, SGD with momentum and AdaGrad, start from the same
+# weights and see the same batches, each with the setting that was best for it on other seeds. We measure accuracy on
+# unseen examples, in points: one is 1 % of them. Unseen letters are of typefaces that training never saw.
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Setting(NamedTuple):
     decays: bool
 
 
-# Each arm has 48 settings, known by their places in its list: the same twelve rates, with and without cosine decay to
-# zero, for two values of momentum or of the number at which AdaGrad's sum of squares starts.
+# Each arm has 48 settings, known by their places in its list: the same twelve rates, with and without a decay to zero
+# along a cosine, for two values of momentum or of the number at which AdaGrad's sum of squares starts.
 OWN = {"SGD": ("momentum", (0.9, 0.99)), "AdaGrad": ("initial_accumulator_value", (0.0, 0.1))}
 RATES = tuple(2.0**octave for octave in range(-9, 3))
 SETTINGS = {
@@ -180,24 +180,24 @@ def ahead(trials, case):
 
 # fmt: off
 PREDICTIONS = [
-    claim("1.28", "linear", "A tuned linear classifier is over a quarter of a point better on unseen {data} by SGD "
-          "with momentum than by AdaGrad.",
+    claim("1.28", "linear", "Tuned SGD with momentum makes a linear classifier over a quarter of a point better on "
+          "unseen {data} than tuned AdaGrad does.",
           lambda t: difference(ahead(t, "linear"), margin=0.25), arms=("SGD", "AdaGrad"),
           of="points of accuracy, SGD minus AdaGrad"),
-    claim("1.28", "network", "A tuned network of {hidden} units is over a quarter of a point better on unseen {data} "
-          "by SGD with momentum than by AdaGrad.",
+    claim("1.28", "network", "Tuned SGD with momentum makes a network of {hidden} units over a quarter of a point "
+          "better on unseen {data} than tuned AdaGrad does.",
           lambda t: difference(ahead(t, "network"), margin=0.25), arms=("SGD", "AdaGrad"),
           of="points of accuracy, SGD minus AdaGrad"),
-    limit("1.28", "rare words", "A tuned linear classifier is over a quarter of a point better on bags of words by "
-          "AdaGrad than by SGD with momentum.",
+    limit("1.28", "rare words", "Tuned AdaGrad makes a linear classifier over a quarter of a point better on unseen "
+          "bags of words than tuned SGD with momentum does.",
           lambda t: difference(-ahead(t, "words"), margin=0.25), arms=("AdaGrad", "SGD"),
           of="points of accuracy, AdaGrad minus SGD",
-          because="a rare word tells most, and its gradient is seldom there (Duchi et al., 2011)"),
+          because="a rare word tells most about a topic, and its weight seldom gets a gradient (Duchi et al., 2011)"),
 ]
 
 ANSWERS = [
     answer("1.28", "On {data}, yes: SGD with momentum is {linear} points of accuracy ahead, in a network {network}. On "
-           "bags of words, mostly rare ones, AdaGrad is {rare words} ahead.",
+           "bags of words, where most are rare, AdaGrad is {rare words} ahead.",
            given={"linear": "supported", "network": "supported", "rare words": "supported"}),
 ]
 # fmt: on
@@ -206,9 +206,9 @@ ANSWERS = [
 # What to look at
 # ---------------
 # First the data themselves. Ten images: where one has ink, many have. Sixty bags of words, a row a text, sorted by
-# topic: the 20 common words fill the stripe on the left, and the rest is nearly empty. Then the accuracy on unseen
-# examples, a dot a seed. On the right how far SGD with momentum is ahead; the dotted lines are the margin. It wins on
-# images, and AdaGrad wins where most inputs are rare.
+# topic: the 20 common words fill the stripe on the left, the rare ones of each topic make the staircase, and the rest
+# is nearly empty. Then the accuracy on unseen examples, a dot a seed. On the right how far SGD with momentum is ahead;
+# the dotted lines are the margin. It wins on images, and AdaGrad wins where most inputs are rare.
 
 
 def figure(trials):

@@ -47,11 +47,11 @@ from dlnotes.randomness import stream
 # --------------
 # Nothing is trained here: optimizers are fed with gradients, and we look at their steps. Each *seed*, a number that all
 # random draws start from, makes 51 random gradients for 20 weights: 50 for the past and one for the present. The *arms*
-# are four optimizers that get the same gradients: plain SGD, which remembers nothing; SGD with momentum and Adam (which
-# keeps an average of past gradients), in which all three tests must show something; and AdaGrad.
+# are four optimizers that get the same gradients. Plain SGD remembers nothing, and should pass no test. SGD with
+# momentum and Adam, which keeps an average of past gradients, should pass all three. The fourth is AdaGrad.
 #
-# - How far does it go along zeros that follow a gradient, measured in its first step?
-# - By what share does its next step change when all past gradients are turned around?
+# - How far does it go along zeros that follow a gradient, in lengths of its first step?
+# - By what share does its next step change when all past gradients are turned around, g to -g?
 # - How often does it step up the present slope, because past gradients pointed there?
 
 
@@ -127,8 +127,8 @@ PREDICTIONS = [
           "AdaGrad's next step changes by more than a tenth when {past} past gradients are turned around.",
           lambda t: difference(t["AdaGrad/change by a past turned around"], margin=0.1),
           of="change of the step, as a share of it"),
-    claim("1.26", "up the slope", "More than one step of AdaGrad in ten goes up the present slope along random "
-          "gradients, where past ones pointed.",
+    claim("1.26", "up the slope", "Along random gradients more than one step of AdaGrad in ten goes up the present "
+          "slope, the way that past gradients pointed.",
           lambda t: difference(t["AdaGrad/steps up the slope"], margin=0.1), of="share of steps"),
     limit("1.26", "order and signs",
           "AdaGrad's next step stays the same when past gradients come in another order and with other signs.",
@@ -138,7 +138,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("1.26", "No. AdaGrad remembers how large past gradients were, not where they pointed. It stops where the "
-           "gradient does, never steps uphill, and turning past gradients around changes nothing.",
+           "gradient is zero, never steps uphill, and turning past gradients around changes nothing.",
            given={"coasting": "refuted", "past turned around": "refuted", "up the slope": "refuted"}),
 ]
 # fmt: on
@@ -148,9 +148,9 @@ ANSWERS = [
 # ---------------
 # On the left the thing itself: a slope that ends on level ground, and four optimizers that come down, a dot a step,
 # each at a rate that suits it. SGD and AdaGrad stop with the first step onto the level; momentum and Adam glide on. In
-# the middle the steps along zeros that follow one gradient, a thin line a seed: AdaGrad's lie on those of SGD, at
-# nothing. On the right the three tests, a dot a seed; the dotted line is the margin. Momentum and Adam pass all, which
-# shows that the tests can be passed. AdaGrad passes none.
+# the middle the steps along zeros that follow one gradient; the lines of all seeds coincide. AdaGrad's lies on that of
+# SGD, at zero. On the right the three tests, a dot a seed; the dotted line is the margin. Momentum and Adam pass all,
+# which shows that the tests can be passed. AdaGrad passes none.
 
 
 def figure(trials):
@@ -199,8 +199,8 @@ def figure(trials):
 # Try it yourself
 # ---------------
 # How far does momentum of 0.5 glide, in first steps: half a step, one, or five? Add 0.5 + 0.25 + 0.125 + … before you
-# run `python -m lessons run built_in_momentum --set momentum=0.5`, and look at the left of the right panel. And does a
-# past of one gradient move the next step less than one of fifty, or more? `--set past=1`
+# run `python -m lessons run built_in_momentum --set momentum=0.5`, and look at the first test in the right panel. And
+# does a past of one gradient change the next step less than one of fifty, or more? `--set past=1`, the second test.
 
 if __name__ == "__main__":
     lesson.main("built_in_momentum")

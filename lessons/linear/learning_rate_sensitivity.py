@@ -17,12 +17,12 @@ and 100 w. From w = 1, at the rate α = 0.5, this is how w goes on. ::
     SGD           1    0.50    0.25           1    -49    2,401
     AdaGrad       1    0.50    0.28           1    0.50    0.28
 
-SGD needs a hundredth of the rate for the second loss, and AdaGrad does not notice. Other units of an input do notice:
-numbers ten times as large want a hundredth of SGD's rate, and still a tenth of AdaGrad's.
+For the second loss SGD needs a hundredth of the rate, and AdaGrad the same rate as before. Other units of an input do
+matter to it. Make the numbers ten times as large: the best weight is a tenth, and steps must be a tenth as long, but
+the gradient is ten times as large. SGD then needs a hundredth of its rate, and AdaGrad still a tenth.
 
 "Less sensitive" can mean two things, then. Does *one rate* do for several problems, because the good rates lie in the
-same place? Or is the *range* of good rates wider on each single problem? A range that stays in its place need not be a
-wide one. We ask both.
+same place? Or is the *range* of good rates wider on each single problem? We ask both.
 """
 
 import math
@@ -50,11 +50,11 @@ from dlnotes.training import Minibatches, evaluate
 # --------------
 # A *seed*, a number that all random draws start from, makes three problems of ten classes. *Pixels*: images of 14 × 14.
 # *Rescaled pixels*: the same, with each pixel in a unit of its own, a factor from 1/10 to 10. *Words*: made-up bags of
-# words, which say of 500 words whether they are in a text, whose topic is asked for. The *arms*, SGD with momentum of
-# 0.9 and AdaGrad, train a linear classifier for 200 steps at each of 16 rates, from the same weights with the same
-# batches. The loss on validation examples is measured in *nats*: minus the natural logarithm of the probability that is
-# given to the right class. A rate is *good* where the loss is within 0.1 nats of the arm's own best. Ranges are counted
-# in *octaves*, factors of 2.
+# words. A bag says which of 500 words a text has, and the class is its topic. The *arms*, SGD with momentum of 0.9 and
+# AdaGrad, train a linear classifier for 200 steps at each of 16 rates, from the same weights with the same batches. The
+# loss is that on validation examples, not trained on, in *nats*: minus the natural logarithm of the probability given
+# to the right class. A run that ends worse than guessing counts as guessing, ln 10 = 2.3 nats. A rate is *good* where
+# the loss is within 0.1 nats of the arm's own best. Ranges are counted in *octaves*, factors of 2.
 
 
 @dataclass(frozen=True)
@@ -175,14 +175,14 @@ PREDICTIONS = [
           "unit of its own is over an octave wider than that of SGD with momentum.",
           lambda t: difference(wider(t, "rescaled pixels"), margin=1.0), arms=("AdaGrad", "SGD"),
           reading="width of the good rates", of="octaves, AdaGrad minus SGD",
-          because="each weight needs another rate, and AdaGrad gives it one (Duchi, Hazan and Singer, 2011)"),
+          because="each weight needs a rate of its own, and AdaGrad gives it one (Duchi, Hazan and Singer, 2011)"),
     claim("1.27", "words", "AdaGrad's range of good rates for a linear classifier of bags of words is over an octave "
           "wider than that of SGD with momentum.",
           lambda t: difference(wider(t, "words"), margin=1.0), arms=("AdaGrad", "SGD"),
           reading="width of the good rates", of="octaves, AdaGrad minus SGD",
-          because="each weight needs another rate, and AdaGrad gives it one (Duchi, Hazan and Singer, 2011)"),
-    claim("1.27", "one rate", "One rate for {data}, {data} in units of their own and bags of words costs SGD with "
-          "momentum over 0.1 nats more than AdaGrad, where it costs most.",
+          because="each weight needs a rate of its own, and AdaGrad gives it one (Duchi, Hazan and Singer, 2011)"),
+    claim("1.27", "one rate", "The best single rate for {data}, rescaled {data} and bags of words costs SGD with "
+          "momentum over 0.1 nats more than AdaGrad, on the problem where it costs most.",
           lambda t: difference(t["one rate for all/SGD/excess loss"] - t["one rate for all/AdaGrad/excess loss"],
                                margin=WITHIN), arms=("SGD", "AdaGrad"),
           reading="one rate for several problems", of="nats above the best loss, SGD minus AdaGrad"),
@@ -190,12 +190,12 @@ PREDICTIONS = [
           "unit is as wide as that of SGD with momentum, within an octave.",
           lambda t: no_difference(wider(t, "pixels"), margin=1.0), arms=("AdaGrad", "SGD"),
           reading="width of the good rates", of="octaves, AdaGrad minus SGD",
-          because="a rate c times the best costs both the same in theory: their bounds grow as c + 1/c"),
+          because="in theory a rate c times the best costs both the same: their bounds on the loss grow as c + 1/c"),
 ]
 
 ANSWERS = [
-    answer("1.27", "From problem to problem, yes: one rate for three costs AdaGrad {one rate:.2f} nats less than SGD "
-           "with momentum. On one problem, no: the range of its good rates is not wider by a factor of 2.",
+    answer("1.27", "Across problems, yes: one rate for three of them costs AdaGrad {one rate:.2f} nats less than SGD "
+           "with momentum. On a single problem, no: its range of good rates is not wider by a factor of 2.",
            given={"one rate": "supported", "own units": "refuted", "words": "refuted", "one unit": "supported"}),
 ]
 # fmt: on
@@ -204,9 +204,9 @@ ANSWERS = [
 # What to look at
 # ---------------
 # Above, the good rates themselves: the loss after training at each rate, a thin line a seed and a thick one for the
-# mean, on three problems. The bars at the bottom are the ranges of good rates. Those of SGD with momentum lie apart: at
-# no rate, the best compromise (dotted) included, are all three good. AdaGrad's nearly meet. Below on the left the
-# widths of the ranges, a dot a seed: AdaGrad's are no octave wider. Below on the right what one rate for all costs.
+# mean, on three problems. The bars at the bottom are the ranges of good rates. Those of SGD with momentum lie apart: no
+# rate is good on all three, not even the best compromise (dotted). On letters AdaGrad's overlap. Below on the left the
+# widths of the ranges, a dot a seed: AdaGrad's are not an octave wider. On the right what one rate for all costs.
 
 
 def figure(trials):
