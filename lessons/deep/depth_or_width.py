@@ -2,7 +2,7 @@
 Is a deep network better than a wide one?
 =========================================
 
-Fold a strip of paper in half, then again, and again: three folds make eight layers, and one cut goes through them all.
+Fold a strip of paper in half, then again, and again: three folds make eight sheets, and one cut goes through them all.
 That is why a deep network might do more with its weights than a wide one. A layer can fold its inputs, so that places
 far apart lie on each other, and whatever the next layer does is done to all of them at once. For x from 0 to 1, take
 fold(x) = 1 - |2x - 1|, which lays the right half of the line on the left half, and stretches both to full length. ::
@@ -17,9 +17,9 @@ take 6 units. Side by side in a single hidden layer each unit bends the line onc
 That is no great difference, but ten folds take 20 units, or at least 1,023 (Telgarsky, 2016).
 
 The course notes (row 2.02) say that of networks with the same number of parameters (weights and biases), a deeper one
-*usually* performs better than a wider one. The example is a function for which it *can*. Two things may stand in the
-way. A function may be no nest of folds: a plain sum has no use for layers. And a deep network has to be trained, while
-the gradient has a longer way back, through every layer. So we try a nest of folds, a sum, and images.
+*usually* performs better than a wider one. The folds show a function for which it *can*. Two things may stand in the
+way. What is to be learned may not be made of folds: a plain sum has no use for layers. And a deep network has to be
+trained, while the gradient has a longer way back, through every layer. So we try a nest of folds, a sum, and images.
 """
 
 from contextlib import suppress
@@ -46,11 +46,11 @@ from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, eval
 # The experiment
 # --------------
 # A *seed* draws examples, first weights and batches. The *arms* are networks with 1, 2, 3, 5 and 8 hidden layers and
-# the same number of parameters, within 2 %: more layers have fewer units each. They take the same steps, each at the
-# learning rate that was best for it on other seeds, which falls to zero along half a cosine wave. *Nested*: of eight
-# numbers from -1 to 1 two neighbours a, b become 1 - |a + b|, the four results are paired in the same way, then the two
-# that are left. *Additive*: the sum of 1 - 2 |x| over the eight. *Images*: letters, tested on typefaces that training
-# never saw. The error is the share of mistakes; for functions, the share of their variance that a network leaves.
+# the same number of parameters, within 2 %: more layers have fewer units each. All take as many steps, each at the
+# learning rate that was best for it on other seeds; it falls to zero along half a cosine wave. *Nested*: eight numbers
+# from -1 to 1 stand in pairs, and each pair a, b becomes 1 - |a + b|; the four results are paired again, then the last
+# two. *Additive*: the sum of 1 - 2 |x| over the eight. *Images*: letters, tested on typefaces that training never saw.
+# The error is the share of mistakes; for functions, squared error over variance: always answering the mean gives 1.
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # fail. The *margin*, the smallest difference that matters, is a point: 1 % of the variance, or 1 image in 100. The
 # deeper network of the notes is the one with 3 hidden layers, the wider one that with a single layer.
 
-HARD = "depth has to be trained, and here are neither normalisation nor shortcuts"
+HARD = "the gradient has a long way back, and nothing here (normalisation, shortcuts) eases it"
 MINUS = "error with 1 hidden layer minus that with 3"
 
 # fmt: off
@@ -198,9 +198,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.02", "Not on {data}: at equal size, 3 hidden layers save no point of mistakes over 1, and 8 make "
-           "{too deep for images:points} more than 3. On a nested function 3 leave {nested target:points} points less "
-           "error than 1, on a plain sum no point less.",
+    answer("2.02", "Not on {data}: at equal size, 3 hidden layers save less than a point of mistakes over 1, and 8 "
+           "make {too deep for images:points} more than 3. On nested folds 3 save {nested target:points} points of "
+           "error, on a plain sum less than one.",
            given={"images": "refuted", "nested target": "supported", "additive target": "supported",
                   "too deep for images": "supported"}),
 ]
@@ -212,7 +212,7 @@ ANSWERS = [
 # On the left the functions themselves, on a plane through the eight numbers, light where they are large: the nested one
 # is creased like folded paper, the sum has a single hill. Then the targets: from left to right the same parameters are
 # cut into more and narrower layers. A thin line is a seed. A single layer fails on the folds; the sum and the letters
-# gain nothing from depth. Where the dashed line rises as well, training fails: not even the examples shown are fitted.
+# gain nothing from depth. Where the dashed line rises too, it is training that fails: even its own examples fit worse.
 
 
 def figure(trials):

@@ -3,15 +3,15 @@ Does weight decay leave fewer free parameters?
 ==============================================
 
 Weight decay adds a penalty to the loss, ½ λ ‖w‖²: half of λ times the sum of all squared weights. It is a spring that
-pulls each weight to 0, the stiffer the larger λ. All weights stay, and none becomes exactly 0. Yet the notes (row 2.05)
-say that it lowers the number of *free* parameters. A free one must then be one that goes where the data pull it. So let
-us pull. Take a single weight, the fit ŷ = w x, and two points, x = 1 and x = 2. The best weight is w = Σ x y / (Σ x² +
-λ). Move the target y of the second point up by 1: its fit goes up by 4 / (5 + λ). For the first it is 1 / (5 + λ). ::
+pulls each weight to 0, the stiffer the larger λ. No weight becomes exactly 0. Yet the notes (row 2.05) say that it
+lowers the number of *free* parameters. A free one must then be one that goes where the data pull it. So let us pull.
+Fit ŷ = w x at two points, x = 1 and x = 2. The best weight is w = Σ x y / (5 + λ), where 5 is Σ x². Move the target y
+at x = 2 up by 1: its fit rises by 4 / (5 + λ). Move that at x = 1 instead: its fit rises by 1 / (5 + λ). Together: ::
 
     free parameters = Σ ∂ŷ/∂y = 5 / (5 + λ)        λ = 0: 1        λ = 5: 0.5        λ = 45: 0.1
 
-With many weights the data pull in several directions at right angles. Where one weight had Σ x² = 5, they have d² (d
-are called *singular values*). Each keeps a share of its own, and the shares add up (Hoerl and Kennard, 1970). ::
+With many weights the data pull in several directions at right angles. Each has a number d² where the single weight had
+5 (the d are called *singular values*) and keeps its own share. The shares add up (Hoerl and Kennard, 1970). ::
 
     effective parameters = Σ d² / (d² + λ)
 
@@ -38,10 +38,10 @@ from dlnotes.sweeps import Sweep
 # %%
 # The experiment
 # --------------
-# A *seed* draws 100 letters, first weights, and how targets are moved. The *arms* are strengths λ, and all else is
-# the same. *Ridge* regression (squared errors with this penalty, solved exactly) has the formula. *Linear* is the same
-# from pixels to ten outputs, but trained: does it follow moved targets as far? *Network* has a hidden layer: we look at
-# how far it follows, at its size ‖w‖, and at the gap, squared error on unseen letters minus that on training letters.
+# A *seed* draws 100 letters, first weights, and how targets are moved. The *arms* are strengths λ; all else is equal.
+# *Ridge* regression (squared errors with this penalty, solved exactly) obeys the formula. *Linear*, from pixels to ten
+# outputs, is trained step by step instead: does it follow as far? *Network* has a hidden layer: we look at how far it
+# follows, at its size ‖w‖, and at the gap, squared error on unseen letters minus that on training letters.
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def free_parameters(models: list[MLP], changes: list[Tensor], inputs: Tensor) ->
 # What we expect
 # --------------
 # Written before the run: *claims* of the notes, each in one setting. The *margin*, the least difference that matters,
-# is a tenth. From one λ of the network to the next any fall counts; of a sum or a rank, any difference but rounding.
+# is a tenth. Where a number falls with λ any fall counts, and what equals a sum or a rank may differ by rounding alone.
 
 
 def each(t, what):
@@ -169,7 +169,7 @@ OVER, ARMS = "measured over formula, minus 1", ("network, λ=0", "network, λ=1"
 
 # fmt: off
 PREDICTIONS = [
-    claim("2.05", "trace", "In ridge regression on {few} {data} Σ d²/(d² + λ) is how far fits follow their targets.",
+    claim("2.05", "trace", "In ridge regression on {few} {data} fits follow moved targets as Σ d²/(d² + λ) says.",
           lambda t: identity(t["ridge/error of the trace"], tolerance=1e-6)),
     claim("2.05", "no penalty", "Without a penalty Σ d²/(d² + λ) is the rank of {few} centred images, {few} minus 1.",
           lambda t: identity(t["ridge/error of the rank"], tolerance=1e-9)),
@@ -198,8 +198,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.05", "Yes, if free means to follow the targets: in a network on {few} {data} a penalty of λ = 1 leaves "
-           "{freedom:fewer} fewer free parameters. All weights stay, {size} times smaller.",
+    answer("2.05", "Yes, if a free parameter is one that follows the targets: λ = 1 leaves a network on {few} {data} "
+           "{freedom:fewer} fewer of them. No weight is lost, but together they are {size} times smaller.",
            given={"followed at 100": "supported", "freedom": "supported", "size": "supported"}),
 ]
 # fmt: on
@@ -207,10 +207,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left a fit through eight points, with a small penalty and a large one. A target is moved up (arrow), and the
-# dashed curves are fitted to it: the free one follows, the stiff one a little. In the middle what this adds up to for
-# letters: the formula, which sees only the pixels, and a dot a seed for what training again found. On the right the
-# network: no weight is lost, but with λ they are smaller, less free, and the gap shrinks.
+# On the left a sum of bumps is fitted to eight points, with a small penalty and a large one. A target is moved up
+# (arrow), and the dashed curves are fitted to that: the free fit follows, the stiff one a little. In the middle what
+# this adds up to for letters: the line is the formula, which sees only the pixels; a dot a seed is what training again
+# found. On the right the network: no weight is lost, but with λ they get smaller and less free, and the gap shrinks.
 
 
 def figure(trials):
@@ -230,7 +230,7 @@ def figure(trials):
     curves(left, RIDGE[1:], trials["ridge/effective parameters"][:, 1:], label="formula", color="C0")
     found = np.array([trials[f"linear, λ={strength:g}/free"] for strength in LINEAR]) / 10 - 1  # less the bias
     left.plot(LINEAR, found, "o", color="C1", alpha=0.5)
-    left.set(title="Linear, an output: formula (line), measured (dots)", xlabel="λ", ylabel="parameters", xscale="log")
+    left.set(title="Linear, per output: formula (line), measured (dots)", xlabel="λ", ylabel="parameters", xscale="log")
     for what, color in {"weights not zero": "C4", "free": "C1", "size": "C2", "gap": "C3"}.items():
         share = each(trials, what) / each(trials, what)[0]
         curves(right, range(len(NETWORK)), share.T, label=what.replace("free", "free parameters"), color=color)

@@ -7,17 +7,17 @@ course notes (row 2.03), and the layers of a deep network capture it: the first 
 made of it, and so on up. But a network is told the class of a sentence, and nothing of words. Does it find them?
 
 Nobody can look up the levels of nature. So we plant some (after Cagnetta et al., 2023): each symbol is written by a
-pair of symbols of the level below, in one of several ways. With two symbols and two ways it could look like this: ::
+pair of symbols of the level below, in one of several ways. The network sees the lowest row, the *signs*. An example: ::
 
-    0 is written 01 or 10        1 is written 00 or 11
+    0 is written 01 or 10        1 is written 00 or 11        (here at each level)
     class                        1
     symbols between          1       1                1 by 11
     lowest symbols         0   0   1   1              1 by 00, 1 by 11
     signs                 01  10  11  00              0 by 01, 0 by 10, 1 by 11, 1 by 00
 
 To read it, go up again pair by pair. No weighted sum of two signs does even the first step: 0 means that they differ.
-What a layer shows we ask a *linear probe*: a weighted sum of its numbers, fitted to name the symbols. A level *peaks*
-in the first layer whose probe is as good as the best, within 1 point. Do higher levels peak in later layers?
+A *linear probe* says what a layer shows: a weighted sum of its numbers, fitted to name the symbols. A level *peaks* in
+the first layer whose probe is within 1 point of the best. Do higher levels peak in later layers?
 """
 
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ from dlnotes.training import Minibatches, Trainer, accuracy
 # %%
 # The experiment
 # --------------
-# A *seed* is a number from which ways to write eight symbols, examples and first weights are drawn. Four *arms* have
-# all of that in common and differ in their labels: the class of the hierarchy; a class by a weighted sum of the inputs,
-# which needs no hierarchy; the classes shuffled; and no training at all. Then probes read each level from the inputs
-# and from four hidden layers, all of one width. We count the symbols that they name right, in examples new to them.
+# A *seed* is a number that all draws start from: the ways to write eight symbols, the examples, the first weights. Four
+# *arms* share all of that. Three train on different labels: the class of the hierarchy; a class by a weighted sum of
+# the inputs, which needs no hierarchy; the classes shuffled. One is not trained. Then probes read each level from the
+# inputs and four hidden layers, all of one width. We count the symbols that they name right, in examples new to them.
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ def probe_accuracy(fitted_to: Tensor, judged_by: Tensor, symbols: Tensor, truth:
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is the notes' statement in one setting; in a *limit* we expect it to fail: labels
-# need no hierarchy. The *margin*, the smallest difference that matters, is a layer, or 5 points of accuracy. A *rank
-# correlation* is 1 where levels and peaks are in the same order, and -1 where it is reversed.
+# Written before the run. A *claim* is the notes' statement in one setting; in a *limit* we expect it to fail, as the
+# labels need no levels. The *margin*, the smallest difference that matters, is a layer, or 5 points of accuracy. A
+# *rank correlation* is 1 where levels and peaks are in the same order, and -1 where it is reversed.
 
 
 def peak(accuracies):
@@ -172,7 +172,7 @@ def from_hidden_layers(trials, arm):
 
 # fmt: off
 PREDICTIONS = [
-    claim("2.03", "class later", "Training on the class puts its peak over a layer further behind the lowest symbols.",
+    claim("2.03", "class later", "Training on the class moves its peak over a layer further behind the lowest symbols.",
           lambda t: difference(later(t, "hierarchy") - later(t, "untrained"), margin=1.0),
           arms=("hierarchy", "untrained"), of="layers between the peaks, trained minus untrained"),
     claim("2.03", "ranks agree", "Higher levels peak in later layers: the rank correlation of three is over a half.",
@@ -181,12 +181,12 @@ PREDICTIONS = [
           "better than the inputs and an untrained network do.",
           lambda t: difference(from_hidden_layers(t, "hierarchy") - t["untrained/symbols between"].max(1), margin=0.05),
           arms=("hierarchy", "untrained"), of="accuracy of the best probe, trained minus untrained"),
-    limit("2.03", "peaks of sum", "With labels that are a sum, the class peaks within a layer of the lowest symbols.",
+    limit("2.03", "peaks of sum", "With labels by sums of inputs the class peaks within a layer of the lowest symbols.",
           lambda t: no_difference(later(t, "sum"), margin=1.0), of="layers between the peaks"),
     limit("2.03", "peaks of shuffled", "With shuffled labels, the class peaks within a layer of the lowest symbols.",
           lambda t: no_difference(later(t, "shuffled"), margin=1.0), of="layers between the peaks"),
-    limit("2.03", "symbols of sum", "With labels that are a sum, hidden layers show the symbols between as well as "
-          "untrained ones do, within 5 points.",
+    limit("2.03", "symbols of sum", "With labels by sums of inputs, hidden layers show the symbols between as well "
+          "as untrained ones do, within 5 points.",
           lambda t: no_difference(from_hidden_layers(t, "sum") - from_hidden_layers(t, "untrained"), margin=0.05),
           arms=("sum", "untrained"), of="accuracy of the best probe, trained minus untrained"),
     limit("2.03", "symbols of shuffled", "With shuffled labels, the hidden layers show the symbols between as well as "
@@ -196,8 +196,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.03", "Where inputs have levels and the class needs them, yes: it shows best {class later} layers later "
-           "than the lowest level. With labels that are a sum of inputs, or shuffled, no layer follows a level.",
+    answer("2.03", "Yes, where inputs have levels and the class needs them: it is read best {class later} layers later "
+           "than the lowest symbols. With labels that need no levels, or shuffled ones, not a layer later.",
            given={"class later": "supported", "peaks of sum": "supported", "peaks of shuffled": "supported"}),
 ]
 # fmt: on
@@ -205,10 +205,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: one example from its class down to the signs, and the input that the network is given, a
-# column a sign, black where it stands. In the middle what probes read after training on the class, a thin line a seed;
-# dashed without training. The signs fade in both. In their place training makes first the lowest symbols, then those
-# between, last the class. On the right a dot a seed: only the classes of the hierarchy draw the peaks apart.
+# On the left the thing itself: an example from its class down to the signs, and the network's input: a column a sign,
+# black at its number. In the middle what probes read with training on the class and (dashed) without. A sum of inputs
+# names many symbols here, but not all. The signs fade in both. In their place training makes first the lowest symbols,
+# then those between, last the class. On the right a dot a seed: only the classes of the hierarchy draw the peaks apart.
 
 
 def figure(trials):

@@ -13,7 +13,7 @@ Is that all? Let four units fire 2, 4, 6 and 8, and let a unit of the next layer
     the next unit    2 + 8 = 10        4 + 6 + 8 = 18    10                            2 + 4 + 6 + 8 = 20
 
 The next layer trains on sums of 10 on average. When the network is used (in *evaluation*) and nothing is dropped, it
-is given 20, twice what it knows. There are two remedies: double what is kept, in training, or halve all in evaluation.
+is given 20, twice as much. There are two remedies: double what is kept, in training, or halve all in evaluation.
 One could also go on drawing masks; then the answers stay noisy.
 
 There is a subtler point. We want the network in evaluation to answer as the average over all masks does. It does so
@@ -45,9 +45,9 @@ from dlnotes.training import Minibatches, Trainer, accuracy
 # A *seed* is a number that all random draws start from. With each seed we draw masks for 100 examples of 100 units, at
 # 20 steps, and count zeros and how often neighbours agree. We draw activations, and compare what the next layer is
 # given in evaluation and in training, with either remedy and with none. Last, networks of one and of two hidden layers
-# train with dropout on images of 14 × 14 pixels. Two *arms* use the deeper one, with masks and without: how many unseen
-# images are right? A *score* is what a network gives for a class, and the highest is its answer. We measure how far the
-# scores without masks are from the mean scores over many masks.
+# train with dropout on images of 14 × 14 pixels. The deeper one then names unseen images in two ways, the *arms*: with
+# masks still drawn, and without. How many are right? A *score* is what a network gives for a class, and the highest is
+# its answer. We measure how far the scores without masks are from the mean scores over many masks.
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Config:
     train: int = 2_000  # training images
     test: int = 1_000  # unseen images
     width: int = 64  # units of a hidden layer
-    steps: int = 400  # of training, with minibatches of 64, the rate 0.05 and momentum 0.9; not tuned, nothing races
+    steps: int = 400  # of training, with minibatches of 64, the rate 0.05 and momentum 0.9; not tuned: both arms use it
     draws: int = 500  # masks of each unseen image whose scores are averaged
 
 
@@ -142,7 +142,7 @@ def accuracy_with_masks(model: MLP, test: data.Examples) -> float:
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement, or a remedy that should work; in a *limit* the notes should
-# fall short. The *margin* in a sentence is the smallest difference that matters. Two coins agree half of the time.
+# fall short. The *margin* is the smallest difference that matters. Like two coins, two masks agree half of the time.
 
 
 def near_half(t, name, entries):
@@ -158,7 +158,7 @@ def size_is(t, remedy, ratio):
 
 # fmt: off
 PREDICTIONS = [
-    claim("2.09", "half dropped", "Half of the activations are set to zero, within a point.",
+    claim("2.09", "half dropped", "Half of the activations are set to zero, within a point (1 in 100).",
           lambda t: near_half(t, "masks/share of zeros", CALLS * ROWS * UNITS),
           of="0.01 minus the distance of the share from a half"),
     claim("2.09", "next example", "The masks of neighbouring examples agree in half of the entries, within a point.",
@@ -195,9 +195,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.09", "Dropout zeroes half of the activations, others for each example. A network in use needs more: a "
-           "scale (else the next layer is given twice as much) and no masks, which cost {masks left on:points} points "
-           "of accuracy.",
+    answer("2.09", "Dropout zeroes half of the activations, a new half for each example. In use a network needs more: "
+           "no masks (they cost {masks left on:points} points of accuracy) and a scale, or each layer is given twice "
+           "as much.",
            given={"half dropped": "supported", "next example": "supported", "no mask twice": "supported",
                   "unscaled": "supported", "masks left on": "supported"}),
 ]
@@ -209,8 +209,8 @@ ANSWERS = [
 # Top left the thing itself: four images, and beside each the masks that it meets in three steps. No mask is like
 # another, neither along a row nor down a column. The other panels have a dot or a line for each seed. Top right: with
 # no scale the next layer is given twice as much in evaluation; either remedy brings the ratio back to 1. Bottom left:
-# masks that are left on make every network worse. Bottom right: with one hidden layer the distance is an estimate of 0,
-# which may fall below it; with two it is about 4 % of the scores' size. That is small, but it is there.
+# masks that are left on make every network worse. Bottom right: with one hidden layer the distance is 0, and estimates
+# of it fall on both sides; with two it is about 4 % of the scores' size. That is small, but it is there.
 
 
 def figure(trials):
@@ -236,7 +236,7 @@ def figure(trials):
 
     strips(distances, {f"hidden layers: {n}": 100 * trials[f"{n} hidden/distance of mean scores"] for n in (1, 2)})
     reference_line(distances, 0, "equal")
-    distances.set(title="From the mean over masks to scores in evaluation", ylabel="distance, % of their size")
+    distances.set(title="Scores without masks against their mean over masks", ylabel="distance, % of the scores' size")
     return drawing
 
 

@@ -8,22 +8,22 @@ never seen. The difference between the two losses is *over-fitting*: ::
 
     gap = loss on unseen images - loss on training images
 
-Dropout makes learning by heart hard. At each training step it draws a mask anew: every hidden activation is set to zero
-with probability one half, and those that are left are doubled, so that their sum stays what it was on average. ::
+Dropout makes learning by heart hard. At each training step it draws a new *mask* for each image: every activation, the
+number that a hidden unit hands on, is set to zero with probability one half. Those that are left are doubled, so that
+their sum stays what it was on average. ::
 
     activations      0.9   0.2   0.0   0.5            activations      0.9   0.2   0.0   0.5
     today's mask      ×2    ·     ·     ×2            tomorrow's        ·     ×2    ×2    ·
-    what is left     1.8    0     0    1.0            what is left      0    0.4    0     0
+    handed on        1.8    0     0    1.0            handed on         0    0.4    0     0
 
 The unit that fired for the odd letter is gone every other time. So the next layer had better listen to many units, each
 of which sees something that several letters share. Once training is over, no mask is drawn and all units are heard.
 
-That is why dropout should narrow the gap. There is a price: each step trains half of a network, with noise. Nothing is
-won where a network cannot fit its images yet, and little on very few images or very many (Srivastava et al., 2014,
-section 7.4, found no gain on 100 and 500, the largest on some thousands, and less on more).
+That is why dropout should narrow the gap. There is a price: each step trains half of a network, with noise. That
+should not help where a network cannot fit its images yet, and only little with very few images or very many: Srivastava
+et al. (2014, section 7.4) found no gain with 100 or 500 images, the largest with some thousands, and less with more.
 
-Two things can be meant, then. Does dropout make the *gap* smaller? Or does it make the network *better* on images that
-it has not seen? They are not the same, and we ask both.
+Two questions, then: does dropout make the *gap* smaller, and does it make the network *better* on unseen images?
 """
 
 from dataclasses import dataclass
@@ -45,11 +45,11 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # The experiment
 # --------------
 # A *seed* draws letters, A to J of 14 × 14 pixels, and first weights. Two networks with one hidden layer learn them,
-# the *arms*: one with dropout of 0.5 and one without. Both have the same first weights, images and batches, and each
-# the learning rate that was best for it on other seeds. They train on four sets of images for as many steps; the rate
-# falls to zero along half a cosine wave. A further pair is small and trained briefly: it cannot fit its images yet. We
-# measure loss (in nats) and mistakes, without masks, on training images and on unseen ones, of typefaces that training
-# never saw.
+# the *arms*: one with dropout of 0.5 and one without. They share first weights, images and batches; each has the
+# learning rate that was best for it on other seeds. They train on four sets of images, on each for as many steps;
+# the rate falls to zero along half a cosine wave. A further pair is small and trained briefly: it cannot fit its images
+# yet. We measure loss (in nats: guessing costs ln 10 = 2.3) and mistakes, without masks, on training images and on
+# unseen ones, of typefaces that training never saw.
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,10 @@ GAP, UNSEEN = "a smaller gap", "better on unseen images"  # the two readings
 
 # fmt: off
 PREDICTIONS = [
-    claim("2.12", "gap on few", "On {small:,} {data} the gap is smaller with dropout, by a tenth.",
+    claim("2.12", "gap on few", "On {small:,} {data} unseen minus training loss is smaller with dropout, by a tenth.",
           lambda t: ratio(gap(t, "small set", "none"), gap(t, "small set", "dropout"), margin=1.1),
           arms=ARMS, reading=GAP, of="gap without dropout over that with"),
-    claim("2.12", "gap", "On {middle:,} {data} the gap is smaller with dropout, by a tenth.",
+    claim("2.12", "gap", "On {middle:,} {data} unseen minus training loss is smaller with dropout, by a tenth.",
           lambda t: ratio(gap(t, "middle set", "none"), gap(t, "middle set", "dropout"), margin=1.1),
           arms=ARMS, reading=GAP, of="gap without dropout over that with"),
     claim("2.12", "loss", "On {middle:,} {data} dropout lowers the loss on unseen ones by a tenth.",
@@ -185,9 +185,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.12", "Yes and no. On {middle:,} {data} dropout makes {mistakes:fewer} fewer mistakes on unseen ones, but "
-           "the gap stays as wide. On {smallest:,} or {train:,} it gains no tenth; a small network, briefly trained, "
-           "gets worse.",
+    answer("2.12", "Yes and no. With {middle:,} {data} dropout makes {mistakes:fewer} fewer mistakes on unseen ones, "
+           "but the gap to training loss stays as wide. With {smallest:,} or {train:,} it gains under a tenth; in "
+           "brief training it hurts.",
            given={"mistakes": "supported", "gap": "refuted", "few images": "supported",
                   "many images": "supported", "brief training": "supported"}),
 ]
@@ -197,10 +197,10 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left the thing itself: one image, and the hidden layer of an untrained network that is shown it, a square for
-# each unit, the darker the more it fires. Crossed out is what one mask takes away. In the middle the losses, a thin
-# line a seed; from a full line down to the dashed line of its color is the gap. At 2,000 letters dropout is better on
-# unseen ones, yet its gap is as wide: its best learning rate is four times as large, and it fits the training letters
-# better. At the other arm's rate (crosses, not judged) the gap shrinks. On the right a dot a seed: above the line
+# each unit, the darker the more it fires. A cross marks what one mask takes away. In the middle the losses, a thin
+# line a seed; the gap is how far the dashed line lies below the full line of its color. With 2,000 letters dropout is
+# better on unseen ones, yet its gap is as wide: its best learning rate is four times as large, and it fits the training
+# letters better. At the other arm's rate (grey, not judged) the gap shrinks. On the right a dot a seed: above the line
 # dropout is better. In the last column a small network learns the 8,000 images briefly, and dropout is in its way.
 
 
@@ -221,7 +221,7 @@ def figure(trials):
             label = f"dropout {p:g}, {'unseen' if place == 'test' else 'training'}"
             curves(left, sizes, losses, label=label, color=color, linestyle=dashes)
     at_same_rate = [trials[f"middle set/{SAME_RATE}/{place} loss"].mean() for place in ("train", "test")]
-    left.plot([config.middle] * 2, at_same_rate, "x:", color="C4", label="dropout 0.5, the other's rate")
+    left.plot([config.middle] * 2, at_same_rate, "x:", color="C4", label="dropout 0.5, rate of dropout 0")
     left.set(title="Loss after training", xlabel="training images", ylabel="nats", xscale="log")
     left.set_xticks(sizes, [f"{count:,}" for count in sizes])
     left.set_ylim(0, 1.5 * left.get_ylim()[1])  # room for the legend
@@ -231,7 +231,7 @@ def figure(trials):
         gains = {words: np.divide(*both(trials, name, what)) for name, words in names.items()}
         strips(right, gains, color=color, label=what, shift=shift, width=0.2, geometric=True)
     reference_line(right, 1, "equal")
-    right.set(title="Without dropout over with it, on unseen images", xlabel="training images", yscale="log")
+    right.set(title="On unseen images: without dropout over with it", xlabel="training images", yscale="log")
     right.set_yticks([0.25, 0.5, 0.7, 1, 1.4], ["0.25", "0.5", "0.7", "1", "1.4"])
     for axes in (left, right):
         axes.minorticks_off()
@@ -242,7 +242,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Give all networks a quarter of the steps. Will dropout gain more on 2,000 images, or less? Which arm needs the steps?
+# Give all networks a quarter of the steps. Will dropout gain more on 2,000 images, or less? Which arm needs more steps?
 # `python -m lessons run over_fitting --set steps=375 --seeds 7`. And on photographs of clothes, is the gap wider?
 # `python -m lessons run over_fitting --data fashion_mnist`
 

@@ -2,8 +2,8 @@
 Does dropout make a network more robust?
 ========================================
 
-A network with dropout trains with a random half of its hidden units set to zero, another half at each step. Who has
-practised in such weather should be hard to upset: the course notes call such a network more *robust* (row 2.11).
+A network with dropout trains with a random half of its hidden units set to zero, another half at each step. A
+network that has practised under such losses should be hard to upset: the course notes call it more *robust* (row 2.11).
 
 But robust against what? Things can go wrong in more than one way. Take a network that answers A if its score, a
 weighted sum of the pixels, is above 0, and an image of four pixels: ::
@@ -13,13 +13,13 @@ weighted sum of the pixels, is above 0, and an image of four pixels: ::
     with noise     0.9     0.3    0.2     0.3        0.9 - 0.60 + 0.20 - 0.30 =  0.20    A: errors partly cancel
     attacked       0.87    0.23   0.07    0.53      0.87 - 0.46 + 0.07 - 0.53 = -0.05    no longer A
 
-The attack moved no pixel by more than 0.03, less than the noise did. But it moved each to the side that hurts: down
-where the weight is positive, up where it is negative. In a deeper network the sign of the gradient of the loss says
-which side that is: this is the *fast gradient sign method* (Goodfellow et al., 2014). A third mishap is inside: hidden
-units fail, and give zero whatever they are shown.
+The attack moved each pixel by 0.03, while the noise moved some by 0.1 or 0.2. But it moved each to the side that hurts:
+down where the weight is positive, up where it is negative. In a deeper network the gradient of the loss, taken at each
+pixel, says by its sign which side that is: the *fast gradient sign method* (Goodfellow et al., 2014). A third mishap is
+inside: hidden units fail, and give zero whatever they are shown.
 
-Dropout is practice for the third. For noise and for attacks it is none, since pixels are not what it takes away. So we
-expect that a network with dropout is more robust where it has practised, and only there.
+Dropout practises the third. It does not practise noise and attacks, since it leaves the pixels alone. So we expect that
+a network with dropout is more robust where it has practised, and only there.
 """
 
 import copy
@@ -62,7 +62,7 @@ class Config:
     steps: int = 1_500  # steps of each network
     batch_size: int = 64  # images a step
     draws: int = 10  # random orders in which units are lost
-    noise: float = 0.3  # deviation of the noise that is added to each pixel; pixels go from 0 to 1
+    noise: float = 0.3  # standard deviation of the noise that is added to each pixel; pixels go from 0 to 1
     attack: float = 0.03  # what the fast gradient sign method adds to each pixel, or takes from it
 
 
@@ -166,8 +166,8 @@ PREDICTIONS = [
           "dropout.",
           lambda t: difference(saved(t, "without half"), margin=0.02),
           arms=ARMS, of="accuracy lost without dropout minus that with", because="dropout trains for it"),
-    limit("2.11", "noisy pixels", "Noise of deviation {noise:g} on the pixels of {data} costs the same accuracy with "
-          "dropout and without, within 2 points.",
+    limit("2.11", "noisy pixels", "Noise of standard deviation {noise:g} on the pixels of {data} costs the same "
+          "accuracy with dropout and without, within 2 points.",
           lambda t: no_difference(saved(t, "under noise"), margin=0.02),
           arms=ARMS, of="accuracy lost without dropout minus that with", because="dropout does not train for it"),
     limit("2.11", "gradient sign", "The fast gradient sign method with steps of {attack:g} on {data} costs the same "
@@ -177,8 +177,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.11", "Against lost units, yes: half of them lost costs {half lost:points} points less accuracy with "
-           "dropout. Noise on the pixels costs the same. A gradient-sign attack costs {gradient sign:points} less.",
+    answer("2.11", "Against lost hidden units, yes: losing half costs {half lost:points} points less accuracy with "
+           "dropout. Noise on the pixels costs as much. A gradient-sign attack costs {gradient sign:points} less.",
            given={"half lost": "supported", "noisy pixels": "supported", "gradient sign": "refuted"}),
 ]
 # fmt: on
@@ -186,11 +186,12 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: a letter chosen for its difference, as it is; the hidden units that see it, the darker
-# the more they fire, half of them lost (blue); the letter with noise, and as the attack on that network changes it.
-# Above each stands what the network answers. In the middle what a mishap leaves of the accuracy, a dot a seed; on the
-# right what dropout saves of it. In the grey band the difference is too small to matter. That dropout helps against the
-# attack was not predicted. The arms differ in their best learning rate, too: dropout alone need not be the cause.
+# On the left the thing itself: a letter on which two briefly trained networks differ. It stands there as it is; then
+# the hidden units that see it, the darker the more they fire, half of them lost (blue); then the letter with noise, and
+# the letter after the attack on that network. Above each stands its answer. In the middle the accuracy left, a dot a
+# seed; on the right how much less accuracy a mishap costs with dropout: in the grey band too little to matter. That
+# dropout helps against the attack was not predicted. The arms differ in their best learning rate, too: dropout alone
+# need not be the cause.
 
 
 def figure(trials):
@@ -201,7 +202,7 @@ def figure(trials):
         kinds = {"none": "accuracy"} | {words: f"accuracy {mishap}" for words, mishap in MISHAPS.items()}
         left = {words: 100 * trials[f"{arm}/{name}"] for words, name in kinds.items()}
         strips(middle, left, color=color, label=f"dropout {p:g}", shift=shift, width=0.3)
-    middle.set(title="What a mishap leaves", xlabel="mishap", ylabel=f"% of unseen {trials.config.data}", ylim=(0, 100))
+    middle.set(title="Accuracy by mishap", xlabel="mishap", ylabel=f"% of unseen {trials.config.data}", ylim=(0, 100))
     middle.legend(loc="lower left")
     strips(right, {words: 100 * saved(trials, mishap) for words, mishap in MISHAPS.items()})
     right.axhspan(-2, 2, color="0.9")
