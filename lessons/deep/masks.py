@@ -195,9 +195,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.09", "Dropout zeroes half of the activations, a new half for each example. In use a network needs more: "
-           "no masks (they cost {masks left on:points} points of accuracy) and a scale, or each layer is given twice "
-           "as much.",
+    answer("2.09", "Dropout zeroes half of the activations, anew for each example. In use a network needs "
+           "a scale, or the next layer is given twice as much, and masks off: left on, they cost "
+           "{masks left on:points} points of accuracy.",
            given={"half dropped": "supported", "next example": "supported", "no mask twice": "supported",
                   "unscaled": "supported", "masks left on": "supported"}),
 ]

@@ -207,7 +207,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.06", "A small penalty makes it easier: λ = 0.01 saves logistic regression {saves steps:fewer} of the "
-           "steps. A large one does not: with λ = 10 a fitting rate becomes too large, and a network learns nothing.",
+           "steps. A large one does not: λ = 10 diverges at a rate that was safe, and a network learns nothing.",
            given={"saves steps": "supported", "diverges": "supported", "collapses": "supported"}),
 ]
 # fmt: on

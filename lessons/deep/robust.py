@@ -178,7 +178,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.11", "Against lost hidden units, yes: losing half costs {half lost:points} points less accuracy with "
-           "dropout. Noise on the pixels costs as much. A gradient-sign attack costs {gradient sign:points} less.",
+           "dropout than without, a gradient-sign attack {gradient sign:points}. Noise on the pixels costs both alike.",
            given={"half lost": "supported", "noisy pixels": "supported", "gradient sign": "refuted"}),
 ]
 # fmt: on

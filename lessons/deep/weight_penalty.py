@@ -194,8 +194,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.07", "Undecided: on {train} {data} L2 lowers a network's loss on unseen ones by {learns better:.2f} "
-           "nats, too uncertain to say whether by 0.05. Its rule is certain: SGD shrinks all weights by one share.",
+    answer("2.07", "Undecided: on {train} {data} we found a loss {learns better:.2f} nats lower with L2, which may be "
+           "luck, or the 0.05 that would matter. Its rule is certain: a step of SGD shrinks all weights by one factor.",
            given={"learns better": "inconclusive", "gradient": "supported", "in the loss": "supported",
                   "shrinks": "supported"}),
 ]

@@ -192,7 +192,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.04", "Yes, with patience: on {few} {data}, a fifth mislabelled, stopping after 10 passes without gain "
-           "gives a loss {patience:.2f} nats below that of 200 passes. Stopping after one gives away {too soon:.2f}.",
+           "gives a loss {patience:.2f} nats below that of 200 passes. Stopping after one loses {too soon:.2f} nats.",
            given={"patience": "supported", "too soon": "supported"}),
 ]
 # fmt: on

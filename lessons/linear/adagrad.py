@@ -192,7 +192,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("1.25", "Yes: no weight's rate ever rises; on {data} the median rate falls {fall in training}-fold in 200 "
-           "steps. But gradients set the pace: after a burst of large ones AdaGrad needs {burst} times the steps.",
+           "steps. But gradients set the pace: with a burst of large ones AdaGrad needs {burst} times the steps.",
            given={"random gradients": "supported", "training": "supported", "fall in training": "supported",
                   "falling gradients": "supported", "slow fall": "supported", "burst": "supported"}),
 ]

@@ -196,8 +196,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.28", "On {data}, yes: SGD with momentum is {linear} points of accuracy ahead, in a network {network}. On "
-           "bags of words, where most are rare, AdaGrad is {rare words} ahead.",
+    answer("1.28", "On {data}, yes: SGD with momentum is {linear} points ahead in a linear classifier, {network} in a "
+           "network. On bags of mostly rare words AdaGrad is {rare words} ahead.",
            given={"linear": "supported", "network": "supported", "rare words": "supported"}),
 ]
 # fmt: on

@@ -199,8 +199,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.12", "Yes. A model seems {training set:points} points too good on its {train} {data}, the best of 100 "
-           "{best of many:points} points on {validation} validation {data}, none on test {data}. Twins spoil a split.",
+    answer("1.12", "Yes. A model looks {training set:points} points too good on its training {data}, the best of 100 "
+           "{best of many:points} on the ones that chose it; on test {data}, not at all. Copies in two sets spoil it.",
            given={"training set": "supported", "best of many": "supported", "fair test": "supported",
                   "twins": "supported"}),
 ]
