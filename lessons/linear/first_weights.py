@@ -3,7 +3,7 @@ Must the first weights of a network be random?
 ==============================================
 
 The notes say that first weights are usually random values, drawn from a Gaussian distribution (row 1.11). Must they be
-random? Must the distribution be that bell? Does its width matter?
+random? Must the distribution be that bell? Does its width, the standard deviation σ, matter?
 
 Take two hidden units w₁ and w₂ behind one input x = 1, and an output y = v₁ w₁ + v₂ w₂ that should be 2. With the loss
 (y - 2)² / 2, each gradient is the error y - 2 times the weight on the other side of the unit. Start all at 0.5: ::
@@ -15,10 +15,10 @@ Take two hidden units w₁ and w₂ behind one input x = 1, and an output y = v�
 
 Units that start equal get equal gradients, and stay equal for ever: two units do the work of one. From zeros, all four
 gradients are zero. Set w₁ = 0.6 and w₂ = 0.4, and the gradients of v₁ and v₂ are -0.9 and -0.6: the units part, and can
-learn two things. So random they must be, but nothing in this asks for a bell.
+learn two things. So the first weights must differ, and chance sees to that. But nothing in this asks for a bell.
 
-But the width matters. If the weights of n inputs have the standard deviation σ, a layer with ReLU (negative values
-become 0) multiplies the size of its signal by about σ √(n/2) (He et al., 2015). For n = 64, in five layers: ::
+But the width matters. If the weights of n inputs have the deviation σ, a layer with ReLU (negative values become 0)
+multiplies the root mean square of its signal by about σ √(n/2) (He et al., 2015). For n = 64, in five layers: ::
 
     σ = 0.001                  times 0.0057 a layer    in all times 0.000000000006    the signal fades away
     σ = √(2/64) = 0.18         times 1                 in all times 1                 it stays
@@ -49,8 +49,9 @@ from dlnotes.training import Minibatches, Trainer, accuracy
 # --------------
 # Each *seed* draws images, first weights and batches. The *arms* are starts of one network with five hidden layers of
 # ReLU units: zeros; one constant, 1/n for n inputs; a Gaussian of variance 2/n; a uniform distribution of the same
-# variance; Gaussians of deviation 0.001 and 1. They train side by side, each at the rate that was best for it on other
-# seeds; so do two linear classifiers. We count the share of unseen images classified right: by chance it is a tenth.
+# variance; Gaussians of (standard) deviation 0.001 and 1. They train side by side, each at the rate that was best for
+# it on other seeds. So do two linear classifiers, without hidden layers, from zeros and from a Gaussian of deviation
+# 0.01. We count the share of unseen images classified right: by chance it is a tenth.
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is what the notes say, a *limit* is where they should fail. The *margin*, the
-# smallest difference that matters, is 5 points of 100. "The same" means within 1 point; to learn at all, 45 points
-# above chance, half of the way from there to certainty.
+# smallest difference that matters, is 5 points of 100. "The same" means within 1 point. To learn at all means over 45
+# points above chance, half of the way from there to certainty.
 
 
 def gain(t, other, start="Gaussian"):
@@ -193,12 +194,12 @@ PREDICTIONS = [
           lambda t: difference(gain(t, "Gaussian, 1"), margin=0.05), arms=("Gaussian", "Gaussian, 1")),
     limit("1.11", "no hidden layers", "Without hidden layers, zeros are within 1 point of a Gaussian start on {data}.",
           lambda t: no_difference(gain(t, "linear, zeros", "linear, Gaussian"), margin=0.01),
-          arms=("linear, Gaussian", "linear, zeros"), because="a convex loss needs no luck"),
+          arms=("linear, Gaussian", "linear, zeros"), because="a convex loss has one valley, whatever the start"),
 ]
 
 ANSWERS = [
-    answer("1.11", "Random, yes: a network that starts from zeros learns nothing. The bell shape does not matter, its "
-           "width does: a deviation of 1 costs {too large:points} points. Without hidden layers zeros will do.",
+    answer("1.11", "Random, yes: from zeros a network learns nothing. The bell shape does not matter, its width does: "
+           "at a standard deviation of 1 accuracy is {too large:points} points lower. Without hidden layers zeros do.",
            given={"zeros": "supported", "bell shape": "supported", "too large": "supported",
                   "no hidden layers": "supported"}),
 ]
@@ -209,8 +210,9 @@ ANSWERS = [
 # ---------------
 # On the left one image goes through untrained networks: a row for each hidden layer from the first at the top, a square
 # for each unit, brighter for a larger output, white for zero. From a constant, 1/n, all squares are the same. From the
-# others they differ, but at 0.001 they fade, and at 1 they explode. In the middle the same for all images and seeds. On
-# the right, after training, a dot a seed; the last two have no hidden layers.
+# others they differ, but at 0.001 they fade, and at 1 they explode. In the middle the size of the signal over all
+# images, a thin line a seed. The line of the Gaussian of variance 2/n hides below that of the uniform distribution;
+# zeros let nothing through. On the right, after training, a dot a seed; the last two have no hidden layers.
 
 
 def figure(trials):
@@ -241,7 +243,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Make the layers 256 wide in the place of 64. Which of the starts will let through more of the signal, which less, and
+# Make the layers 256 wide instead of 64. Which of the starts will let through more of the signal, which less, and
 # which the same? Guess, then look at the middle: `python -m lessons run first_weights --set width=256 --seeds 1`.
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ is n long, and the rest only 10 √n, as in a random walk. ::
     cosine   0.10     0.71      0.995
 
 So steps should be small: then hundreds are made where the full gradient is still nearly the same. And what is "nearly
-random"? With 1,970 weights, nine in ten random directions have a cosine within ±0.037 of 0, and every second one points
-*uphill*: a step against it raises the loss. A small cosine alone is not random: it may be positive each time.
+random"? With 1,970 weights, nine in ten random directions have a cosine within ±0.037 of 0. Half have a negative one: a
+step against these heads *uphill*. A small cosine alone is not random: it may be positive each time.
 """
 
 import math
@@ -53,7 +53,7 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # classifier with 1,970 weights starts at zero. Its loss holds a penalty on large weights and so has one minimum, which
 # is computed beforehand. In two places, at the start and after 200 steps of 32 letters each, we compare the gradients
 # of 1, 32 and 256 letters with the full one. From the second place we make a *pass*, one small step for each letter,
-# and compare the way that it went with the way to the minimum.
+# and compare where it led with the straight way to the minimum.
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,18 @@ PREDICTIONS = [
     claim("1.15", "nearly random", "The median cosine between the gradient of one image and the full one is under 0.2, "
           "after {warm_up} steps on {train:,} {data}.",
           lambda t: difference(0.2 - t["later/1/median cosine"], margin=0.0), of="0.2 minus the median cosine"),
-    claim("1.15", "uphill", "The gradient of one image points uphill in over a quarter of the cases, after {warm_up} "
-          "steps on {train:,} {data}.",
+    claim("1.15", "uphill", "A step against the gradient of one image heads uphill in over a quarter of the cases, "
+          "after {warm_up} steps on {train:,} {data}.",
           lambda t: difference(t["later/1/share uphill"], margin=0.25), of="share of images"),
-    claim("1.15", "taken together", "A pass of small steps has over five times the cosine to the way to the minimum "
-          "that one step has on average, after {warm_up} steps on {train:,} {data}.",
+    claim("1.15", "taken together", "The cosine with the way to the minimum is over five times as large for a pass of "
+          "small steps as for one step on average, after {warm_up} steps on {train:,} {data}.",
           lambda t: difference(t["later/a pass/cosine to the minimum"] - 5 * t["later/1 step/cosine to the minimum"],
                                margin=0.0), of="cosine of a pass minus five times the mean of one"),
     claim("1.15", "loss gone", "A pass of small steps takes away over a tenth of the excess loss that is left after "
           "{warm_up} steps on {train:,} {data}.",
           lambda t: difference(t["later/a pass/excess loss gone"], margin=0.1), of="share gone"),
-    limit("1.15", "first steps", "The gradient of one image points downhill in over three quarters of the cases at "
-          "zero weights, on {train:,} {data}.",
+    limit("1.15", "first steps", "A step against the gradient of one image heads downhill in over three quarters of "
+          "the cases at zero weights, on {train:,} {data}.",
           lambda t: difference(1 - t["start/1/share uphill"], margin=0.75), because="small cosines may be no accident"),
     limit("1.15", "batches of 256", "The mean cosine between the gradient of 256 images and the full one is over 0.7 "
           "at zero weights, on {train:,} {data}.",
@@ -192,9 +192,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.15", "Later on, yes: after {warm_up} steps {uphill:points} % of the gradients of single {data} point "
-           "uphill, yet a pass of such steps takes away {loss gone:points} % of the excess loss. At the start "
-           "{first steps:points} % point downhill.",
+    answer("1.15", "Later on, yes: after {warm_up} steps {uphill:points} % of the steps for single {data} head uphill, "
+           "yet a pass of them takes away {loss gone:points} % of what the loss is above its minimum. At the start "
+           "{first steps:points} % head downhill.",
            given={"uphill": "supported", "loss gone": "supported", "first steps": "supported"}),
 ]
 # fmt: on
@@ -206,8 +206,8 @@ ANSWERS = [
 # of a single letter is that letter. The more letters it is the mean of, the more it is like the full one. Second the
 # cosines, a dot a seed: later it takes more letters, since what they have in common has been learned. Third the way to
 # the minimum: a step has next to nothing in common with it, and a pass goes along it. In grey what nine in ten random
-# directions have. Last the share of single gradients that point uphill, of random ones a half: few at the start, many
-# later. The column on its right is the share of the *excess loss*, what is left above the minimum, that a pass removes.
+# directions have. Last the share of single steps that head uphill, of random ones a half: few at the start, many later.
+# The column on its right is the share of the *excess loss*, what is left above the minimum, that a pass removes.
 
 
 def figure(trials):

@@ -7,8 +7,8 @@ with its unit nor with its zero. Does learning? The course notes say that inputs
 (row 1.10): brought to mean zero, and all to the same variance.
 
 The smallest linear model, w x + b, shows why. With squared errors its loss is a *bowl*, a quadratic function of w and
-b. How it curves is told by the inputs alone. Write the mean products of x and of the bias's own input, 1, as a matrix
-H: its largest eigenvalue is the steepest curvature, its smallest the flattest, and κ (kappa) is their ratio.
+b. The inputs alone say how it curves, by a matrix H with the rows (mean x², mean x) and (mean x, 1). Its largest
+eigenvalue is the steepest curvature, its smallest the flattest, and κ (kappa) is their ratio.
 
 Gradient descent has one learning rate α for all directions. A step multiplies what is still to go along a direction of
 curvature h by 1 - α h. A steep direction wants a small α, or it flies out of the bowl; a flat one wants a large α, or
@@ -19,9 +19,9 @@ it creeps. The best compromise is α = 2 / (steepest + flattest). Take two examp
      1 and 3          5          2          5.83        0.17     34     0.33       40
     -10 and 10      100          0        100           1       100     0.02      116
 
-A shift by 2 has made one direction steep, that of w and b up together; a unit ten times as small has made w steep.
-Subtract the mean, divide by the deviation (the root of the variance), and both are the first line again. None of this
-should matter to Newton's method, which divides by the curvature, nor should a factor that all inputs share.
+A shift by 2 has made one direction steep, that of w and b up together; a unit ten times as small made w steep, not b.
+Subtract the mean, divide by the deviation (the root of the variance), and both are the first line again. Newton's
+method, which divides by the curvature, should need none of it. Nor should a unit matter if w has a rate of its own.
 """
 
 import math
@@ -48,9 +48,9 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # --------------
 # Each *seed* draws images, a unit for each pixel, and batches. The *arms* are the same images in other numbers: as
 # drawn, from 0 (paper) to 1 (ink); shifted, from 1 to 2; stretched, each pixel in a unit of its own, 1 to 100 times as
-# large; standardised, with mean 0 and variance 1; and, to be looked at, with mean zero alone. A linear classifier
-# starts from zeros in each, at the rate that was best there on other seeds. We count steps until its loss on 1,000
-# training images is down to a target, in nats: to guess among ten classes costs ln 10 = 2.3 nats.
+# large; standardised, with mean 0 and variance 1; and, for the figure alone, with mean zero. A linear classifier starts
+# from zeros in each, at the rate that was best there on other seeds. We count steps until its loss on 1,000 training
+# images is down to a target, in nats: to guess among ten classes costs ln 10 = 2.3 nats.
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is what the notes say, a *limit* is where we expect no difference. The *margin*, the
-# smallest difference that matters, is a factor of 2, and 10 % for images as drawn. Who does not arrive needs more.
+# Written before the run. A *claim* is what the notes say, a *limit* where we expect no difference. The *margin*, the
+# smallest difference that matters, is a factor of 2, and 10 % for images as drawn. Arms that never arrive need more.
 
 
 def slower(t, arm, *, margin):
@@ -196,8 +196,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.10", "Gradient descent needs it: {data} shifted by 1 cost a linear classifier {shifted} times the steps, "
-           "in mixed units {stretched} times, as drawn {as drawn} times. Newton's method does not need it.",
+    answer("1.10", "Gradient descent needs it, Newton's method does not. Shifted {data} cost SGD {shifted} times the "
+           "steps of normalised ones, in mixed units {stretched} times, as drawn {as drawn} times.",
            given={"shifted": "supported", "stretched": "supported", "as drawn": "supported", "Newton": "supported"}),
 ]
 # fmt: on
@@ -207,9 +207,9 @@ ANSWERS = [
 # ---------------
 # On the left two bowls from above, the first two lines of the table, and the steps down. In the round one a single step
 # arrives; in the shifted one the path zigzags across the steep direction, then creeps along the flat one. In the middle
-# the loss, a thin line a seed and a mark where it arrives. On the right why: a dot a seed, and the farther the steepest
-# curvature lies above an ordinary one (the median), the more steps. For images as drawn, whose pixels share a unit,
-# subtracting the mean is nearly all of the remedy.
+# the loss, a thin line a seed and a mark where it arrives: unless the mean is zero, it climbs first. On the right why:
+# a dot a seed, with H made of all pixels. The farther the steepest curvature lies above an ordinary one (the median),
+# the more steps. For images as drawn, whose pixels share a unit, subtracting the mean is nearly all of the remedy.
 
 
 def figure(trials):
@@ -231,7 +231,7 @@ def figure(trials):
         over = trials[f"{arm}/largest eigenvalue over the median"]
         right.plot(over, np.nan_to_num(arrived, nan=budget), marker, color=color, alpha=0.6, label=arm)
     middle.set(title="Loss at each arm's best rate", xlabel="step", ylabel="training loss (nats)")
-    right.set(title="Steps to the target", xlabel="largest eigenvalue of H over the median", ylabel="steps")
+    right.set(title="Steps to the target", xlabel="steepest curvature over the median", ylabel="steps")
     for axes, value, name in ((middle, target, "target"), (right, budget, "budget")):
         axes.set(xscale="log", yscale="log")
         reference_line(axes, value, name)

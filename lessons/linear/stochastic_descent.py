@@ -6,8 +6,8 @@ You ask for the way in a town of 2,560 people. You can poll them all, and take t
 takes a day. Or you ask one, walk a little, and ask the next: rough, and you are on your way at once.
 
 A classifier is trained in the same two ways. Its loss is a mean over all training examples, and so is the gradient, the
-direction in which the loss grows fastest. *Gradient descent* reads all examples before each step. *Stochastic gradient
-descent* (SGD) reads a *batch*: a few of them, and other ones next time. ::
+direction in which the loss grows fastest. *Gradient descent* reads all examples before each step, to know the *full
+gradient*. *Stochastic gradient descent* (SGD) reads a *batch*: a few of them, and other ones next time. ::
 
     w ← w - α · mean of gᵢ        gᵢ: the gradient of the loss of example i at the weights w,  α: the learning rate
 
@@ -48,11 +48,11 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# A *seed* (the number that all draws follow from) draws letters, A to J of 14 × 14 pixels: 128, the same 128 copied to
-# 2,560, or 2,560 different ones. A linear classifier starts at zero weights. Its loss holds a penalty on large weights
-# and so has one minimum, which is computed beforehand. The *arms* differ in the batch: all letters, 32 or 8, each at
-# the constant rate that was best for it on other seeds. We count the letters read until the *excess loss*, what the
-# loss is above its minimum, falls to a tenth of what it was at the start, or to 1/10,000.
+# A *seed* (the number that all draws follow from) draws letters, A to J of 14 × 14 pixels. We train on 128 of them, on
+# the same 128 copied to make 2,560, and on 2,560 different ones. A linear classifier starts at zero weights. Its loss
+# holds a penalty on large weights and so has one minimum, which is computed beforehand. The *arms* differ in the batch:
+# all letters, 32 or 8, each at the constant rate that was best for it on other seeds. We count the letters read until
+# the *excess loss*, what the loss is above its minimum, falls to a tenth of what it was at the start, or to 1/10,000.
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def train(
 ) -> tuple[list[float], list[float], list[list[float]]]:
     """The examples that each rate needs; those read at each look, and the share of the excess loss left then.
 
-    We look for free at each growth by 1/20. Once a rate is at the goal, others may read ``grace`` times as many.
+    We look for free whenever 1/20 more is read. Once a rate is at the goal, others may read ``grace`` times as many.
     """
     (examples, lowest), models = task, [LogisticClassifier(196, 10).to(config.device) for _ in rates]
     groups = [{"params": model.parameters(), "lr": rate} for model, rate in zip(models, rates, strict=True)]
@@ -175,27 +175,27 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 NOISE = "at a constant rate, noise keeps the loss above the minimum (Bottou and Bousquet, 2008)"
 # fmt: off
 PREDICTIONS = [
-    claim("1.14", "many examples", "Full gradients read over three times the examples of batches of 32, until a tenth "
-          "of the excess loss on {many:,} {data} is left.",
+    claim("1.14", "many examples", "Full gradients read more than three times as many examples as batches of 32, "
+          "until a tenth of the excess loss on {many:,} {data} is left.",
           lambda t: ratio(at_least(t["many/loose/all/examples"], budget=t.config.budget),
                           t["many/loose/32/examples"], margin=3.0), arms=("32", "all")),
-    claim("1.14", "advantage on copies", "The advantage of batches of 32 on {few} {data} that are copied to make "
-          "{many:,} is more than ten times that on the {few} alone.",
+    claim("1.14", "advantage on copies", "Batches of 32 read fewer examples than full gradients by a factor that is "
+          "more than ten times as large on {few} {data} copied to make {many:,} as on the {few} alone.",
           lambda t: ratio(t["copies/loose/all/examples"] / t["copies/loose/32/examples"],
                           t["few/loose/all/examples"] / t["few/loose/32/examples"], margin=10), arms=("few", "copies")),
-    limit("1.14", "batches of 32", "Batches of 32 read over one and a half times the examples of full gradients, until "
-          "1/10,000 of the excess loss on {few} {data} is left.",
+    limit("1.14", "batches of 32", "Batches of 32 read more than one and a half times as many examples as full "
+          "gradients, until 1/10,000 of the excess loss on {few} {data} is left.",
           lambda t: ratio(at_least(t["few/tight/32/examples"], budget=t.config.budget),
                           t["few/tight/all/examples"], margin=1.5), arms=("all", "32"), because=NOISE),
-    limit("1.14", "batches of 8", "Batches of 8 read over one and a half times the examples of full gradients, until "
-          "1/10,000 of the excess loss on {few} {data} is left.",
+    limit("1.14", "batches of 8", "Batches of 8 read more than one and a half times as many examples as full "
+          "gradients, until 1/10,000 of the excess loss on {few} {data} is left.",
           lambda t: ratio(at_least(t["few/tight/8/examples"], budget=t.config.budget),
                           t["few/tight/all/examples"], margin=1.5), arms=("all", "8"), because=NOISE),
 ]
 
 ANSWERS = [
-    answer("1.14", "For a rough fit, yes: on {many:,} {data} SGD reads {many examples} times fewer examples. For a "
-           "precise one, no: on {few} {data} it reads {batches of 32} times as many.",
+    answer("1.14", "For a rough fit, yes: on {many:,} {data} SGD reads {many examples} times fewer than gradient "
+           "descent. For a precise one, no: on {few} it reads {batches of 32} times as many.",
            given={"many examples": "supported", "batches of 32": "supported"}),
 ]
 # fmt: on
@@ -203,11 +203,12 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself, with two weights: 128 points to come close to, and the ways of two trainings at a rate.
-# When each has read 384 points, full gradients have made three straight steps. Batches of 8 have made 48, and stagger
-# around the minimum. In the middle letters, a thin line a seed. The rate of SGD that is fastest at first never arrives
-# at 1/10,000: its noise stays. A smaller one does, and pays for it from the start; full gradients never slow down. On
-# the right a dot a seed: above the line SGD reads fewer letters. The target is a tenth but in the second column.
+# On the left the thing itself, with two weights: 128 points to come close to, and the paths of two trainings at the
+# same rate. When each has read 384 points, full gradients have made three straight steps. Batches of 8 have made 48,
+# and stagger around the minimum. In the middle letters, a thin line a seed. The rate of SGD that is fastest at first
+# never arrives at 1/10,000: its noise stays. A smaller one does, and pays for it from the start; full gradients never
+# slow down. On the right a dot a seed: above the line SGD reads fewer letters. The target is 1/10,000 in the second
+# column, a tenth in the others.
 
 
 def figure(trials):

@@ -15,15 +15,16 @@ makes a class e = 2.7 times as likely as another, a lead of 10 makes it 22,026 t
 divide all scores by T is to set the *temperature* to T. Row 1.03 says that ten times the scores (T = 0.1) give
 probabilities close to 0 or 1, and row 1.04 that a tenth of them (T = 10) gives nearly uniform ones.
 
-Must it be so? No factor parts a tie: 20, 20 and 0 become 0.5, 0.5 and 0. And a tenth of 300, 100 and 0 is still as sure
-as 30, 10 and 0. What counts is the lead g of the largest score *after* the factor. Of K classes, each of the others is
-at most exp(-g) times as likely as the first, and one is just that. So the largest probability p has two bounds. ::
+Must it be so? No factor breaks a tie: the scores 20, 20 and 0 become 0.5, 0.5 and 0. And a tenth of 300, 100 and 0 is
+30, 10 and 0, which is still sure. What counts is the lead g of the largest score over the second, *after* scaling. Of K
+classes, the second is exp(-g) times as likely as the first, and no other is more likely. So the largest probability p
+is least where all the others are as likely as the second, and most where none but the second counts. ::
 
     1 / (1 + (K - 1) exp(-g))  ≤  p  ≤  1 / (1 + exp(-g))
 
 The *label* L of an example is 1 for the right class and 0 for the others. Row 1.05 calls the *cross-entropy* D(S, L) =
--Σ Lᵢ ln Sᵢ a distance. If the second class is right, it is -ln 0.245 = 1.41 *nats* (the unit of natural logarithms),
-and at ten times the scores 10: to be sure and wrong is dear.
+-Σ Lᵢ ln Sᵢ a distance. If the second class of the table is right, it is -ln 0.245 = 1.41 *nats* (the unit of natural
+logarithms), and at ten times the scores 10 nats: to be sure and wrong is costly.
 """
 
 import math
@@ -45,10 +46,10 @@ from dlnotes.randomness import streams
 # The experiment
 # --------------
 # Each *seed* (the number that all draws follow from) draws 1,000 vectors of ten scores from a normal distribution, and
-# labels. We compare the probabilities at ten times the scores, at the scores, and at a tenth. *Entropy*, the mean of
-# -ln p, says how flat they are: 0 where one class has everything, ln 10 = 2.3 nats where all have as much. What is
-# missing to that is the *divergence* from uniform, at most an eighth of the squared range of the scores (Hoeffding,
-# 1963). "Close to 0 or 1" is a vector whose largest probability is above 0.99.
+# labels. We compare the probabilities at ten times the scores, at the scores, and at a tenth. Their *entropy*, the sum
+# of all -p ln p, says how flat they are: 0 where one class has everything, ln 10 = 2.3 nats where all have the same. By
+# what it falls short of ln 10 they *diverge* from uniform, at most an eighth of the squared range of the scores
+# (Hoeffding, 1963). A vector is "close to 0 or 1" if its largest probability is above 0.99.
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def share_close(scores: Tensor, close: float) -> float:
 # What we expect
 # --------------
 # Written before the run. A *claim* is a statement of the notes, a *limit* a case in which it should fail. One
-# counter-example refutes an identity or a bound: the *margin* is 1e-12, for rounding. The others give theirs.
+# counter-example refutes an identity or a bound: the *margin* is 1e-12, for rounding. 48 of 100 is a half less 2.
 
 
 def exactly(errors):
@@ -163,25 +164,25 @@ PREDICTIONS = [
           lambda t: exactly(t["×10/short of close at a clear lead"])),
     limit("1.03", "small gap", "Ten times the scores gives no probability above {close} where the two largest differ "
           "by less than {small:.4f}.",
-          lambda t: exactly(t["×10/beyond close at a small lead"]), because="ten times it is below ln(p / (1 - p))"),
-    limit("1.03", "half", "Fewer than 48 in 100 vectors of {classes} scores from a normal distribution get a "
-          "probability above {close} by a factor of ten.",
+          lambda t: exactly(t["×10/beyond close at a small lead"]), because="then the second takes too large a share"),
+    limit("1.03", "half", "Ten times the scores gives a probability above {close} in fewer than 48 of 100 "
+          "vectors of {classes} normal scores.",
           lambda t: difference(0.5 - t["×10/share of vectors that come close"], margin=0.02),
-          because="in more than half of the cases the lead is too small, or hardly larger"),
+          of="one half minus the share", because="in more than half of the vectors the lead is too small"),
     limit("1.03", "ties", "Two equal largest scores have a probability of one half or less, whatever the scale.",
           lambda t: exactly((t["×10/largest probability of a tie"] - 0.5).clip(min=0)), because="a tie stays a tie"),
     claim("1.04", "flatter", "A tenth of the scores never gives less entropy, for {classes} normal scores.",
           lambda t: exactly(t["÷10/entropy lost"])),
-    claim("1.04", "bound", "The divergence of a tenth of the scores from uniform is at most (range / 10)² / 8 nats.",
+    claim("1.04", "bound", "Softmax of a tenth of the scores is at most (range / 10)² / 8 nats from uniform.",
           lambda t: exactly(t["÷10/divergence above the bound"])),
-    limit("1.04", "wide range", "Scores over a range of 200 keep a mean largest probability above 0.5 at a tenth.",
+    limit("1.04", "wide range", "A tenth of scores that span 200 gives a largest probability above 0.5, on average.",
           lambda t: difference(t["÷10/mean largest probability over a range of 200"] - 0.5, margin=0.0),
           of="mean largest probability, minus one half", because="a tenth of hundreds is still a wide range"),
     claim("1.05", "PyTorch's cross-entropy", "Cross-entropy equals PyTorch's.",
           lambda t: exactly(t["cross-entropy/error"])),
     claim("1.05", "gradient", "The gradient of cross-entropy with respect to the scores is probabilities minus label.",
           lambda t: exactly(t["cross-entropy/largest error of the gradient"])),
-    claim("1.05", "least value", "Cross-entropy is never below its value where the probabilities equal the label.",
+    claim("1.05", "least value", "Cross-entropy with a label is lowest where the probabilities equal the label.",
           lambda t: exactly(t["cross-entropy/below the label's entropy"])),
     limit("1.05", "asymmetry", "Exchanging probabilities and labels changes cross-entropy by over 0.1 nats on average.",
           lambda t: difference(t["cross-entropy/mean change when exchanged"], margin=0.1),
@@ -191,8 +192,8 @@ PREDICTIONS = [
 ANSWERS = [
     answer("1.02", "Yes. Softmax gives probabilities that sum to 1, and only the differences between scores count.",
            given={"PyTorch's softmax": "supported", "sum of 1": "supported", "added constant": "supported"}),
-    answer("1.03", "Sharper, always. Close to 0 or 1 only where one score leads: ten times {classes} normal scores "
-           "give a probability above {close} in fewer than 48 of 100 cases, and never where the two largest tie.",
+    answer("1.03", "Sharper, always. Close to 0 or 1 only where one score leads clearly: {classes} normal scores, "
+           "times ten, give a probability above {close} in fewer than 48 of 100 cases, and never in a tie.",
            given={"sharper": "supported", "clear gap": "supported", "half": "supported", "ties": "supported"}),
     answer("1.04", "Flatter, always. Close to uniform only where the scores were close to each other: a tenth of "
            "scores that span 200 still gives one class more than half of the probability, on average.",
@@ -210,7 +211,7 @@ ANSWERS = [
 # times the scores leave one class, a tenth leaves all alike. In the middle a dot for each vector of all seeds: the lead
 # of its largest score, and the probability of that class at ten times the scores. All lie between the two bounds. Left
 # of both dotted lines none can be above 0.99, and right of them all must be. On the right the scores are spread out
-# before they are scaled, a thin line a seed: the three curves are one, moved sideways.
+# before they are scaled, a thin line a seed: the three curves are one, moved sideways by factors of ten.
 
 
 def figure(trials):
