@@ -10,7 +10,7 @@ train them. A picture is a list x of numbers, one a pixel, from 0 (paper) to 1 (
     scores           y = W x + b                      for each letter its weights, a row of W, and a *bias* in b
     probabilities    S = exp(y) / sum of exp(y)       *softmax*: all positive, 1 in total
     right answer     L = (0, 0, 1, …)                 *one-hot*: 1 for the right letter, 0 for all others
-    loss             -Σ L log S = -log S[right]       *cross-entropy*, in *nats*, the unit of the natural logarithm
+    loss             -Σ L log S = -log S[right]       *cross-entropy*, in *nats*; log is the natural logarithm, ln
 
 Try it by hand, with pictures of four pixels and three letters, I, J and L. All weights are zero. The first picture is
 an L, with ink everywhere but at the top right: x = (1, 0, 1, 1). ::
@@ -20,10 +20,10 @@ an L, with ink everywhere but at the top right: x = (1, 0, 1, 1). ::
     J      0          0.33         0            -0.33                               -1.33        0.02
     L      0          0.33         1             0.67                                2.67        0.96
 
-The loss is -log 0.33 = 1.10 nats. The *gradient* says how fast it grows with each weight; a step against the gradient
-goes downhill. Here the step adds (right - probability) x to each row of W, and (right - probability) to the bias, times
-a *learning rate*, here 1. Now the L has a weight of 0.67 under each pixel of its ink. Its score is 3 × 0.67 + 0.67 =
-2.67, and the loss 0.04 nats. This machine would call a J an L, too. The next picture is a J, and pushes back.
+The loss is -log 0.33 = 1.10 nats. Its *gradient* says how fast it grows with each weight: (probability - right) x in
+each row of W. A step against it goes downhill: it adds (right - probability) x to each row, and as much without x to
+the bias, times a *learning rate*, here 1. Now the L has a weight of 0.67 under each pixel of its ink. Its score is 3 ×
+0.67 + 0.67 = 2.67, and the loss 0.04 nats. A J, (0, 1, 1, 1), would be called an L, too. Once shown, it pushes back.
 That is all of training: average the loss over many pictures, step against its gradient, and again. Is it enough to read
 typefaces that were never shown? And how long may a step be?
 """
@@ -50,10 +50,10 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # --------------
 # A *seed* draws letters, A to J of 28 × 28 pixels, each bent a little and noisy. The letters to be tested on come in
 # typefaces that training never saw. There are five *arms*, each a training from zero. *Gradient descent* averages over
-# all training letters at each step, and takes steps of 1/L, 10/L or 100/L. L is the most that the loss can curve: half
-# of the largest eigenvalue of XᵀX / N, where X has a row for each letter, with a 1 for the bias (Böhning, 1992). *SGD*
-# (stochastic gradient descent) takes 128 letters at a time, as the course does: once with the right labels, once with
-# labels that were shuffled. We measure the loss and the *accuracy*, the share of unseen letters that are named right.
+# all training letters at each step, at the rate 1/L, 10/L or 100/L. L, here no label, is the most that the loss can
+# curve: half of the largest eigenvalue of XᵀX / N, where X has a row for each letter, with a 1 for the bias (Böhning,
+# 1992). *SGD* (stochastic gradient descent) takes 128 letters at a time, as the course does: once with the right
+# labels, once with shuffled ones. We measure the loss and the *accuracy*, the share of unseen letters named right.
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,9 @@ ANSWERS = [
 # ---------------
 # On top the thing itself: unseen letters, and below them the weights that SGD learned from others in 500 steps. Ink on
 # blue speaks for the letter of the column, ink on red against it. Beside them is an unseen letter that the classifier
-# is not sure of, with its ten scores and the probabilities that softmax makes of them. Below, a line or a dot a seed:
-# ten times the safe step is faster. A hundred times leaps over the valley, and yet ends lowest: too long a step breaks
-# the promise never to rise, not always the result. Accuracy moves by points with the typefaces that are left out.
+# is not sure of, with its ten scores and the probabilities that softmax makes of them. Below, a line or a dot a seed,
+# dotted what guessing gives: ten times the safe step is faster. A hundred times leaps over the valley, yet ends lowest:
+# too long a step breaks the promise never to rise, not always the result. Accuracy moves with the typefaces left out.
 
 
 def figure(trials):
