@@ -197,7 +197,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.03", "Yes, where inputs have levels and the class needs them: the class is read best {class later} "
-           "layers later than the lowest symbols. With labels that need no levels, or shuffled ones, not a layer later.",
+           "layers later than the lowest symbols. With labels that need no levels, or shuffled ones, no layer later.",
            given={"class later": "supported", "peaks of sum": "supported", "peaks of shuffled": "supported"}),
 ]
 # fmt: on

@@ -189,8 +189,8 @@ ANSWERS = [
     answer("1.08", "Yes. The loss is an average: it stays the same if each example comes twice. For ten classes, with "
            "all weights at zero, it is ln 10.",
            given={"mean": "supported", "examples twice": "supported", "zero weights": "supported"}),
-    answer("1.09", "Yes, by small steps: {descent_steps} of 1/L (L: the largest curvature of the loss) take {downhill} "
-           "nats off the loss on {data} and never raise it; steps of 100/L raise it by {too long} nats.",
+    answer("1.09", "With small steps, yes: {descent_steps} of them take {downhill} nats off the loss on {data} and "
+           "never raise it. Steps 100 times as long do, by {too long} nats at worst.",
            given={"never up": "supported", "downhill": "supported", "too long": "supported"}),
 ]
 # fmt: on

@@ -194,8 +194,8 @@ ANSWERS = [
     answer("1.17", "The formula as printed goes nowhere: it adds up changes of the learning rate. With the gradient in "
            "their place it works, as a sum and not as an average: M grows to ten times a steady gradient.",
            given={"as printed": "refuted", "running average": "refuted"}),
-    answer("1.18", "In a long valley SGD needs {long valley} times the steps of momentum, on {data} {images} times. In "
-           "one of κ = 10 momentum needs {round valley} times as many. Small rates: SGD at ten times the rate keeps up.",
+    answer("1.18", "In a long valley SGD needs {long valley} times the steps of momentum, on {data} {images} times; "
+           "at κ = 10 momentum needs {round valley} times as many. Small rates: SGD at ten times the rate is as fast.",
            given={"long valley": "supported", "images": "supported", "round valley": "supported",
                   "small rate": "supported"}),
 ]
