@@ -185,7 +185,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.10", "Yes: with dropout two halves of the hidden units, each alone, agree on {halves agree:points} "
-           "points more of unseen {data}. Yet units are no copies: they vary in {more directions} times the directions.",
+           "points more of unseen {data}. Units are no copies: they vary in {more directions} times the directions.",
            given={"mean accuracy": "supported", "halves agree": "supported", "more directions": "supported"}),
 ]
 # fmt: on

@@ -195,7 +195,7 @@ ANSWERS = [
            "their place it works, as a sum and not as an average: M grows to ten times a steady gradient.",
            given={"as printed": "refuted", "running average": "refuted"}),
     answer("1.18", "In a long valley SGD needs {long valley} times the steps of momentum, on {data} {images} times; "
-           "at κ = 10 momentum needs {round valley} times as many. Small rates: SGD at ten times the rate is as fast.",
+           "at κ = 10 momentum needs {round valley} times as many. At small rates SGD at ten times the rate keeps up.",
            given={"long valley": "supported", "images": "supported", "round valley": "supported",
                   "small rate": "supported"}),
 ]
