@@ -167,7 +167,7 @@ def test_what_a_note_names_of_the_library_is_there(note):
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) > 2
+    assert len(blocks) >= 2
     names = {}  # read from top to bottom, as in a notebook
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102 (our own README)
