@@ -206,7 +206,7 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.06", "A small penalty makes it easier: λ = 0.01 saves logistic regression {saves steps:fewer} of the "
+    answer("2.06", "A small penalty makes it easier: λ = 0.01 saves {saves steps:fewer} of the "
            "steps. A large one does not: λ = 10 diverges at a rate that was safe, and a network learns nothing.",
            given={"saves steps": "supported", "diverges": "supported", "collapses": "supported"}),
 ]

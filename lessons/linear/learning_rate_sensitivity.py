@@ -194,8 +194,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("1.27", "Across problems, yes: one rate for three of them costs AdaGrad {one rate:.2f} nats less than it "
-           "costs SGD with momentum. On a single problem, no: its range of good rates is not twice as wide.",
+    answer("1.27", "Across problems, yes: one rate for three of them costs AdaGrad {one rate:.2f} nats less than "
+           "SGD with momentum. On one problem, no: its range of good rates is not twice as wide.",
            given={"one rate": "supported", "own units": "refuted", "words": "refuted", "one unit": "supported"}),
 ]
 # fmt: on
