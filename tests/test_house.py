@@ -95,7 +95,6 @@ FIRST_MOULD = {
     "layers_of_a_hierarchy",
     "learning_rate",
     "masks",
-    "rule_of_thirty",
     "scaling",
     "stochastic_descent",
     "temperature",
