@@ -165,7 +165,7 @@ def share(found, what, reading):
         return (found[what] & found[reading]).sum((1, 2)) / found[reading].sum((1, 2))
 
 
-NET, ANY, NONE, OF = "30 on balance", "30 that change at all", ["no change"], "share minus 0.8"
+NET, ANY, NONE, GAP = "30 on balance", "30 that change at all", ["no change"], "share minus 0.8"
 
 # fmt: off
 PREDICTIONS = [
@@ -176,12 +176,12 @@ PREDICTIONS = [
           lambda t: difference((t["twice the images/validation/gained"] - t["twice the images/validation/lost"]).mean(1)
                                - 30, margin=0.0), reading=NET, of="net gain, minus 30"),
     claim("1.13", "net 30 significant", "Of changes that net 30 of {validation:,} {data}, over 4 in 5 are significant.",
-          lambda t: difference(share(pairs(t, CHANGES), "significant", "net") - 0.8, margin=0.0), reading=NET, of=OF),
+          lambda t: difference(share(pairs(t, CHANGES), "significant", "net") - 0.8, margin=0.0), reading=NET, of=GAP),
     claim("1.13", "net 30 holds", "Of changes that net 30 of {validation:,} {data}, over 4 in 5 have the same sign on "
           "fresh ones with other first weights.",
-          lambda t: difference(share(pairs(t, CHANGES), "holds", "net") - 0.8, margin=0.0), reading=NET, of=OF),
-    claim("1.13", "any 30 significant", "Of changes that flip 30 of {validation:,} {data}, over 4 in 5 are significant.",
-          lambda t: difference(share(pairs(t, CHANGES), "significant", "any") - 0.8, margin=0.0), reading=ANY, of=OF),
+          lambda t: difference(share(pairs(t, CHANGES), "holds", "net") - 0.8, margin=0.0), reading=NET, of=GAP),
+    claim("1.13", "any 30 significant", "If 30 of {validation:,} {data} flip, over 4 in 5 changes are significant.",
+          lambda t: difference(share(pairs(t, CHANGES), "significant", "any") - 0.8, margin=0.0), reading=ANY, of=GAP),
     limit("1.13", "any two trainings", "Other first weights alone flip over 30 of {validation:,} {data}, always.",
           lambda t: difference((t["no change/validation/gained"] + t["no change/validation/lost"]).min(1) - 30,
                                margin=0.0), reading=ANY, of="fewest flips, minus 30"),
@@ -234,7 +234,7 @@ def figure(trials):
     reference_line(middle, 30, "30")
     middle.set(title=f"Pairs of networks on {config.validation:,} images", xlabel="flips", ylabel="net gain or loss")
     middle.legend()
-    strips(right, {one.name: 80 + 100 * np.array(one.judge(trials).seeds) for one in PREDICTIONS if one.of == OF})
+    strips(right, {one.name: 80 + 100 * np.array(one.judge(trials).seeds) for one in PREDICTIONS if one.of == GAP})
     reference_line(right, 80, "4 of 5")
     right.set(title="Of the changes that pass the rule", ylabel="%", ylim=(0, 105))
     return drawing
