@@ -207,7 +207,7 @@ def _script_parser(lesson: contents.Lesson) -> argparse.ArgumentParser:
     rows = f" It tests {', '.join(lesson.rows)} of the notes." if lesson.rows else ""
     return _Parser(
         prog=lesson.path.name,
-        description=f"{lesson.title}.{rows}",
+        description=f"{lesson.title}{rows}",
         epilog=report.help_of(lesson, contents.results_folder()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[_run_options()],

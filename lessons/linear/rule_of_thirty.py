@@ -218,8 +218,8 @@ ANSWERS = [
 
 def figure(trials):
     config, (drawing, (shown, middle, right)) = trials.config, plt.subplots(1, 3, figsize=(15, 4.8))
-    parts, few = load(config, trials.seeds[0]), replace(config, trainings=1)
-    several = [trained(replace(few, train=k * few.train), trials.seeds[0], parts, [(0.5, 0.0)])[0] for k in (1, 2)]
+    parts, few, lr = load(config, trials.seeds[0]), replace(config, trainings=1), trials.tuned["plain"]
+    several = [trained(replace(few, train=k * few.train), trials.seeds[0], parts, [(lr, 0.0)])[0] for k in (1, 2)]
     before, after = ((named[:140] == parts[1][1][:140]).view(10, 14).cpu().numpy() for named, _ in several)
     shown.imshow(parts[1][0][:140].view(10, 14, 14, 14).transpose(1, 2).reshape(140, 196).cpu().numpy(), cmap="Greys")
     for color, flipped in (("C0", after & ~before), ("C2", before & ~after)):
