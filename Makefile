@@ -54,7 +54,7 @@ bench: setup  ## how fast the library is, beside what one would use instead; ten
 lessons: setup  ## every lesson at full strength, a quarter of an hour on two cores; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)
 
-results: setup  ## the same into results/, also on each real set in $$DLNOTES_DATA, and the tables made of them
+results: setup  ## the same into results/, also on each real set in the data root, and the tables made of them
 	$(PY) -m lessons run --data all --jobs $(JOBS) --out results
 	$(PY) -m lessons report --write
 

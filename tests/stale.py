@@ -5,6 +5,7 @@ is one. The standard library alone, and nothing is run.
 """
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from functools import cache
 
 from dlnotes.lesson import contents, report, verdicts
 from dlnotes.lesson.declared import declared_in, faults_in
+from dlnotes.lesson.tuned import kept_for, path_of
 from tests.mutants.bugs import KEYS, LISTS, bugs_in
 
 ROOT = contents.CHECKOUT
@@ -118,7 +120,7 @@ def results_on_other_data() -> Iterator[str]:
     for folder in sorted(path for path in contents.results_folder().iterdir() if path.is_dir()):
         if folder.name == "tuning":
             continue
-        lessons = {one.name: one for one in contents.lessons() if takes_data(one)}
+        lessons = {one.name: one for one in contents.lessons() if takes_data(one, folder.name)}
         mend = f"python -m lessons run NAME --data {folder.name} --out results, or make results for all"
         for name in sorted(lessons.keys() | {path.stem for path in folder.glob("*.json")}):
             path = folder / f"{name}.json"
@@ -133,11 +135,18 @@ def results_on_other_data() -> Iterator[str]:
                 yield f"the lesson {name} has no results on {folder.name}: {mend}"
             elif not report.is_current(lessons[name], kept):
                 yield f"results/{folder.name}/{name}.json was measured or judged by other code than today's: {mend}"
+            elif set(kept["verdicts"]) != set(lessons[name].rows):
+                yield f"results/{folder.name}/{name}.json judges other rows than dlnotes/notes.toml gives it: {mend}"
 
 
-def takes_data(lesson: contents.Lesson) -> bool:
-    """Whether a lesson has the setting `data`."""
-    return "data" in declared_in(lesson.path).names
+def takes_data(lesson: contents.Lesson, name: str) -> bool:
+    """Whether a lesson can be run on a data set: it has the setting, does not leave it out, and is tuned for it."""
+    if "data" not in declared_in(lesson.path).names or (
+        path_of(lesson.name).is_file() and not kept_for(lesson.name, name)
+    ):
+        return False
+    known = re.search(r"^DATA = (\(.*\))$", lesson.path.read_text("utf-8"), re.MULTILINE)
+    return name in ast.literal_eval(known[1]) if known else True
 
 
 def pages() -> Iterator[str]:

@@ -129,7 +129,7 @@ class TestLesson:
         assert command_line(["run", path.stem, "--quick", "--out", str(tmp_path)], tour=()) == 0
         assert len(json.loads((tmp_path / f"{path.stem}.quick.json").read_text(encoding="utf-8"))["seeds"]) == 3
         assert (tmp_path / f"{path.stem}.quick.svg").stat().st_size > 10_000
-        assert "3 seeds are too few for a verdict: nothing is concluded" in capsys.readouterr().out
+        assert "3 seeds: too few for a verdict, and nothing is concluded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["temperature"])

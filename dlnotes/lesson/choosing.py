@@ -12,6 +12,8 @@ from dlnotes.lesson.contents import CHAPTERS, CHECKOUT, Lesson, UsageError, less
 
 __all__ = ["nearest", "select", "tests_of"]
 
+_OFFERED = 6  # lessons about a word that are named, at most
+
 
 def select(wanted: Sequence[str], *, command: str = "run") -> list[Lesson]:
     """The lessons that are meant by names, chapters, rows and files; all of them where nothing is given.
@@ -23,9 +25,12 @@ def select(wanted: Sequence[str], *, command: str = "run") -> list[Lesson]:
     Raises:
         UsageError: a word that is none of these. The message offers the lessons that are near, or about the word.
     """
-    chosen: dict[str, Lesson] = {}
+    chosen: dict[Path, Lesson] = {}
     for word in wanted or [one.name for one in lessons()]:
-        chosen |= {one.name: one for one in _meant(word, command)}
+        chosen |= {one.path: one for one in _meant(word, command)}
+    names = [one.name for one in chosen.values()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two lessons are called {', '.join(twice)}, and so would their files be: run one at a time")
     return list(chosen.values())
 
 
@@ -46,16 +51,17 @@ def tests_of(wanted: Sequence[str]) -> list[str]:
                 f"the row {word} has no tests yet ({note.name}). Type: python -m lessons, for what there is"
             )
         if note:
-            found |= dict.fromkeys(note.tests)
-        elif word in CHAPTERS:
-            found |= {f"tests/{word}": None} if (CHECKOUT / "tests" / word).is_dir() else {}
+            tests = list(note.tests)
+        elif chapter := _chapter(word):
+            tests = [f"tests/{chapter}"]
         else:
-            for lesson in _meant(word, "test"):
-                own = f"tests/{lesson.chapter}/test_{lesson.name}.py"
-                found |= {own: None} if (CHECKOUT / own).is_file() else {}
-                found |= dict.fromkeys(test for one in notes() if one.lesson == lesson.name for test in one.tests)
-    if not found:
-        raise UsageError(f"there are no tests of {', '.join(wanted)} yet. Type: python -m lessons, for what there is")
+            (lesson,) = _meant(word, "test")
+            tests = [f"tests/{lesson.chapter}/test_{lesson.name}.py"]
+            tests += [test for one in notes() if one.lesson == lesson.name for test in one.tests]
+        there = [test for test in tests if (CHECKOUT / test.partition("::")[0]).exists()]
+        if not there:
+            raise UsageError(f"there are no tests of {word} yet. Type: python -m lessons, for what there is")
+        found |= dict.fromkeys(there)
     return _without_parts(found)
 
 
@@ -72,29 +78,47 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
 
 
 def _meant(word: str, command: str) -> list[Lesson]:
-    if found := [one for one in lessons() if word in (one.name, one.chapter) or word in one.rows]:
+    if found := [one for one in lessons() if word == one.name or word in one.rows]:
         return found
-    if word.endswith(".py") or "/" in word:
+    if chapter := _chapter(word):
+        if found := [one for one in lessons() if one.chapter == chapter]:
+            return found
+        raise UsageError(f"the chapter {chapter} has no lessons yet. Type: python -m lessons, for what there is")
+    if word.endswith(".py") or "/" in word or "\\" in word:
         return [_in_file(word, command)]
     if note := next((one for one in notes() if one.row == word), None):
         raise UsageError(f"no lesson tests {word} yet ({note.name}). Type: python -m lessons, for what there is")
-    if word in CHAPTERS:
-        raise UsageError(f"the chapter {word} has no lessons yet. Type: python -m lessons, for what there is")
     names = [*(one.name for one in lessons()), *CHAPTERS]
     if word.casefold() not in names and (about := _about(word)):
-        offered = ", ".join(f"{one.name} ({one.title})" for one in about)
+        offered = ", ".join(f"{one.name} ({one.title})" for one in about[:_OFFERED])
+        offered += f", and {len(about) - _OFFERED} more" if len(about) > _OFFERED else ""
         raise UsageError(f"no lesson is called {word!r}; about it: {offered}. Type: {_typed(command, about[0].name)}")
     if word.replace(".", "").isdecimal():
         rows = [note.row for note in notes()]
         rows = [row for row in rows if row.partition(".")[0] == word.partition(".")[0]] or rows
-        near = _near(word, [note.row for note in notes() if note.lesson], command)
+        chapter, _, number = word.partition(".")
+        meant = f"{chapter}.{number.zfill(2)}"
+        near = f"; near: {meant}. Type: {_typed(command, meant)}" if meant in rows else ""
         raise UsageError(f"the notes have no row {word}: they go from {rows[0]} to {rows[-1]}{near}")
-    raise UsageError(f"unknown lesson, chapter or row {word!r}{_near(word, names, command)}")
+    near = _near(word, names, command) or ", and no lesson is about it. Type: python -m lessons, which lists them"
+    raise UsageError(f"unknown lesson, chapter or row {word!r}{near}")
+
+
+def _chapter(word: str) -> str:
+    """The chapter that is meant by its name, its number or its folder; empty if none is."""
+    name = word.replace("\\", "/").rstrip("/").removeprefix("lessons/")
+    if name.isdecimal() and 1 <= int(name) <= len(CHAPTERS):
+        return CHAPTERS[int(name) - 1]
+    return name if name in CHAPTERS else ""
 
 
 def _in_file(word: str, command: str) -> Lesson:
-    path = Path(word).expanduser().resolve()
-    if not path.is_file():
+    try:
+        path = Path(word).expanduser().resolve()
+        there = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"there is no file {word!r}: {error}") from error
+    if not there:
         raise UsageError(f"there is no file {word}{_near(path.stem, [one.name for one in lessons()], command)}")
     lesson = next((one for one in lessons() if one.path.resolve() == path), None) or lesson_at(path)
     if f'lesson.main("{path.stem}")' not in path.read_text(encoding="utf-8"):
@@ -118,7 +142,7 @@ def _about(word: str) -> list[Lesson]:
 def _near(word: str, known: Iterable[str], command: str) -> str:
     if found := nearest(word, known):
         return f"; near: {', '.join(found)}. Type: {_typed(command, found[0])}"
-    return ", and no lesson is about it. Type: python -m lessons, which lists them"
+    return ""
 
 
 def _typed(command: str, name: str) -> str:
@@ -126,7 +150,12 @@ def _typed(command: str, name: str) -> str:
 
 
 def _without_parts(tests: Iterable[str]) -> list[str]:
-    """The tests without those that a whole file or folder among them has anyway: pytest would take them twice."""
+    """The tests without those that a whole file or folder among them has anyway."""
     chosen = list(tests)
-    whole = {one for one in chosen if "::" not in one}
-    return [one for one in chosen if one in whole or one.partition("::")[0] not in whole]
+    whole = [one for one in chosen if "::" not in one]
+    paths = {one: one.partition("::")[0] for one in chosen}
+    return [
+        one
+        for one in chosen
+        if not any(other != one and (paths[one] == other or paths[one].startswith(f"{other}/")) for other in whole)
+    ]

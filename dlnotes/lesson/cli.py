@@ -161,7 +161,11 @@ def _run_options() -> "_Parser":
     )
     add("--quick", action="store_true", help="three seeds of a small variant, in seconds: it concludes nothing")
     add("--jobs", type=_positive, default=1, metavar="N", help="processes at work at the same time (default: 1)")
-    add("--data", metavar="NAME", help="another data set: letters, fashion_mnist, mnist, not_mnist; all that are there")
+    add(
+        "--data",
+        metavar="NAME",
+        help="another data set: letters, fashion_mnist, mnist, not_mnist; or all that are there: all",
+    )
     add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change settings of the lesson")
     add("--out", type=Path, metavar="FOLDER", help="where results and figure go (default: output)")
@@ -203,10 +207,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _script_parser(lesson: contents.Lesson) -> argparse.ArgumentParser:
+def _script_parser(lesson: contents.Lesson, *, prog: str = "") -> argparse.ArgumentParser:
     rows = f" It tests {', '.join(lesson.rows)} of the notes." if lesson.rows else ""
     return _Parser(
-        prog=lesson.path.name,
+        prog=prog or lesson.path.name,
         description=f"{lesson.title}{rows}",
         epilog=report.help_of(lesson, contents.results_folder()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -218,11 +222,11 @@ _COMMANDS = ("list", "run", "test", "tour", "tune", "recheck", "report", "downlo
 
 
 def _dispatch(arguments: Sequence[str], tour: Sequence[str]) -> int:
-    words = [one for one in arguments[1:] if not one.startswith("-")]
-    if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments) and len(words) == 1:
-        chosen = choosing.select(words)
+    if arguments[:1] == ["run"] and {"-h", "--help"} & set(arguments):
+        without = _parser().parse_args([one for one in arguments if one not in ("-h", "--help")])
+        chosen = choosing.select(without.what) if without.what else []
         if len(chosen) == 1:
-            _script_parser(chosen[0]).print_help()
+            _script_parser(chosen[0], prog=f"python -m lessons run {chosen[0].name}").print_help()
             return 0
     if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
         near = choosing.nearest(arguments[0], _COMMANDS)
@@ -292,7 +296,10 @@ def _test(tests: Sequence[str]) -> int:
     if find_spec("pytest") is None:
         raise UsageError("the tests need pytest. Type: pip install -c constraints.txt -e '.[test]'")
     print(f"{contents.CHECKOUT}: pytest {' '.join(tests)}\n", flush=True)
-    return subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=contents.CHECKOUT).returncode
+    try:
+        return subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=contents.CHECKOUT).returncode
+    except KeyboardInterrupt:
+        return _fail("interrupted: not all tests have run", 130)
 
 
 def _recheck(chosen: Sequence[contents.Lesson]) -> int:
@@ -322,8 +329,10 @@ def _report(write: bool) -> int:
         from dlnotes.files import write_whole
 
         readme = contents.CHECKOUT / "README.md"
-        write_whole(readme, verdicts.readme_with_table(readme.read_text(encoding="utf-8"), folder))
-        write_whole(folder / verdicts.PAGE, verdicts.page_of_verdicts(folder))
+        made = {readme: verdicts.readme_with_table(readme.read_text(encoding="utf-8"), folder)}
+        made[folder / verdicts.PAGE] = verdicts.page_of_verdicts(folder)
+        for path, text in made.items():  # once both are made
+            print(f"written  {report.where(write_whole(path, text))}")
     return 0
 
 

@@ -111,7 +111,10 @@ def lesson_at(path: Path) -> Lesson:
     try:
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     except SyntaxError as error:
-        raise UsageError(f"{path}, line {error.lineno}: {error.msg}") from error
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise UsageError(f"{path}{line}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8: {error}") from error
     if not docstring:
         raise UsageError(f"{path} has no docstring: its first line is the lesson's title")
     rows = tuple(note.row for note in notes() if note.lesson == path.stem)

@@ -96,7 +96,7 @@ def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType 
         raise UsageError(f"at most {MOST_SEEDS} seeds can be judged by an exact test, not {len(options.seeds)}")
     experiment = experiment_of(lesson, cells)
     try:
-        config = _config(experiment, options, alone=alone)
+        config = _config(experiment, options)
         tuned = _tuned(experiment, config)
     except LacksOptionError as error:
         if alone:
@@ -121,12 +121,12 @@ def plan_of(lesson: Lesson, options: Options, *, alone: bool, cells: ModuleType 
     return Plan(experiment, config, seeds, tuned.values, stem, exploratory, judged)
 
 
-def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan:
+def plan_of_tuning(lesson: Lesson, options: Options) -> Plan:
     """The same for the choice of settings, on seeds that no verdict sees."""
     experiment = experiment_of(lesson)
     if experiment.tune is None:
         raise UsageError(f"the lesson {lesson.name} has nothing to tune")
-    config = _config(experiment, options, alone=alone)
+    config = _config(experiment, options)
     seeds = experiment.tuning_seeds if options.seeds is None else options.seeds
     if set(seeds) & set(experiment.seeds):
         raise UsageError(f"settings are chosen on seeds that the verdict of {lesson.name} does not see")
@@ -137,7 +137,7 @@ def plan_of_tuning(lesson: Lesson, options: Options, *, alone: bool) -> Plan:
     return Plan(experiment, config, seeds, {}, stem, "", is_judged=False)
 
 
-def _config(experiment: Experiment, options: Options, *, alone: bool) -> Any:
+def _config(experiment: Experiment, options: Options) -> Any:
     """The lesson's settings with what the options change."""
     lesson = experiment.lesson
     config = experiment.quick if options.quick else experiment.config
@@ -147,8 +147,6 @@ def _config(experiment: Experiment, options: Options, *, alone: bool) -> Any:
         if not hasattr(config, option):
             raise LacksOptionError(f"the lesson {lesson.name} takes no --{option}: it has no setting of that name")
         config = replace(config, **{option: value})
-    if options.settings and not alone:
-        raise UsageError("--set changes the settings of one lesson: name one")
     config = override(config, options.settings)
     if getattr(config, "data", None) is not None:
         _check_data(config.data, experiment)

@@ -67,7 +67,7 @@ def describe(lesson: Lesson, results: Mapping[str, Any], *, own_answers: bool = 
     """
     lines = [_heading(results)]
     if not results["findings"]:
-        few = f"{len(results['seeds'])} seeds are too few for a verdict: nothing is concluded from these numbers."
+        few = f"{_seeds(results)}: too few for a verdict, and nothing is concluded from these numbers."
         return "\n".join([*lines, "", few, ""])
     for row, answer in answers_of(lesson, results, on_other_data(lesson), own=own_answers).items():
         lines += ["", *_wrapped(answer.sentence, f"  {row}  {results['verdicts'][row].upper():<12}  ")]
@@ -111,11 +111,15 @@ def _finding_in_lines(finding: Mapping[str, Any]) -> list[str]:
 
 
 def _heading(results: Mapping[str, Any]) -> str:
-    words = [results["title"], f"{len(results['seeds'])} seeds", f"{results['seconds']:.0f} s of one core"]
+    words = [results["title"], _seeds(results), f"{results['seconds']:.0f} s of one core"]
     if results["data"]:
         words.insert(1, results["data"]["name"])
     line = " · ".join(words)
     return f"{line}\n{'─' * len(line)}"
+
+
+def _seeds(results: Mapping[str, Any]) -> str:
+    return f"{len(results['seeds'])} seed{'s' if len(results['seeds']) > 1 else ''}"
 
 
 def _wrapped(text: str, first: str, rest: int | None = None) -> list[str]:
@@ -132,9 +136,9 @@ def help_of(lesson: Lesson, folder: Path) -> str:
     filled_in = {finding["name"]: finding["statement"] for finding in results["findings"]} if results and known else {}
     lines = ["predictions:"]
     for one in declared.predictions:
-        mark, name = {"claim": "▸", "limit": "◇"}[one.kind], one.name or ""
+        mark, name = {"claim": "▸", "limit": "▹"}[one.kind], one.name or ""
         lines += _wrapped(filled_in.get(name, one.sentence or ""), f"  {mark} {one.row} {name}: ", rest=4)
-    lines += ["  ▸ a claim of the notes · ◇ a limit: where it is predicted to fail", ""]
+    lines += ["  ▸ a claim of the notes · ▹ a limit: where it is predicted to fail", ""]
     return "\n".join([*lines, "settings (--set NAME=VALUE):", *(f"  {one}" for one in declared.settings)])
 
 
@@ -221,17 +225,25 @@ def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
 
 def announcement(plans: Sequence[Any], *, jobs: int, quick: bool, out: Path) -> str:
     """What a run of several lessons is about to do, and how long that may take."""
+    count = f"{len(plans)} runs of lessons"
     if quick:
-        return f"{len(plans)} lessons, small and in seconds each: they conclude nothing. Files go to {where(out)}.\n"
-    kept = [_readable(results_folder() / f"{plan.stem}.json") for plan in plans]
-    seconds = sum(results["seconds"] for results in kept if results)
+        return f"{count}, small and in seconds each: they conclude nothing. Files go to {where(out)}.\n"
+    kept = [_last_time(plan) for plan in plans]
+    seconds = sum(filter(None, kept))
     took = f"about {_minutes(seconds / jobs)} with {jobs} {'process' if jobs == 1 else 'processes'} (see --jobs)"
     if not all(kept):
         took = f"{took}, and {kept.count(None)} of them nobody knows how long" if seconds else "nobody knows how long"
     return (
-        f"{len(plans)} lessons: {took}. Seeds that were measured before are not measured again.\n"
+        f"{count}: {took}. Seeds that were measured before are not measured again.\n"
         f"Ctrl-C is safe: the same command goes on from there. Files go to {where(out)}.\n"
     )
+
+
+def _last_time(plan: Any) -> float | None:
+    """The seconds that a plan's seeds took in the reference run, or in that on letters; None if nobody knows."""
+    folder, name = results_folder(), plan.lesson.name
+    results = _readable((folder / plan.stem).parent / f"{name}.json") or _readable(folder / f"{name}.json")
+    return results["seconds"] / len(results["seeds"]) * len(plan.seeds) if results else None
 
 
 def _seconds(seconds: float) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ def run(
     """
     out = _writable(options.out or contents.output_folder())
     figures = []
+    _check_settings(chosen, options)
     with workers(options.jobs) as pool:
         plans = _plans(chosen, options, cells)
         if len(plans) > 1:
@@ -55,17 +57,27 @@ def run(
 def _plans(chosen: Sequence[Lesson], options: Options, cells: ModuleType | None) -> list[Plan]:
     """A plan for each lesson and each data set that is asked for, but for what a lesson of several cannot do."""
     alone = len(chosen) == 1
-    if options.data != "all":
-        return list(filter(None, (plan_of(lesson, options, alone=alone, cells=cells) for lesson in chosen)))
-    from dlnotes import data
+    every = options.data == "all"
+    own = replace(options, data=None) if every else options
+    plans = list(filter(None, (plan_of(lesson, own, alone=alone, cells=cells) for lesson in chosen)))
+    if not plans:
+        raise UsageError(f"no lesson is left to run of {', '.join(one.name for one in chosen)}")
+    with_data = [plan for plan in plans if hasattr(plan.config, "data")] if every else []
+    if with_data:
+        from dlnotes import data
 
-    own = [plan_of(lesson, replace(options, data=None), alone=alone, cells=cells) for lesson in chosen]
-    plans = list(filter(None, own))
-    with_data = [plan for plan in plans if hasattr(plan.config, "data")]
-    for name in data.available():
-        others = [plan.lesson for plan in with_data if plan.config.data != name]
-        plans += filter(None, (plan_of(lesson, replace(options, data=name), alone=False) for lesson in others))
+        for name in data.available():
+            there = replace(options, data=name)
+            others = [plan.lesson for plan in with_data if plan.config.data != name]
+            plans += filter(None, (plan_of(lesson, there, alone=False, cells=cells) for lesson in others))
     return plans
+
+
+def _check_settings(chosen: Sequence[Lesson], options: Options) -> None:
+    if options.settings and len(chosen) > 1:
+        raise UsageError("--set changes the settings of one lesson: name one")
+    if options.data and any(setting.startswith("data=") for setting in options.settings):
+        raise UsageError("--data and --set data=… both name the data: give one of them")
 
 
 @contextmanager
@@ -73,13 +85,17 @@ def _settings_blamed(options: Options) -> Iterator[None]:
     """Where settings were given, say that it is they that do not fit: what the lesson itself declares does."""
     try:
         yield
-    except TrialError:
+    except (TrialError, BrokenExecutor):
         raise
     except (ValueError, TypeError, LookupError, ZeroDivisionError, RuntimeError) as error:
         if options.settings:
-            reason = str(error).partition("\n")[0]
+            reason = " ".join([_first_line(error), *getattr(error, "__notes__", [])])
             raise UsageError(f"it cannot run with {' '.join(options.settings)}: {reason}") from error
         raise
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _report(plan: Plan, measured: Mapping[int, Record], out: Path, *, show: bool, as_page: bool) -> Path:
@@ -94,7 +110,7 @@ def _report(plan: Plan, measured: Mapping[int, Record], out: Path, *, show: bool
     kept = write_whole(out / f"{plan.stem}.json", to_json(results))
 
     print(report.describe(plan.lesson, results, own_answers=not plan.experiment.variant))
-    print(f"What was measured, over {len(plan.seeds)} seeds:\n\n{report.table_of_measured(trials)}")
+    print(f"What was measured:\n\n{report.table_of_measured(trials)}")
     if results["findings"]:
         print(f"\nHow sure the findings are:\n\n{report.table_of_tests(results['findings'])}")
     if plan.exploratory:
@@ -187,7 +203,9 @@ def _writable(folder: Path) -> Path:
             raise PermissionError("it is read-only")
     except OSError as error:
         raise OSError(f"nothing can be written into {folder} ({error}): give another folder with --out") from error
-    if any(folder.glob(".*.part")):  # asked first, since it looks through all folders below, which may be a home's
+    if any(folder.glob(".*.part")) or any(
+        folder.glob("*/.*.part")
+    ):  # asked first, since it looks through all folders below, which may be a home's
         remove_stale_parts(folder)
     return folder
 
@@ -202,10 +220,13 @@ def tune(chosen: Sequence[Lesson], options: Options) -> None:
 
     What is written into the folder of the reference run becomes the settings of the package.
     """
+    _check_settings(chosen, options)
+    if options.data == "all":
+        raise UsageError("settings are tuned for one data set at a time: --data NAME")
     out = _writable((options.out or contents.output_folder()) / "tuning")
     with workers(options.jobs) as pool:
         for lesson in chosen:
-            plan = plan_of_tuning(lesson, options, alone=len(chosen) == 1)
+            plan = plan_of_tuning(lesson, options)
             with _settings_blamed(options):
                 records = run_seeds(plan, "tune", pool=pool, fresh=options.fresh)
             if records:
@@ -281,10 +302,14 @@ def _recheck_one(lesson: Lesson, path: Path) -> bool:
     options = Options(data=path.parent.name if name != lesson.name else None)
     try:
         results, plan = report.read_results(path), plan_of(lesson, options, alone=True)
-        assert plan is not None
-        changed = _changed_since(plan, results) if results else f"no results in {report.where(path.parent)}"
-    except (UsageError, DataError) as error:
-        results, changed = None, str(error).partition("\n")[0]
+        changed = _changed_since(plan, results) if results and plan else f"no results in {report.where(path.parent)}"
+    except DataError as error:
+        current = results is not None and report.is_current(lesson, results)
+        said = "by today's code" if current else "not by today's code, and it cannot be measured again"
+        print(f"{name}: {said}: {_first_line(error)}")
+        return current
+    except UsageError as error:
+        results, changed = None, str(error)
     if results is None or plan is None:
         print(f"{name}: {changed}")
         return False

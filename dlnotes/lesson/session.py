@@ -20,6 +20,7 @@ _PLAIN = {
     "✓": "yes",
     "✗": "no",
     "▸": ">",
+    "▹": "limit",
     "◆": "limit",
     "◇": "no limit",
     "◈": "limit?",

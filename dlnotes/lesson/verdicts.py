@@ -16,6 +16,7 @@ __all__ = ["PAGE", "page_of_verdicts", "readme_with_table", "table_of_answers"]
 
 PAGE = "VERDICTS.md"
 
+_VERDICTS = ("supported", "conditional", "refuted", "inconclusive")
 _STALE = "\\* measured before the code was last changed"
 _BEGIN, _END = "<!-- answers: made by `python -m lessons report --write` -->", "<!-- end of answers -->"
 
@@ -49,7 +50,7 @@ def table_of_answers(folder: Path) -> str:
     lines += ["| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|"]
     stale = False
     for note, lesson, results in judged:
-        old = not is_current(lesson, results)
+        old = not _are_current(lesson, _runs(lesson, results, folder))
         stale |= old
         answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
         verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
@@ -61,10 +62,9 @@ def table_of_answers(folder: Path) -> str:
 
 def _tally(verdicts: Sequence[str]) -> str:
     """How many rows have each verdict, in a sentence."""
-    words = {"supported": "hold", "conditional": "hold under conditions", "refuted": "are wrong"}
-    words["inconclusive"] = "are undecided"
-    counts = [f"{verdicts.count(verdict)} {said}" for verdict, said in words.items() if verdict in verdicts]
-    return f"Of the {len(notes())} statements {len(verdicts)} are tested so far: {', '.join(counts)}."
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(_VERDICTS) if verdict in verdicts]
+    tested = f"tested so far: {len(verdicts)} of the {len(notes())} statements"
+    return f"{tested.capitalize()} ({', '.join(counts) or 'none'})."
 
 
 def _judged(folder: Path) -> Iterator[tuple[Note, Lesson, dict[str, Any]]]:
@@ -116,9 +116,9 @@ def page_of_verdicts(folder: Path) -> str:
 
 
 def _row(note: Note, lesson: Lesson, results: dict[str, Any], folder: Path) -> list[str]:
-    runs = {_name_of_data(results): results, **_other_runs(lesson, folder)}
+    runs = _runs(lesson, results, folder)
     verdicts = {name: f"**{one['verdicts'][note.row]}**" for name, one in runs.items() if note.row in one["verdicts"]}
-    old = " \\*" if not all(is_current(lesson, one) for one in runs.values()) else ""
+    old = "" if _are_current(lesson, runs) else " \\*"
     said = " · ".join(f"{verdict} on {name}" if name else verdict for name, verdict in verdicts.items())
     answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
     return [
@@ -142,11 +142,15 @@ def _name_of_data(results: Mapping[str, Any]) -> str:
     return in_words(results["data"]["name"]) if results["data"] else ""
 
 
-def _other_runs(lesson: Lesson, folder: Path) -> dict[str, dict[str, Any]]:
-    """The results of the lesson's reference runs on other data sets, by the data's name in words."""
+def _runs(lesson: Lesson, results: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+    """The lesson's results and those of its runs on other data sets, by the data's name in words."""
     paths = sorted(path for path in folder.glob(f"*/{lesson.name}.json") if path.parent.name != "tuning")
-    found = [results for path in paths if (results := read_results(path))]
-    return {_name_of_data(results): results for results in found}
+    found = [results, *(other for path in paths if (other := read_results(path)))]
+    return {_name_of_data(one): one for one in found}
+
+
+def _are_current(lesson: Lesson, runs: Mapping[str, dict[str, Any]]) -> bool:
+    return all(is_current(lesson, one) for one in runs.values())
 
 
 def _table(note: Note, lesson: Lesson, runs: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -196,7 +200,7 @@ def _listed(what: str, links: Sequence[str]) -> list[str]:
 
 
 def _to_file(module: Path) -> str:
-    return f"../{module.relative_to(CHECKOUT)}"
+    return f"../{module.relative_to(CHECKOUT).as_posix()}"
 
 
 def _module_of(name: str) -> Path:

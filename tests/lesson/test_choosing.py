@@ -40,7 +40,10 @@ def test_a_path_to_a_lesson_means_the_lesson(monkeypatch):
         ("dropout", "no lesson is called 'dropout'; about it: masks (*knocked_out (*over_fitting (Does "),
         ("early stopping", "about it: when_to_stop ("),
         ("3.99", "the notes have no row 3.99: they go from 3.01 to 3.23"),
-        ("1.9", "they go from 1.01 to 1.28; near: 1."),
+        ("1.9", "they go from 1.01 to 1.28; near: 1.09. Type: python -m lessons run 1.09"),
+        ("1.", "they go from 1.01 to 1.28"),
+        ("the", "no lesson is called 'the'; about it: *, and * more. Type: python -m lessons run"),
+        ("~nobody-here/x.py", "there is no file '~nobody-here/x.py': "),
         ("9.01", "they go from 1.01 to 4.26"),
         ("4.26", "no lesson tests 4.26 yet ("),
         ("text", "the chapter text has no lessons yet"),
@@ -59,6 +62,25 @@ def test_what_is_meant_by_nothing_is_named_in_a_line_with_what_is_near(word, sai
     assert places[0] >= 0, str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'"""A lesson."""\n\x00', b'"""A lesson.'])
+def test_a_file_that_is_no_python_is_named(content, tmp_path):
+    (tmp_path / "odd.py").write_bytes(content)
+    with pytest.raises(UsageError, match=r"odd\.py"):
+        select([str(tmp_path / "odd.py")])
+
+
+def test_two_lessons_of_one_name_are_refused(tmp_path):
+    copy = tmp_path / "momentum.py"
+    copy.write_text(contents.lesson_named("momentum").path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert select([str(copy)])[0].path == copy
+    with pytest.raises(UsageError, match="two lessons are called momentum"):
+        select(["momentum", str(copy)])
+
+
+def test_a_chapter_is_meant_by_its_number_and_its_folder():
+    assert names("2") == names("lessons/deep") == names("lessons/deep/") == names("deep")
+
+
 def test_what_to_type_is_the_command_that_was_typed():
     with pytest.raises(UsageError, match="Type: python -m lessons tune momentum"):
         select(["momentun"], command="tune")
@@ -74,6 +96,7 @@ def test_the_tests_of_a_lesson_are_its_file_and_those_of_its_rows_and_none_comes
     assert any(one.startswith("tests/linear/test_optimizers.py::") for one in found)
     assert len(found) == len(set(found))
     assert not [one for one in found if one.startswith("tests/linear/test_momentum.py::")]
+    assert choosing.tests_of(["linear", "1.18", "momentum"]) == ["tests/linear"]
 
 
 def test_the_tests_of_a_chapter_are_its_folder():

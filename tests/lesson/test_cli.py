@@ -46,6 +46,14 @@ def planned(monkeypatch, tmp_path):
         (["run", "knocked_out", "--quick", "--set", "draws=0"], "it cannot run with draws=0: stack expects"),
         (["run", "temperature", "--data", "mnist"], "the lesson temperature takes no --data"),
         (["run", "momentum", "--data", "mnist"], "knows no data set 'mnist'"),
+        (
+            ["run", "temperature", "chain_rule", "--data", "mnist"],
+            "no lesson is left to run of temperature, chain_rule",
+        ),
+        (["run", "momentum", "--data", "mnist", "--set", "data=letters"], "--data and --set data=… both name the data"),
+        (["tune", "momentum", "--data", "all"], "settings are tuned for one data set at a time: --data NAME"),
+        (["test", "text"], "there are no tests of text yet"),
+        (["test", "text", "1.18"], "there are no tests of text yet"),
         (["run", "momentum", "masks", "--set", "train=5"], "--set changes the settings of one lesson: name one"),
     ],
 )
@@ -60,7 +68,7 @@ def test_what_does_not_fit_is_one_line_with_what_is_near_and_exit_code_two(words
 def test_a_run_of_everything_says_first_what_it_is_about_to_do(planned, capsys):
     assert planned() == [lesson.name for lesson in contents.lessons()]
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{len(contents.lessons())} lessons: about ")
+    assert printed.startswith(f"{len(contents.lessons())} runs of lessons: about ")
     assert "minutes with 1 process" in printed
     assert "Ctrl-C is safe" in printed
 
@@ -84,16 +92,33 @@ def test_all_data_sets_are_those_that_are_there(planned, monkeypatch, capsys):
     assert planned("momentum", "--data", "all") == ["momentum"]
 
 
+def test_a_setting_of_one_lesson_holds_for_all_its_data(planned, monkeypatch):
+    monkeypatch.setattr(data, "available", lambda: ("letters", "not_mnist"))
+    words = ("momentum", "--data", "all", "--set", "train=500")
+    assert planned(*words) == ["momentum.exploratory", "not_mnist/momentum.exploratory"]
+
+
 def test_a_lesson_that_takes_no_data_is_left_out_of_many(planned, capsys):
     assert planned("momentum", "temperature", "--data", "not_mnist") == ["not_mnist/momentum"]
     assert "left out: the lesson temperature takes no --data" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("word", ["momentum", "1.18", "lessons/linear/momentum.py"])
-def test_the_help_of_a_lesson_is_its_own_however_it_is_named(word, capsys, monkeypatch):
+@pytest.mark.parametrize("words", ["momentum", "1.18", "lessons/linear/momentum.py", "momentum --seeds 3"])
+def test_the_help_of_a_lesson_is_its_own_however_it_is_named(words, capsys, monkeypatch):
     monkeypatch.chdir(contents.CHECKOUT)
-    assert command_line(["run", word, "--help"], tour=()) == 0
-    assert "small_rate: float" in capsys.readouterr().out
+    assert command_line(["run", *words.split(), "--help"], tour=()) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: python -m lessons run momentum")
+    assert "small_rate: float" in printed
+
+
+def test_the_end_of_tests_by_ctrl_c_is_said(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subprocess.run", interrupted)
+    assert command_line(["test", "1.07"], tour=()) == 130
+    assert "interrupted: not all tests have run" in capsys.readouterr().err
 
 
 def test_the_tests_of_a_row_run(capfd):

@@ -138,8 +138,11 @@ def test_the_runs_on_other_data_are_looked_at_too(toy, capsys, monkeypatch):
     monkeypatch.setenv("DLNOTES_DATA", str(toy.parent / "nothing"))
     (toy.parent / "results" / "mnist").mkdir()
     shutil.copy(toy.parent / "results" / "toy.json", toy.parent / "results" / "mnist")
-    assert runner.recheck([lesson(toy)]) == 1
+    assert runner.recheck([lesson(toy)]) == 0
     first, second = capsys.readouterr().out.splitlines()[-2:]
     assert first.startswith("toy: measured and judged by today's code")
-    assert second.startswith("mnist/toy: ")
+    assert second.startswith("mnist/toy: by today's code: ")
     assert "MNIST" in second
+    change(toy, "0.1 * drawn", "0.2 * drawn")
+    assert runner.recheck([lesson(toy)]) == 1
+    assert "mnist/toy: not by today's code, and it cannot be measured again: " in capsys.readouterr().out

@@ -31,7 +31,7 @@ def results(tmp_path):
 
 def test_the_table_has_a_line_for_each_row_with_its_verdict_and_answer(results):
     lines = verdicts.table_of_answers(results()).splitlines()
-    assert lines[0] == "Of the 89 statements 4 are tested so far: 1 hold, 3 hold under conditions."
+    assert lines[0] == "Tested so far: 4 of the 89 statements (1 supported, 3 conditional)."
     rows = [f"| [{row}](results/VERDICTS.md#{row})" for row in ("1.02", "1.03", "1.04", "1.05")]
     assert [line.split(" | ")[0] for line in lines[4:]] == rows
     assert lines[4].startswith(f"{rows[0]} | Softmax turns scores into probabilities | **supported** | Yes.")
@@ -180,11 +180,21 @@ def test_the_statistics_stand_in_a_table_of_their_own():
     assert len([line for line in lines if re.match(r"\d\.\d\d ", line)]) == len(kept["findings"])
 
 
+def planned(stem, seeds):
+    return SimpleNamespace(stem=stem, lesson=SimpleNamespace(name=stem.partition(".")[0]), seeds=range(seeds))
+
+
 def test_a_run_of_several_lessons_says_how_many_and_how_long(tmp_path):
-    plans = [SimpleNamespace(stem="momentum"), SimpleNamespace(stem="over_fitting")]
-    said = report.announcement(plans, jobs=2, quick=False, out=tmp_path)
-    seconds = sum(report.read_results(contents.results_folder() / f"{one.stem}.json")["seconds"] for one in plans)
-    assert said.startswith(f"2 lessons: about {seconds / 120:.0f} minutes with 2 processes")
-    unknown = report.announcement([*plans, SimpleNamespace(stem="new")], jobs=1, quick=False, out=tmp_path)
+    names = ("momentum", "over_fitting")
+    kept = [report.read_results(contents.results_folder() / f"{name}.json") for name in names]
+    all_seeds = [planned(name, len(one["seeds"])) for name, one in zip(names, kept, strict=True)]
+    said = report.announcement(all_seeds, jobs=2, quick=False, out=tmp_path)
+    assert said.startswith(
+        f"2 runs of lessons: about {sum(one['seconds'] for one in kept) / 120:.0f} minutes with 2 proc"
+    )
+    plans = [planned(f"{name}.exploratory", 1) for name in names]
+    seconds = sum(one["seconds"] / len(one["seeds"]) for one in kept)
+    assert f"about {seconds:.0f} s with 1 process" in report.announcement(plans, jobs=1, quick=False, out=tmp_path)
+    unknown = report.announcement([*plans, planned("new", 1)], jobs=1, quick=False, out=tmp_path)
     assert "and 1 of them nobody knows how long" in unknown
     assert "conclude nothing" in report.announcement(plans, jobs=1, quick=True, out=tmp_path)
