@@ -4,7 +4,7 @@ Does a penalty on the weights make training harder?
 
 L2 regularisation adds a price on large weights to the loss ℓ: ℓ′ = ℓ + ½ λ ‖w‖². What is restrained should be harder to
 train; the course notes say that it is not (row 2.06). Picture the loss as a valley, its floor so flat that gradient
-descent creeps along it. Now add a round bowl, ½ λ ‖w‖²: each curvature grows by λ. ::
+descent creeps along it. Now add a round bowl, ½ λ ‖w‖²: each curvature (second derivative) grows by the strength λ. ::
 
     curvature        across     along      κ = across / along      what a step of 1 / across leaves of the way along
     ℓ                1          0.01       100                     1 - 0.01 / 1    = 0.99
@@ -12,9 +12,9 @@ descent creeps along it. Now add a round bowl, ½ λ ‖w‖²: each curvature g
 
 In many dimensions the curvatures are the *eigenvalues* of the *Hessian*, the matrix of second derivatives, and κ is its
 *condition number*. The loss goes with the square of what is left: it is down to a tenth after 115 steps of 0.99, but 11
-of 0.9. So training gets easier: the way is short. Along the floor the lowest point moves from w to w · 0.01 / (0.01 +
-λ), with λ = 0.1 to an 11th, with λ = 10 to a 1,000th. Is that enough to learn anything? And the rate 1, which suits ℓ,
-turns what is left across into 1 - 11 = -10 times as much at every step of λ = 10: no descent, but an explosion.
+of 0.9. So training gets easier. But the goal moves, too: along the floor from w to w · 0.01 / (0.01 + λ), with λ = 0.1
+to an 11th, with λ = 10 to a 1,000th. Is that enough to learn anything? And λ = 10 makes the curvature across 11: at the
+rate 1, which suits ℓ, each step turns what is left across into 1 - 11 = -10 times as much. That explodes.
 """
 
 import math
@@ -39,9 +39,9 @@ from dlnotes.training import Trainer, accuracy, evaluate
 # The experiment
 # --------------
 # A *seed* draws 3,000 letters, A to J of 7 × 7 pixels, for logistic regression, a linear classifier. *Arms* are five λ.
-# Newton's method finds the lowest point of each ℓ′. Gradient descent starts at zero with the rate 1/(L + λ), where L
-# bounds the curvature of ℓ; we count steps until a tenth or a thousandth of the first distance in ℓ′ is left. Then λ =
-# 10 at the rate 1/L. Last, a network learns 100 letters with λ = 10, at the rate that was best for it on other seeds.
+# Newton's method finds the lowest ℓ′ of each; the *excess loss* is how far ℓ′ lies above it. Gradient descent starts at
+# zero with the rate 1/(L + λ); no curvature of ℓ exceeds L. We count steps to a tenth and a thousandth of the first
+# excess loss. Then λ = 10 at the rate 1/L. Last, a network learns 100 letters at λ = 10, its rate tuned on other seeds.
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement in one setting, a *limit* one in which we expect it to fail.
-# The *margin*, the smallest difference that matters, is a tenth of the steps. Who never arrives counts with all.
+# The *margin*, the smallest difference that matters, is a tenth of the steps. A run that never arrives counts with all.
 
 
 def rises(t):
@@ -190,24 +190,24 @@ PREDICTIONS = [
           lambda t: identity(np.max([t[f"{arm}/error of eigenvalues"] for arm in STRENGTHS], axis=0), tolerance=1e-9)),
     claim("2.06", "condition number", "The condition number of logistic regression falls with each larger λ.",
           lambda t: identity(rises(t), tolerance=0.0), of="fall of smallest over largest eigenvalue"),
-    claim("2.06", "tiny price", "Logistic regression with λ = 0.0001 comes to a tenth of the distance to its own "
-          "optimum in less than a tenth more steps than without.",
+    claim("2.06", "tiny price", "Logistic regression with λ = 0.0001 needs less than 10 % more steps than without, "
+          "each until a tenth of its own excess loss is left.",
           lambda t: not_better(steps_ratio(t, "λ=0.0001", "λ=0", "tenth")), arms=("λ=0.0001", "λ=0")),
-    claim("2.06", "small price", "Logistic regression with λ = 0.01 comes to a tenth of the distance to its own "
-          "optimum in less than a tenth more steps than without.",
+    claim("2.06", "small price", "Logistic regression with λ = 0.01 needs less than 10 % more steps than without, "
+          "each until a tenth of its own excess loss is left.",
           lambda t: not_better(steps_ratio(t, "λ=0.01", "λ=0", "tenth")), arms=("λ=0.01", "λ=0")),
-    claim("2.06", "saves steps", "Logistic regression without the penalty needs over 1.1 times the steps of λ = 0.01 "
-          "to a thousandth of the distance.",
+    claim("2.06", "saves steps", "Logistic regression without the penalty needs over 1.1 times the steps of λ = 0.01, "
+          "each until a thousandth of its own excess loss is left.",
           lambda t: steps_ratio(t, "λ=0", "λ=0.01", "thousandth"), arms=("λ=0.01", "λ=0")),
-    limit("2.06", "diverges", "Logistic regression with λ = {large:g} diverges at the rate 1/L, in fifty steps.",
+    limit("2.06", "diverges", "Logistic regression with λ = {large:g} diverges in fifty steps at a rate safe at λ = 0.",
           lambda t: difference(t["large λ at the rate 1/L/growth"], margin=0.0), of="log₁₀ of the loss's growth"),
     limit("2.06", "collapses", "A network with λ = 10 comes within 5 points of chance on {data}: it learns nothing.",
           lambda t: no_difference(t["network/λ=10/accuracy"] - 0.1, margin=0.05), of="accuracy above chance"),
 ]
 
 ANSWERS = [
-    answer("2.06", "A small penalty makes it easier: λ = 0.01 saves {saves steps:fewer} of the "
-           "steps. A large one does not: λ = 10 diverges at a rate that was safe, and a network learns nothing.",
+    answer("2.06", "A small penalty makes training easier: λ = 0.01 saves logistic regression {saves steps:fewer} of "
+           "the steps. A large one does not: with λ = 10 a rate that was safe diverges, and a network learns nothing.",
            given={"saves steps": "supported", "diverges": "supported", "collapses": "supported"}),
 ]
 # fmt: on
@@ -215,9 +215,9 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# First the thing itself: the valley of the introduction from above, its lowest point (the cross) at (10, 1), and 40
-# steps from zero. Beside it the same with the penalty: the valley is round, and its lowest point near. On the right
-# logistic regression, a thin line a seed: the larger λ, the steeper the way down, but each to its own lowest point.
+# On the left the thing itself: the valley of the introduction from above (grey: equal loss), its lowest point (cross)
+# at (10, 1), and 40 steps from zero. In the middle the same with the penalty: a rounder valley, its lowest point near.
+# On the right logistic regression, a thin line a seed: the larger λ, the faster the way down, each to its own optimum.
 
 
 def figure(trials):
@@ -235,7 +235,7 @@ def figure(trials):
         curves(right, range(101), np.maximum(trials[f"{arm}/gaps"], 1e-6), label=arm, color=f"C{color}", geometric=True)
     reference_line(right, 0.1, "a tenth")
     right.set(title="Logistic regression", xlabel="step", yscale="log", ylim=(1e-5, 1.2))
-    right.set_ylabel("distance in ℓ′, share of the first")
+    right.set_ylabel("excess loss, share of the first")
     right.legend(loc="lower right")
     return drawing
 
@@ -243,7 +243,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# At the rate 1/L, λ = 10 explodes. Theory says that λ above 2L, here 5.1, is sure to. Is λ = 4 safe, then, and λ = 6?
+# At the rate 1/L, λ = 10 explodes. Theory says that any λ above 2L, here some 5, does. Is λ = 4 safe, then, and λ = 6?
 # `python -m lessons run penalty_and_optimization --set large=4 --seeds 3`
 
 if __name__ == "__main__":

@@ -4,26 +4,26 @@ Does L2 regularisation make a network better?
 
 A network that has seen 100 letters can be right about all of them, and then more than right: its weights grow until it
 is certain. With large weights a few odd pixels are enough to change its mind. *L2 regularisation* puts a price on large
-weights (row 2.07): half the sum of their squares, times a strength λ (lambda), is added to the loss ℓ. ::
+weights (row 2.07): half the sum of their squares, ‖w‖², times a strength λ (lambda), is added to the loss ℓ. ::
 
     ℓ′ = ℓ + ½ λ ‖w‖²            the gradient that this adds:  λ w
 
-Take two weights, w = (3, 4), a gradient of the loss g = (1, 0.1), the learning rate α = 0.5 and λ = 0.1. The price is
-½ · 0.1 · (9 + 16) = 1.25, and its gradient (0.3, 0.4). One step of SGD goes ::
+Take two weights, w = (3, 4), the gradient of the loss g = (1, 0.1), the learning rate α = 0.5 and λ = 0.1. The price is
+½ · 0.1 · (9 + 16) = 1.25, and its gradient (0.3, 0.4). One step of SGD goes from w ::
 
     along g + λ w:                    (3, 4) - 0.5 · (1.3, 0.5)                = (2.35, 3.75)
     or: shrink by 1 - αλ, then g:     0.95 · (3, 4) - 0.5 · (1, 0.1)           = (2.35, 3.75)
 
-The two are one: each step of SGD takes 5 % off every weight, which is why PyTorch calls it ``weight_decay``. AdaGrad
-divides each gradient by the size of all so far, the first one by its own. Now it matters where λ w is added: to the
-gradient, as a penalty, or behind the division, as a decay. ::
+The two are one: each step of SGD takes αλ = 5 % off every weight, which is why PyTorch calls it ``weight_decay``.
+AdaGrad divides each weight's gradient by the root of the sum of its squares so far: the first one by its own size. Now
+it matters where λ w is added: to the gradient, as a penalty, or behind the division, as a decay. ::
 
     AdaGrad, penalty:                 (3, 4) - 0.5 · (1.3 / 1.3, 0.5 / 0.5)    = (2.5, 3.5)
     AdaGrad, decay behind:            (3, 4) - 0.5 · (1 + 0.3, 1 + 0.4)        = (2.35, 3.3)
 
 That is what the penalty *is*. Whether a network gets *better* by it is another question. A price keeps odd pixels from
 being learned by heart; too high a price keeps anything from being learned. Somewhere between, λ should be right. But it
-has a rival that costs nothing: a small learning rate, which ends before anything is learned by heart.
+has a rival that costs nothing: at a small learning rate training ends before anything is learned by heart.
 """
 
 from collections.abc import Iterable
@@ -51,8 +51,8 @@ from dlnotes.training import evaluate
 # A *seed* draws 100 letters, A to J of 14 × 14 pixels, and the first weights of a network with one hidden layer. Its
 # copies are the *arms*: they differ in λ, and each has the learning rate that was best for it on other seeds. All take
 # 500 steps, with momentum; biases pay nothing. We measure the loss on 2,000 unseen letters in nats: guessing costs 2.3,
-# the logarithm of 10. The λ that is compared with 0 was chosen on other seeds, too. Beside that each optimizer makes
-# twenty steps of a linear classifier in double precision, with the penalty in each of its forms.
+# the logarithm of 10. The λ that is compared with 0 was chosen on other seeds, too. Besides, SGD, momentum and AdaGrad
+# take twenty steps of a linear classifier in double precision: with the penalty in the loss, in the rule, or behind it.
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement in one setting, a *limit* one in which we expect it to fail.
-# The *margin*, the smallest difference that matters, is 0.05 nats for the network, and rounding for what is the same.
+# The *margin*, the least that matters, is 0.05 nats for the network. What should be equal may differ by rounding.
 
 # fmt: off
 PREDICTIONS = [
@@ -194,8 +194,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.07", "Undecided: on {train} {data} we found a loss {learns better:.2f} nats lower with L2, which may be "
-           "luck, or the 0.05 that would matter. Its rule is certain: a step of SGD shrinks all weights by one factor.",
+    answer("2.07", "Undecided: trained on {train} {data}, a network's loss is {learns better:.2f} nats lower with L2; "
+           "whether it is the 0.05 that matters is open. Its rule is certain: a step of SGD shrinks all weights alike.",
            given={"learns better": "inconclusive", "gradient": "supported", "in the loss": "supported",
                   "shrinks": "supported"}),
 ]
@@ -206,9 +206,9 @@ ANSWERS = [
 # ---------------
 # On the left the thing itself: what twelve hidden units have learned, each a picture of its weights, blue above 0, red
 # below. Without a penalty the noise of the first weights stays; with it only strokes are left. In the middle the loss
-# on unseen letters, a dot a seed. At one and the same rate of 0.1 the penalty gains much. At its best rate, 32 times
-# smaller than that of λ = 0.003, λ = 0 does nearly as well. On the right the difference that is judged: the shaded
-# interval of the mean has the dotted margin in it. So this run cannot say whether the penalty gains 0.05 nats.
+# on unseen letters, a mark a seed (at 2.3 a network only guesses). At one rate, 0.1 (crosses), the penalty gains much.
+# At its best rate, 32 times smaller than that of λ = 0.003, λ = 0 does nearly as well. On the right the difference that
+# is judged: the band that should hold its true mean has the dotted margin in it. So a gain of 0.05 nats stays open.
 
 
 def figure(trials):
@@ -236,14 +236,14 @@ def figure(trials):
     strips(right, {"each at its best rate": gains})
     right.axhspan(*difference(gains, margin=0.05).interval, color="C2", alpha=0.15, linewidth=0)
     reference_line(right, 0.05, "margin")
-    right.set(title=f"Loss without minus with λ = {config.best:g}", ylabel="nats", xlim=(-1, 1))
+    right.set(title=f"Loss with λ = 0 minus loss with λ = {config.best:g}", ylabel="nats", xlim=(-1, 1))
     return drawing
 
 
 # %%
 # Try it yourself
 # ---------------
-# The fewer letters, the easier it is to learn them by heart. With 30 in the place of 100, at the same rates: will the
+# The fewer letters, the easier it is to learn them by heart. With 30 in place of 100, at the same rates: will the
 # penalty gain more than 0.05 nats, or less? `python -m lessons run weight_penalty --set train=30 --seeds 5`
 
 if __name__ == "__main__":

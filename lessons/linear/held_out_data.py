@@ -10,9 +10,9 @@ pick the best, and you measure luck, too. So the course notes (row 1.12) divide 
     test set           looked at once, at the end             fair
 
 How much luck is in a choice? Take two models that guess, each right half of the time, and two validation images. One
-guess gets 0, 1 or 2 of them right in 1/4, 1/2 and 1/4 of all cases; the better of two guesses in 1/16, 8/16 and 7/16.
-So it seems right in (8 × 1 + 7 × 2) / 16 of 2 images, or 69 %. On other images it is right in 50 %: 19 points fewer.
-The best of M guesses, each right with probability p, seems better on n images than it is by at most about ::
+model gets 0, 1 or 2 right in 1/4, 1/2 and 1/4 of all cases; the better of the two in 1/4 · 1/4 = 1/16 (both get none),
+8/16 and 7/16. So on average it gets (8 × 1 + 7 × 2) / 16 = 1.375 of 2 images right, or 69 %; on other images 50 %. Luck
+gives it 19 percentage points. On n images it gives the best of M models, right with probability p, at most about ::
 
     √(2 ln M · p (1 - p) / n)                                 M = 100, p = 0.1, n = 100:   9.1 points
 
@@ -42,11 +42,11 @@ from dlnotes.training import Minibatches, accuracy
 # The experiment
 # --------------
 # A *seed* draws letters, A to J of 14 × 14 pixels: 400 to train on, and a pool of 6,000. A linear classifier is trained
-# in 25 settings (five learning rates, five penalties on large weights) and looked at four times on the way: that makes
-# 100. The pool is dealt out 100 times into 100 validation images, by which the best is chosen, 1,000 test images, and
-# the rest, which stands for the truth. The *arms* are its accuracies (shares named right) on these sets. The same is
-# done with 100 classifiers that guess, and with two settings on 2,000 validation images. *Re-use*: a test set scores
-# 1,000 guesses; those that beat chance vote (Blum & Hardt, 2015). *Twins*: each image is there twice, then dealt out.
+# in 25 settings (five learning rates, five penalties on large weights). We look at each four times on the way, and so
+# have 100 models. The pool is dealt out 100 times into 100 validation images, by which the best model is chosen, 1,000
+# test images, and the rest, which stands for the truth. The *arms* are its accuracies (shares named right) on these. We
+# do the same with 100 models that guess, and with two settings on 2,000 validation images. *Re-use*: of 1,000 guessers,
+# those that beat chance on a test set vote (Blum & Hardt, 2015). *Twins*: images are doubled before they are dealt out.
 
 
 @dataclass(frozen=True)
@@ -164,43 +164,43 @@ def twins(config: Config, pool: Images, generator: Generator) -> Measured:
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' advice in one setting, a *limit* a setting where it is not needed or
-# does not help. The *margin* says how much matters: for a choice one point, as many a published gain is no larger.
+# does not help. The *margin* is the least that matters: for a choice one point, as many a published gain is no larger.
 
 # fmt: off
 PREDICTIONS = [
     claim("1.12", "dealt out", "Dealt out by `split`, training images and the pool have none in common.",
           lambda t: identity(t["images shared by training and pool"], tolerance=0.0)),
-    claim("1.12", "training set", "A classifier is over 5 points worse than it seems on its own {train} {data}.",
+    claim("1.12", "training set", "A classifier is over 5 points worse than it seems on its {train} training {data}.",
           lambda t: difference(t["by heart/training accuracy"] - t["by heart/true accuracy"], margin=0.05),
           arms=("training accuracy", "true accuracy"), of="training accuracy minus true accuracy"),
     claim("1.12", "best of many", "The best of 100 models on {validation} {data} is over 1 point worse than it seems.",
           lambda t: difference(t["trained/validation"] - t["trained/truth"], margin=0.01),
           arms=("validation", "truth"), of="validation accuracy minus true accuracy"),
     claim("1.12", "best of guesses", "The best on {validation} {data} of 100 classifiers that guess is worse than it "
-          "seems, by over half of √(2 ln M · p (1 - p) / n).",
+          "seems, by over half of √(2 ln 100 · 0.1 · 0.9 / {validation}).",
           lambda t: difference(t["guessing/validation"] - t["guessing/truth"],
                                margin=math.sqrt(2 * math.log(max(CHOICES)) * 0.1 * 0.9 / t.config.validation) / 2),
           arms=("validation", "truth"), of="validation accuracy minus true accuracy"),
     claim("1.12", "fair test", "Test {data} give the best of 100 models its true accuracy, within half a point.",
           lambda t: no_difference(t["trained/test"] - t["trained/truth"], margin=0.005),
           arms=("test", "truth"), of="test accuracy minus true accuracy"),
-    claim("1.12", "fair to guesses", "Test images give the best of 100 that guess 1 in 10 right, within half a point.",
+    claim("1.12", "fair to guesses", "On test images the best of 100 that guess is right on 10 %, within half a point.",
           lambda t: no_difference(t["guessing/test"] - 1 / CLASSES, margin=0.005), of="test accuracy minus chance"),
-    claim("1.12", "used up", "A vote of the better of 1,000 guesses is over 5 points worse than it seems on the "
-          "{test:,} labels that scored them.",
+    claim("1.12", "used up", "Of 1,000 models that guess, those that beat chance on {test:,} labels vote: the vote is "
+          "over 5 points worse than it seems on these labels.",
           lambda t: difference(t["re-use/score"] - t["re-use/truth"], margin=0.05),
           arms=("score", "truth"), of="score on the labels that were asked, minus that on others"),
     limit("1.12", "few choices", "The better of two models on {many:,} {data} is what it seems, within half a point.",
           lambda t: no_difference(t["two settings/validation"] - t["two settings/truth"], margin=0.005),
           arms=("validation", "truth"), of="validation accuracy minus true accuracy"),
-    limit("1.12", "twins", "A classifier is right over 5 points more often on test {data} with a twin.",
+    limit("1.12", "twins", "A classifier is right over 5 points more often on test {data} with a twin in training.",
           lambda t: difference(t["twins/accuracy with"] - t["twins/accuracy without"], margin=0.05),
           arms=("accuracy with", "accuracy without"), of="accuracy with a twin minus accuracy without"),
 ]
 
 ANSWERS = [
-    answer("1.12", "Yes. A model looks {training set:points} points too good on its training {data}, the best of 100 "
-           "{best of many:points} on the ones that chose it; on test {data}, not at all. Copies in two sets spoil it.",
+    answer("1.12", "Yes: accuracy is {training set:points} points too high on training {data}, {best of many:points} "
+           "on those that chose the best of 100 models. On test {data} it is fair, unless training has copies of them.",
            given={"training set": "supported", "best of many": "supported", "fair test": "supported",
                   "twins": "supported"}),
 ]
@@ -210,10 +210,10 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left luck itself: 100 classifiers that guess. Each is right about a tenth of all images, but on 100 validation
-# images some seem much better, and the best of them is chosen (ringed). In the middle this luck grows with the choice.
-# Classifiers that learned have less of it: they are right about the same images, and some are too bad to be lifted to
-# the top. On the right a dot a seed, for each prediction that compares what seems with what is. Near zero are only test
-# images that were asked once, and the choice of one of two on many images.
+# images some seem much better (right of the dotted line), and the best one is chosen (ringed). In the middle this luck
+# grows with the choice. Classifiers that learned have less of it: they are right about the same images, and some are
+# too bad to be lifted to the top. On the right a dot a seed, for each prediction that compares what seems with what is.
+# Near zero are only test images that were asked once (*fair test*), and one of two on many images (*few choices*).
 
 
 def figure(trials):
@@ -228,23 +228,23 @@ def figure(trials):
     for color, name, words in (("C0", "guessing", "guess"), ("C1", "trained", "learned")):
         curves(middle, CHOICES, 100 * trials[f"{name}/curve"], label=f"classifiers that {words}", color=color)
     middle.plot(CHOICES, 100 * np.sqrt(0.18 * np.log(CHOICES) / config.validation), "--", color="0.4", label="formula")
-    middle.set(title="How much too good the best of M seems", xlabel="M, classifiers to choose from", ylabel="points")
+    middle.set(title="How much too good the best of M seems", xlabel="M, classifiers to choose from", ylabel="% points")
     middle.set(xscale="log", xticks=CHOICES, xticklabels=CHOICES)
     middle.minorticks_off()
     middle.legend()
     compared = {"\n".join(one.name.rsplit(" ", 1)): one.judge(trials).seeds for one in PREDICTIONS if one.arms}
     strips(right, {words: 100 * np.array(points) for words, points in compared.items()})
     reference_line(right, 0, "fair")
-    right.set(title="How much too good each seems", ylabel="points")
+    right.set(title="How much too good each seems", ylabel="% points")
     return drawing
 
 
 # %%
 # Try it yourself
 # ---------------
-# Choose on 1,000 validation images in place of 100. Does the best of 100 seem a tenth as much too good as before, or
-# more, or less? `python -m lessons run held_out_data --set validation=1000 --seeds 2`. Train on 2,000 letters in place
-# of 400: will a classifier seem better on them than it did, or worse? `--set train=2000 --seeds 2`
+# Choose on 1,000 validation images in place of 100. Will the luck of the best of 100 shrink to a tenth, or to more, or
+# less? `python -m lessons run held_out_data --set validation=1000 --seeds 2`. Train on 2,000 letters in place of 400:
+# will the accuracy on these be higher than it was on the 400, or lower? `--set train=2000 --seeds 2`
 
 if __name__ == "__main__":
     lesson.main("held_out_data")

@@ -9,16 +9,16 @@ is a coin: heads, it is gained, tails, it is lost.
 
 Suppose that five flip, and all are gained. Five coins fall on the same side with the probability p = 2 / 2⁵ = 0.06, six
 coins with 0.03. *Significant* means that p is 0.05 or less: luck does as much in 1 of 20 cases at most. So six of six
-are significant, and five of five are not (McNemar's test, 1947). ::
+are significant, and five of five are not (McNemar's test, 1947). Here p is how often coins fall at least so unevenly ::
 
     flips     gained     lost     on balance       p
        30         18       12              6       0.36
       218        124       94             30       0.049
     1,000        515      485             30       0.36
 
-Thirty that change at all, then, can be nothing (first line). Thirty on balance are enough as long as no more than 218
-flip; beyond that luck will do, since the balance of n coins is about √n. And there is another kind of luck: the next
-model that you train will start from other random weights. Do the 30 come back?
+So thirty flips can be nothing (first line). Thirty *on balance*, gained minus lost, are enough as long as no more than
+218 flip. Beyond that luck will do: the balance of n coins is about √n, of 1,000 about 32. And there is another kind of
+luck: the next model that you train will start from other random weights. Do the 30 come back?
 """
 
 import math
@@ -43,11 +43,11 @@ from dlnotes.training import Minibatches
 # %%
 # The experiment
 # --------------
-# A *seed* draws letters, A to J of 14 × 14 pixels: 500 to train on, 3,000 for validation, 3,000 fresh ones. A network
-# of 32 hidden units is trained six times, from six draws of first weights. Then one thing is changed: twice the images,
-# centred inputs (each pixel minus its mean), twice the units, half the learning rate, or an L2 penalty (on large
-# weights). The *arms* are the networks before and after, from the same first weights if there are as many. We count
-# flips. *No change* are the 15 pairs of the first six: only their first weights differ. Coins show what luck does.
+# A *seed* draws letters, A to J of 14 × 14 pixels: 500 to train on, 3,000 for validation, 3,000 fresh to look again. A
+# network of 32 hidden units is trained six times, from six random draws of first weights. Then one thing is changed:
+# twice the images, centred inputs (each pixel minus its mean), twice the units, half the learning rate, or a penalty on
+# large weights (L2). The *arms* are the networks before and after, from the same first weights unless the units differ.
+# We count flips. *No change* are the 15 pairs of the first six: only their first weights differ. Coins show luck alone.
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # --------------
 # Written before the run. A *claim* is the notes' rule in one of two readings, a *limit* where we expect it to fail.
 # *Usually* means over 4 in 5. *Can be relied on* means: from other first weights the change gains on fresh images where
-# it gained here, and loses where it lost. The sentences say all that counts: the *margins* beyond that are zero.
+# it gained here, and loses where it lost. The thresholds stand in the sentences: no *margin* is added to them.
 
 
 def pairs(t, names):
@@ -169,39 +169,39 @@ NET, ANY, NONE, GAP = "30 on balance", "30 that change at all", ["no change"], "
 
 # fmt: off
 PREDICTIONS = [
-    claim("1.13", "on paper", "A net gain of 30 is significant if anything from 30 to 218 examples flips.",
+    claim("1.13", "on paper", "A net gain of 30 is significant if between 30 and 218 examples flip.",
           lambda t: identity((t["exact/largest p up to the edge"] - 0.05).clip(min=0) + abs(t["exact/edge"] - 218),
                              tolerance=0.0), reading=NET),
     claim("1.13", "twice the images", "Twice the training images gain over 30 of {validation:,} {data} on balance.",
           lambda t: difference((t["twice the images/validation/gained"] - t["twice the images/validation/lost"]).mean(1)
                                - 30, margin=0.0), reading=NET, of="net gain, minus 30"),
-    claim("1.13", "net 30 significant", "Of changes that net 30 of {validation:,} {data}, over 4 in 5 are significant.",
+    claim("1.13", "net 30 significant", "Of net gains or losses of 30 {data}, over 4 in 5 are significant.",
           lambda t: difference(share(pairs(t, CHANGES), "significant", "net") - 0.8, margin=0.0), reading=NET, of=GAP),
-    claim("1.13", "net 30 holds", "Of changes that net 30 of {validation:,} {data}, over 4 in 5 have the same sign on "
-          "fresh ones with other first weights.",
+    claim("1.13", "net 30 holds", "Of net gains or losses of 30 of {validation:,} {data}, over 4 in 5 have the same "
+          "sign on fresh ones with other first weights.",
           lambda t: difference(share(pairs(t, CHANGES), "holds", "net") - 0.8, margin=0.0), reading=NET, of=GAP),
     claim("1.13", "any 30 significant", "If 30 of {validation:,} {data} flip, over 4 in 5 changes are significant.",
           lambda t: difference(share(pairs(t, CHANGES), "significant", "any") - 0.8, margin=0.0), reading=ANY, of=GAP),
     limit("1.13", "any two trainings", "Other first weights alone flip over 30 of {validation:,} {data}, always.",
           lambda t: difference((t["no change/validation/gained"] + t["no change/validation/lost"]).min(1) - 30,
                                margin=0.0), reading=ANY, of="fewest flips, minus 30"),
-    limit("1.13", "mere disagreement", "Of networks that flip 30 {data} by first weights alone, under half differ "
-          "significantly.",
+    limit("1.13", "mere disagreement", "Of pairs that differ in first weights alone and flip 30 {data}, under half are "
+          "significantly different.",
           lambda t: difference(0.5 - share(pairs(t, NONE), "significant", "any"), margin=0.0),
           reading=ANY, of="one half minus the share that is significant"),
-    limit("1.13", "luck", "Luck alone nets 30 in over a quarter of cases if 1,000 examples flip.",
+    limit("1.13", "luck", "If 1,000 examples flip, luck alone gains or loses 30 in over a quarter of cases.",
           lambda t: simulation(float(passed := t["coins/passed at 1000"].mean()), math.sqrt(
               max(passed * (1 - passed), 1e-9) / (len(t.seeds) * t.config.draws)), margin=0.25),
           reading=NET, of="share of throws", because="the balance of n coins has the deviation √n"),
-    limit("1.13", "trainings apart", "First weights alone net 30 of {validation:,} {data} in over 1 of 20 cases.",
+    limit("1.13", "trainings apart", "Other first weights alone gain or lose 30 {data} in over 1 of 20 cases.",
           lambda t: difference(pairs(t, NONE)["net"].mean((1, 2)) - 0.05, margin=0.0), reading=NET, of="share - 0.05"),
-    limit("1.13", "without pairing", "On two test sets of 10,000, 30 more are under 1.96 standard errors.",
+    limit("1.13", "without pairing", "On two test sets of 10,000, 30 more (at 50 to 95 % right) are not significant.",
           lambda t: identity((t["exact/largest z without pairing"] - 1.96).clip(min=0), tolerance=0.0), reading=NET),
 ]
 
 ANSWERS = [
-    answer("1.13", "A net gain of 30 images is significant in over 4 of 5 cases; whether it holds with other first "
-           "weights stays open. Thirty flips in all say nothing: training again flips more.",
+    answer("1.13", "A net gain or loss of 30 images is significant in over 4 of 5 cases; whether it returns with other "
+           "first weights is open. Thirty changed answers say nothing: training again changes more.",
            given={"net 30 significant": "supported", "net 30 holds": "inconclusive", "any 30 significant": "refuted",
                   "any two trainings": "supported"}),
 ]
@@ -210,10 +210,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: validation letters, and what twice the training images change. Those in blue frames are
-# gained, those in red ones lost. In the middle is a dot for each pair of networks. Right of the upright line 30 flip,
-# above the level line 30 are won or lost on balance, above the curve that is significant. Pairs without a change flip
-# as many as the others. On the right a dot a seed: of the changes that pass the rule, how many are what it promises.
+# On the left the thing itself: 140 letters, and what twice the training images change. In the middle is a dot for each
+# pair of networks. Right of the vertical line 30 or more flip. Above the level line 30 or more are gained or lost on
+# balance; above the curve the difference is significant. Pairs without a change flip as many as the others. On the
+# right a dot a seed: of the changes that pass the rule (30 on balance, or 30 flips), how many are what it promises.
 
 
 def figure(trials):
@@ -225,7 +225,7 @@ def figure(trials):
     for color, flipped in (("C0", after & ~before), ("C2", before & ~after)):
         rows, columns = 14 * np.argwhere(flipped).T + 6.5
         shown.plot(columns, rows, "s", color=color, fillstyle="none", markersize=21, markeredgewidth=2.5)
-    shown.set(title="Validation images that are gained (blue) and lost (red)", xticks=[], yticks=[])
+    shown.set(title="Letters gained (blue) and lost (red) by twice the images", xticks=[], yticks=[])
     for color, words, names in (("C0", "a change", CHANGES), ("C1", "no change", NONE)):
         found = pairs(trials, names)
         middle.plot(found["flips"].ravel(), abs(found["gain"]).ravel(), "o", color=color, markersize=3, label=words)
@@ -236,15 +236,15 @@ def figure(trials):
     middle.legend()
     strips(right, {one.name: 80 + 100 * np.array(one.judge(trials).seeds) for one in PREDICTIONS if one.of == GAP})
     reference_line(right, 80, "4 of 5")
-    right.set(title="Of the changes that pass the rule", ylabel="%", ylim=(0, 105))
+    right.set(title="Changes that pass the rule: how many keep its word", ylabel="%", ylim=(0, 105))
     return drawing
 
 
 # %%
 # Try it yourself
 # ---------------
-# Train four times as long. Will networks that differ in their first weights alone net 30 more often, or less, and will
-# they flip fewer? `python -m lessons run rule_of_thirty --set steps=1200 trainings=3 --seeds 7` (some minutes)
+# Train four times as long. Will other first weights alone gain or lose 30 on balance more often, or less? And will
+# fewer letters flip? `python -m lessons run rule_of_thirty --set steps=1200 trainings=3 --seeds 7` (some minutes)
 
 if __name__ == "__main__":
     lesson.main("rule_of_thirty")
