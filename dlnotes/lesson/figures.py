@@ -80,7 +80,7 @@ def strips(
 
     Args:
         axes: where to draw; its ticks along x are set to the groups.
-        groups: by the name of each group, an array with a number a seed.
+        groups: by the name of each group, an array with a number a seed; nothing is drawn for an empty one.
         color: of dots and bars.
         label: what they are called in the legend; nothing where it is empty.
         shift: how far to the right, so that several strips stand side by side in one place.
@@ -90,12 +90,15 @@ def strips(
     import numpy as np
 
     for place, values in enumerate(groups.values()):
+        if not len(values):
+            continue
         middle = place + shift
         dots = middle + np.linspace(-width / 2, width / 2, len(values))
         axes.plot(dots, values, "o", color=color, alpha=0.5, markersize=4)
         mean = np.exp(np.log(values).mean()) if geometric else values.mean()
         ends = [middle - 0.6 * width, middle + 0.6 * width]
-        axes.plot(ends, [mean, mean], color=color, label=label if label and not place else None)
+        axes.plot(ends, [mean, mean], color=color, label=label or None)
+        label = ""  # once in the legend
     axes.set_xticks(range(len(groups)), list(groups))
 
 

@@ -230,12 +230,12 @@ def show_halves(axes, config, seed):
     for row, p in enumerate(ARMS.values()):
         places = [[column / 3, 0.51 - 0.51 * row, 0.31, 0.42] for column in range(3)]
         cells = [axes.inset_axes(place, frame_on=False, xticks=[], yticks=[]) for place in places]
-        cells[0].imshow(test.inputs[image].view(14, 14), cmap="Greys")
+        cells[0].imshow(test.inputs[image].view(14, 14).numpy(), cmap="Greys")
         cells[0].set_title(f"dropout {p:g}", loc="center", fontsize="small")
         for cell, half, answer_of_half in zip(cells[1:], halves, said[row, :, image], strict=True):
-            left = torch.full((config.width,), math.nan)
+            left = np.full(config.width, math.nan)
             left[half] = fired[row][image, half]
-            cell.imshow(left[: side**2].view(side, side), cmap=plt.get_cmap("Greys").with_extremes(bad="#cfe2f7"))
+            cell.imshow(left[: side**2].reshape(side, side), cmap=plt.get_cmap("Greys").with_extremes(bad="#cfe2f7"))
             cell.set_title(f"answer: {'ABCDEFGHIJ'[answer_of_half]}", loc="center", fontsize="small")
     axes.axis("off")
 

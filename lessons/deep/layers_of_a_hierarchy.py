@@ -235,7 +235,7 @@ def show_example(axes, config, seed):
             if level:
                 axes.plot([x - half, x, x + half], [y - 2, y, y - 2], color="0.7", zorder=1)
             axes.text(x, y, symbol, color="w", ha="center", va="center", bbox={"boxstyle": "circle", "fc": f"C{level}"})
-    axes.imshow(one_hot(levels[0][0], config.symbols).T, cmap="Greys", extent=(0, 8, 0, 5.5), aspect="auto", vmin=-0.1)
+    axes.imshow(np.eye(config.symbols)[levels[0][0]].T, cmap="Greys", extent=(0, 8, 0, 5.5), aspect="auto", vmin=-0.1)
     axes.set(title="One example, and its input", xlim=(-0.1, 8.1), ylim=(0, 13.5), xticks=[])
     axes.set_yticks([2.75, 6.5, 8.5, 10.5, 12.5], ["input", *LEVELS])
 

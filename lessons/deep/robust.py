@@ -233,8 +233,8 @@ def show_mishaps(axes, config, seed):
         for column, form in enumerate(("as it is", *MISHAPS)):
             place = [0.06 + 0.24 * column, 0.5 - 0.52 * row, 0.22, 0.4]
             cell = axes.inset_axes(place, frame_on=False, xticks=[], yticks=[])
-            one = pictures[row][column][image]
-            cell.imshow(one.view(math.isqrt(len(one)), -1), cmap=plt.get_cmap("Greys").with_extremes(bad="#cfe2f7"))
+            one = pictures[row][column][image].numpy()
+            cell.imshow(one.reshape(math.isqrt(len(one)), -1), cmap=plt.get_cmap("Greys").with_extremes(bad="#cfe2f7"))
             cell.set_title(f"{form}: {'ABCDEFGHIJ'[said[row][column][image]]}", loc="center", fontsize="small")
             cell.set_ylabel("" if column else f"dropout {p:g}")
     axes.axis("off")

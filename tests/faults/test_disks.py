@@ -140,7 +140,7 @@ def test_a_full_disk_for_the_output_hides_no_other_error(folder, faults):
         with open("/dev/full", "w") as full:
             code, error = ended([*LESSON, "--set", "points=0"], folder, stdout=full)
         assert code == 2
-        assert error[-1].endswith("it cannot run with points=0: the curve is empty")
+        assert "it cannot run with points=0: the curve is empty" in error[-1]
 
 
 def test_a_command_without_an_output_is_no_error(folder):

@@ -76,6 +76,14 @@ def test_the_bar_of_a_strip_is_at_the_mean_of_its_seeds(axes):
     assert axes.lines[-1].get_xdata().mean() == pytest.approx(0.3)
 
 
+def test_an_empty_strip_is_left_out_and_the_legend_has_its_name_once():
+    _, axes = plt.subplots()
+    strips(axes, {"none": np.array([]), "some": np.array([1.0, 4.0]), "more": np.array([2.0])}, label="gain")
+    assert axes.get_legend_handles_labels()[1] == ["gain"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["none", "some", "more"]
+    assert len(axes.lines) == 4
+
+
 def test_the_label_of_a_reference_line_stands_beside_the_axes_where_it_covers_nothing(axes):
     axes.plot([0, 1], [0, 2])
     reference_line(axes, 1.0, "equal")
