@@ -109,3 +109,12 @@ def test_a_condition_number_that_rises_once_is_found(pair):
     for rises, verdict in ((0.0, "supported"), (1e-9, "refuted")):  # as large as the next is no rise
         once = np.where(np.arange(len(trials.seeds)) == 5, trials[more] + rises, trials[less])
         assert judged(experiment, "condition number", replaced(trials, {less: once})).verdict == verdict
+
+
+def test_where_nobody_arrives_nothing_is_concluded():
+    experiment, trials, _ = reference("penalty_and_optimization")
+    never = np.full(len(trials.seeds), math.nan)
+    lost = {f"{arm}/steps to a thousandth": never for arm in ("λ=0", "λ=0.01")}
+    assert judged(experiment, "saves steps", replaced(trials, lost)).verdict == "inconclusive"
+    assert judged(experiment, "saves steps", trials).verdict == "supported"  # without the penalty alone nobody arrives
+    assert np.isnan(trials["λ=0/steps to a thousandth"]).all()
