@@ -171,7 +171,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement in one setting, a *limit* one in which we expect it to fail.
-# The *margin*, the smallest difference that matters, is a tenth of the steps. λ = 0 counts with all if it never arrives.
+# The *margin*, the smallest difference that matters, is a tenth of the steps. λ = 0 counts all if it never arrives.
 
 
 def rises(t):
