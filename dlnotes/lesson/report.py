@@ -87,7 +87,8 @@ def table_of_tests(findings: Sequence[Mapping[str, Any]]) -> str:
     """The statistics behind each finding: its margin, the p-values on both sides of it, and the seeds' extremes."""
     rows = [["", "effect", "margin", "p", "p against", "lowest seed", "highest seed"]]
     for one in findings:
-        ends = [_number(end(one["seeds"])) for end in (min, max)] if one["seeds"] else ["–", "–"]
+        judged = one["seeds"] and None not in one["seeds"]
+        ends = [_number(end(one["seeds"])) for end in (min, max)] if judged else ["–", "–"]
         numbers = [_number(one["effect"]), _number(one["margin"]), *(_p(one[p]) for p in ("p", "p_against"))]
         rows.append([f"{one['row']} {one['name']}", *numbers, *ends])
     legend = "p: the chance of an effect as clear if the true one were the margin; p against: of one as clear below it"

@@ -178,6 +178,8 @@ def test_the_statistics_stand_in_a_table_of_their_own():
     assert lines[0].split() == ["effect", "margin", "p", "p", "against", "lowest", "seed", "highest", "seed"]
     assert [line for line in lines if line.startswith("1.18 round valley")]
     assert len([line for line in lines if re.match(r"\d\.\d\d ", line)]) == len(kept["findings"])
+    lost = {**kept["findings"][0], "effect": None, "p": None, "p_against": None, "seeds": [1.0, None]}
+    assert report.table_of_tests([lost]).splitlines()[1].split()[-5:] == ["0.5", "–", "–", "–", "–"]
 
 
 def planned(stem, seeds):
