@@ -199,8 +199,8 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.05", "Yes, if a free parameter is one that follows the targets: λ = 1 leaves a network on {few} {data} "
-           "{freedom:fewer} fewer of them. No weight is lost, but together they are {size} times smaller.",
-           given={"followed at 100": "supported", "freedom": "supported", "size": "supported"}),
+           "{freedom:fewer} fewer. All weights stay, {size} times smaller. notMNIST has copies, and fewer at λ = 0.",
+           given={"freedom": "supported", "size": "supported", "not_mnist/no penalty": "refuted"}),
 ]
 # fmt: on
 

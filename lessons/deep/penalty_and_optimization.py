@@ -207,9 +207,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("2.06", "A small penalty makes training easier: λ = 0.01 saves {saves steps:fewer} of the steps (too few to "
-           "tell on Fashion-MNIST). With λ = 10 a rate that was safe diverges.",
-           given={"saves steps": "supported", "diverges": "supported", "fashion_mnist/saves steps": "inconclusive"}),
+    answer("2.06", "A small penalty makes training easier: λ = 0.01 saves {saves steps:fewer} of the steps. With "
+           "λ = 10 a safe rate diverges. On notMNIST and Fashion-MNIST neither was shown.", given={"saves steps":
+           "supported", "diverges": "supported", "fashion_mnist/diverges": "refuted", "not_mnist/diverges": "refuted"}),
 ]
 # fmt: on
 
