@@ -8,7 +8,7 @@ from dlnotes.lesson import contents
 from dlnotes.lesson.answers import answers_of
 from dlnotes.lesson.contents import lesson_at
 from dlnotes.lesson.declared import declared_in
-from dlnotes.lesson.report import read_results
+from dlnotes.lesson.report import on_other_data, read_results
 
 LESSON = '''"""A lesson."""
 PREDICTIONS = [
@@ -108,7 +108,7 @@ def test_every_row_with_a_verdict_has_an_answer_of_its_own():
     without = set()
     for lesson in contents.lessons():
         kept = json.loads((contents.results_folder() / f"{lesson.name}.json").read_text(encoding="utf-8"))
-        without |= {row for row, answer in answers_of(lesson, kept).items() if not answer.is_own}
+        without |= {row for row, answer in answers_of(lesson, kept, on_other_data(lesson)).items() if not answer.is_own}
     assert without == set()
 
 
