@@ -12,9 +12,8 @@ descent creeps along it. Now add a round bowl, ½ λ ‖w‖²: each curvature (
 
 In many dimensions the curvatures are the *eigenvalues* of the *Hessian*, the matrix of second derivatives, and κ is its
 *condition number*. The loss goes with the square of what is left: it is down to a tenth after 115 steps of 0.99, but 11
-of 0.9. So training gets easier. But the goal moves, too: along the floor from w to w · 0.01 / (0.01 + λ), with λ = 0.1
-to an 11th, with λ = 10 to a 1,000th. Is that enough to learn anything? And λ = 10 makes the curvature across 11: at the
-rate 1, which suits ℓ, each step turns what is left across into 1 - 11 = -10 times as much. That explodes.
+of 0.9. So training gets easier. But the goal moves, too: along the floor from w to w · 0.01 / (0.01 + λ), with λ = 10
+to a 1,000th. Is that enough to learn? And with 11 as the curvature across, a step of 1 leaves 1 - 11 = -10 times as much.
 """
 
 import math
@@ -208,8 +207,9 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("2.06", "A small penalty makes training easier: λ = 0.01 saves {saves steps:fewer} of the steps. With "
-           "λ = 10 a safe rate diverges. On notMNIST and Fashion-MNIST neither was shown.", given={"saves steps":
-           "supported", "diverges": "supported", "fashion_mnist/diverges": "refuted", "not_mnist/diverges": "refuted"}),
+           "λ = 10 a safe rate diverges. On notMNIST and Fashion-MNIST neither was shown.",
+           given={"saves steps": "supported", "diverges": "supported", "fashion_mnist/diverges": "refuted",
+                  "not_mnist/diverges": "refuted"}),
 ]
 # fmt: on
 

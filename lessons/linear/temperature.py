@@ -229,7 +229,7 @@ def figure(trials):
     right.set_xlabel("standard deviation of the scores before scaling")
     scores = torch.cat(drawn)
     top, lead = scores.topk(2).values, np.linspace(0, 1.2, 100)
-    middle.plot(top[:, 0] - top[:, 1], softmax(10 * scores).amax(1), ".", color="0.5", markersize=1.5, alpha=0.5)
+    middle.plot(top[:, 0] - top[:, 1], softmax(10 * scores).amax(1), ".", color="0.7", markersize=1.5, rasterized=True)
     middle.plot(lead, 1 / (1 + np.exp(-10 * lead)), "C3", label="upper bound")
     middle.plot(lead, 1 / (1 + (config.classes - 1) * np.exp(-10 * lead)), "C3--", label="lower bound")
     for certain in (config.small, config.clear):
