@@ -13,7 +13,7 @@ descent creeps along it. Now add a round bowl, ½ λ ‖w‖²: each curvature (
 In many dimensions the curvatures are the *eigenvalues* of the *Hessian*, the matrix of second derivatives, and κ is its
 *condition number*. The loss goes with the square of what is left: it is down to a tenth after 115 steps of 0.99, but 11
 of 0.9. So training gets easier. But the goal moves, too: along the floor from w to w · 0.01 / (0.01 + λ), with λ = 10
-to a 1,000th. Is that enough to learn? And with 11 as the curvature across, a step of 1 leaves 1 - 11 = -10 times as much.
+to a 1,000th. Is that enough to learn? And the curvature across is 11 then: a step of 1 leaves 1 - 11 = -10 of the way.
 """
 
 import math
