@@ -1,0 +1,225 @@
+"""Windows: what a kernel looks at, one place after the other, and how many places there are.
+
+Everything in this chapter slides a window over an image. What is done with the numbers in it makes the layer: weigh
+them by a kernel (`Conv2d`), by weights of the place's own (`LocallyConnected2d`), take the largest or the mean
+(`MaxPool2d`, `AveragePool2d`). Of n pixels in a row, with p of padding at both ends together, a window of k pixels
+that moves on by s has
+
+    ⌊(n + p - k) / s⌋ + 1
+
+places. The padding is one of three:
+
+    "valid"    p = 0: the window stays inside
+    "same"     the p that makes ⌈n / s⌉ places, as many as there are pixels at stride 1. Where p is odd (an even window,
+               or a stride), the larger half is at the end: right and bottom
+    a number   so many pixels at either end, p twice that
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dlnotes.arguments import check_tensor
+
+__all__ = ["Padding", "Windows", "output_size", "patches"]
+
+Padding = str | int
+"""``"valid"``, ``"same"``, or the pixels at either end."""
+
+
+class Windows(NamedTuple):
+    """How windows lie on images: their size and stride, (down, right) in pixels, and the padding.
+
+    Example:
+        >>> Windows((3, 3), (2, 2), "same").places(28, 28)
+        (14, 14)
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Padding
+
+    def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The pixels of padding on an image's top, bottom, left and right."""
+        top, bottom = _margins(height, self.size[0], self.stride[0], self.padding)
+        return top, bottom, *_margins(width, self.size[1], self.stride[1], self.padding)
+
+    def places(self, height: int, width: int) -> tuple[int, int]:
+        """How many windows there are on an image, down and across.
+
+        Raises:
+            ValueError: a window that is larger than the padded image.
+        """
+        return (
+            output_size(height, self.size[0], self.stride[0], self.padding),
+            output_size(width, self.size[1], self.stride[1], self.padding),
+        )
+
+    def pad(self, images: Tensor, value: float = 0.0) -> Tensor:
+        """Images (N, C, H, W) with their padding."""
+        top, bottom, left, right = self.margins(*images.shape[-2:])
+        return (
+            functional.pad(images, (left, right, top, bottom), value=value)
+            if any((top, bottom, left, right))
+            else images
+        )
+
+    def of(self, images: Tensor, value: float = 0.0) -> Tensor:
+        """The windows of images (N, C, H, W): (N, C, down, across, k, k), without a copy of what is not padded."""
+        self.places(*images.shape[-2:])
+        padded = self.pad(images, value)
+        return padded.unfold(2, self.size[0], self.stride[0]).unfold(3, self.size[1], self.stride[1])
+
+
+def windows_of(name: str, size: int | Sequence[int], stride: int | Sequence[int], padding: Padding) -> Windows:
+    """Windows from what a layer was given: numbers or pairs of them.
+
+    Raises:
+        ValueError: a size or a stride below 1, or an unknown padding; ``name`` is what the size is called there.
+    """
+    if padding not in ("valid", "same") and not (type(padding) is int and padding >= 0):
+        raise ValueError(f'padding must be "valid", "same" or a number of pixels from 0 up, not {padding!r}')
+    return Windows(_pair(name, size), _pair("stride", stride), padding)
+
+
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: Padding = "valid") -> int:
+    """How many places a window has along one side of an image.
+
+        valid: ⌊(n - k) / s⌋ + 1          same: ⌈n / s⌉          p pixels at either end: ⌊(n + 2p - k) / s⌋ + 1
+
+    Args:
+        size: n, pixels along that side.
+        kernel_size: k, pixels of the window.
+        stride: s, pixels from one place to the next.
+        padding: ``"valid"``, ``"same"``, or p.
+
+    Raises:
+        ValueError: a window that is larger than the padded image, a size or stride below 1, or an unknown padding.
+
+    Example:
+        >>> output_size(28, 5), output_size(28, 5, padding="same"), output_size(28, 5, stride=2, padding=1)
+        (24, 28, 13)
+
+    Source: Vincent Dumoulin and Francesco Visin, "A guide to convolution arithmetic for deep learning", 2016.
+    """
+    (kernel, _), (step, _), padding = windows_of("kernel_size", kernel_size, stride, padding)
+    padded = size + sum(_margins(size, kernel, step, padding))
+    if kernel > padded:
+        added = f" ({size} and padding of {padded - size})" if padded > size else ""
+        raise ValueError(
+            f"a window of {kernel} pixels does not fit into {padded}{added}: take one of {padded} or smaller, or "
+            f"padding={-(-(kernel - size) // 2)} or more"
+        )
+    return (padded - kernel) // step + 1
+
+
+def patches(
+    images: Tensor, kernel_size: int | Sequence[int], *, stride: int | Sequence[int] = 1, padding: Padding = "valid"
+) -> Tensor:
+    """What a kernel sees at each place: a column of numbers for each patch of the images.
+
+    A patch is a piece of the input; the kernel is the weights that it is multiplied by. With the kernels as rows, a
+    convolution is one matrix product: kernels (O, C · k · k) times patches (C · k · k, N · places).
+
+    Args:
+        images: where to look.
+        kernel_size: k, the pixels of a patch, or (down, across).
+        stride: pixels from one patch to the next, or (down, right).
+        padding: ``"valid"``, ``"same"``, or the pixels at either end.
+
+    Shape:
+        images (N, C, H, W); returns (C · k · k, N, down, across): channel by channel and row by row in a column.
+
+    Raises:
+        ValueError: images of another shape, patches larger than the padded images, a stride below 1, or an unknown
+            padding.
+
+    Example:
+        >>> image = torch.arange(9.0).view(1, 1, 3, 3)
+        >>> patches(image, 2)[:, 0, 0, 1]     # the patch at the top right: 1, 2 above 4, 5
+        tensor([1., 2., 4., 5.])
+    """
+    check_images("images", images)
+    windows = windows_of("kernel_size", kernel_size, stride, padding)
+    windows.places(*images.shape[-2:])
+    return columns(images, windows)
+
+
+def columns(images: Tensor, windows: Windows) -> Tensor:
+    """The `patches` of images that were looked at."""
+    padded = windows.pad(images).transpose(0, 1)
+    found: Tensor = _Patches.apply(padded, windows.size, windows.stride)
+    return found.flatten(0, 2)
+
+
+def check_images(name: str, images: Any, channels: int | None = None) -> None:
+    """Refuse what is no batch of images.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: another shape than (N, C, H, W), or another number of channels; the message has one that would fit.
+    """
+    check_tensor(name, images)
+    wanted = "C" if channels is None else f"{channels}"
+    if images.ndim != 4 or (channels is not None and images.shape[1] != channels):
+        hint = ""
+        if images.ndim == 3 and channels in (None, 1):
+            hint = f"; images.unsqueeze(1) makes it ({images.shape[0]}, 1, {images.shape[1]}, {images.shape[2]})"
+        elif images.ndim == 4 and images.shape[-1] == channels:
+            hint = "; images.movedim(-1, 1) puts the channels first"
+        raise ValueError(
+            f"{name} must be [batch, channel, height, width], (N, {wanted}, H, W), not {tuple(images.shape)}{hint}"
+        )
+
+
+class _Patches(torch.autograd.Function):
+    """Windows copied out of padded images (C, N, H, W), as (C, k, k, N, down, across).
+
+    Backward, each gradient of a copy is added to its pixel: first along the rows, then along the columns, which are
+    2k sums of long rows. What PyTorch derives from `Tensor.unfold` is the same, in several times the time.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(images: Tensor, size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+        windows = images.unfold(2, size[0], stride[0]).unfold(3, size[1], stride[1])
+        return windows.permute(0, 4, 5, 1, 2, 3).contiguous()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        images, _, ctx.stride = inputs
+        ctx.shape = images.shape
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,), (channels, batch, height, width) = gradients, ctx.shape
+        _, tall, wide, _, down, across = gradient.shape
+        rows = gradient.new_zeros(channels, tall, batch, down, width)
+        for j in range(wide):
+            rows[..., j : j + ctx.stride[1] * across : ctx.stride[1]] += gradient[:, :, j]
+        images = gradient.new_zeros(channels, batch, height, width)
+        for i in range(tall):
+            images[:, :, i : i + ctx.stride[0] * down : ctx.stride[0]] += rows[:, i]
+        return images, None, None
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(type(one) is int and one >= 1 for one in pair):
+        raise ValueError(f"{name} must be an int of 1 or more, or a pair of them, not {value!r}")
+    return pair
+
+
+def _margins(size: int, kernel: int, stride: int, padding: Padding) -> tuple[int, int]:
+    """The pixels of padding at the start and at the end of one side."""
+    if padding == "valid":
+        return 0, 0
+    if padding == "same":
+        total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+        return total // 2, total - total // 2
+    assert isinstance(padding, int)
+    return padding, padding
