@@ -6,7 +6,7 @@ its figure are made of, and `main`, on its last line.
 
 from dlnotes.lesson.cli import command_line
 from dlnotes.lesson.cli import lesson_main as main
-from dlnotes.lesson.figures import curves, reference_line, strips
+from dlnotes.lesson.figures import curves, reference_line, strips, tiles
 from dlnotes.lesson.predictions import answer, claim, limit
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "main",
     "reference_line",
     "strips",
+    "tiles",
 ]

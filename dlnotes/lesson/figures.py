@@ -11,7 +11,7 @@ from typing import Any
 
 from dlnotes.files import write_whole
 
-__all__ = ["curves", "figure_style", "reference_line", "save_figure", "strips"]
+__all__ = ["curves", "figure_style", "reference_line", "save_figure", "strips", "tiles"]
 
 # petroff6: the six colours that stay furthest apart under each of the common kinds of colour blindness, of those that
 # Matplotlib ships. The lightest has little contrast on white: tell lines apart by marker or dash as well.
@@ -108,6 +108,32 @@ def reference_line(axes: Any, value: float, label: str = "") -> None:
     if label:
         place = axes.get_yaxis_transform()  # x as a share of the axes, y as data
         axes.text(1.01, value, label, transform=place, color="0.3", fontsize="small", va="center", clip_on=False)
+
+
+def tiles(axes: Any, images: Any, *, columns: int, signed: bool = False, each: bool = True) -> None:
+    """Draw small images side by side: kernels, feature maps, letters.
+
+    Args:
+        axes: where to draw; its ticks are removed.
+        images: a tensor (N, H, W), from the left to the right and from the top down.
+        columns: how many stand in a row.
+        signed: for weights: blue below 0, red above it, white at 0. Otherwise white is the smallest and black the
+            largest number.
+        each: give every image the full range of colours; otherwise they share one, and can be compared.
+    """
+    import torch
+    from torchvision.utils import make_grid
+
+    size = images.abs() if signed else images
+    size = size.flatten(1).amax(1) if each else size.amax().expand(len(images))
+    low = -size if signed else images.flatten(1).amin(1) if each else images.amin().expand(len(images))
+    shown = (images - low[:, None, None]) / (size - low).clamp(min=1e-12)[:, None, None]
+    grid = make_grid(shown[:, None], nrow=columns, padding=1, pad_value=torch.nan)[0]
+    colors = "RdBu_r" if signed else "Greys"
+    axes.imshow(grid.numpy(), cmap=colors, vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[], facecolor="0.88")  # which shows between the images
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
 
 
 def save_figure(figure: Any, path: Path, *, text: str = "") -> Path:

@@ -3,9 +3,10 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
-from dlnotes.lesson.figures import curves, figure_style, reference_line, save_figure, strips
+from dlnotes.lesson.figures import curves, figure_style, reference_line, save_figure, strips, tiles
 
 
 def drawn(title="A title"):
@@ -92,3 +93,25 @@ def test_the_label_of_a_reference_line_stands_beside_the_axes_where_it_covers_no
     assert label.get_window_extent().x0 >= axes.get_window_extent().x1
     reference_line(axes, 1.5)
     assert len(axes.texts) == 1
+
+
+def test_tiles_stand_in_rows_each_in_its_own_range(axes):
+    images = torch.stack([torch.eye(2), 10 * torch.eye(2), 3 + torch.eye(2)])
+    tiles(axes, images, columns=2)
+    (shown,) = axes.get_images()
+    grid = np.ma.filled(shown.get_array(), np.nan)
+    assert grid.shape == (7, 7)
+    for down, right in ((1, 1), (1, 4), (4, 1)):
+        np.testing.assert_allclose(grid[down : down + 2, right : right + 2], np.eye(2))
+    assert np.isnan(grid[0]).all()  # between them
+
+
+def test_tiles_in_one_range_can_be_compared_and_signed_ones_are_white_at_zero(axes):
+    images = torch.stack([torch.eye(2), -2 * torch.eye(2)])
+    tiles(axes, images, columns=2, signed=True, each=False)
+    grid = np.ma.filled(axes.get_images()[0].get_array(), np.nan)
+    np.testing.assert_allclose(grid[1:3, 1:3], [[0.75, 0.5], [0.5, 0.75]])
+    np.testing.assert_allclose(grid[1:3, 4:6], [[0, 0.5], [0.5, 0]])
+    tiles(axes, images.abs(), columns=2, each=False)
+    grid = np.ma.filled(axes.get_images()[1].get_array(), np.nan)
+    np.testing.assert_allclose(grid[1:3, 1:3], [[0.5, 0], [0, 0.5]])
