@@ -13,9 +13,6 @@ from dlnotes.linear.initializers import initialize, scaled_normal_
 
 __all__ = ["Conv2d", "LocallyConnected2d", "PointwiseConv"]
 
-# Patches are multiplied by the kernels in parts of the batch that stay in a processor's cache.
-_NUMBERS_A_PART = 2**19
-
 
 class Conv2d(nn.Module):
     """Convolution: at each place the patch of the image there is weighed by one and the same set of kernels.
@@ -94,11 +91,9 @@ class Conv2d(nn.Module):
             if (top, left) == (bottom, right):
                 return functional.conv2d(inputs, self.weight, self.bias, self.windows.stride, (top, left))
             return functional.conv2d(self.windows.pad(inputs), self.weight, self.bias, self.windows.stride)
-        kernels = self.weight.flatten(1)
-        part = max(1, _NUMBERS_A_PART // (kernels.shape[1] * down * across))
-        maps = [kernels @ columns(some, self.windows).flatten(1) for some in inputs.split(part)]
-        found = torch.cat([one.view(self.out_channels, -1, down, across).transpose(0, 1) for one in maps])
-        return found if self.bias is None else found + self.bias[:, None, None]
+        products = self.weight.flatten(1) @ columns(inputs, self.windows).flatten(1)
+        maps = products.view(self.out_channels, -1, down, across).transpose(0, 1)
+        return maps if self.bias is None else maps + self.bias[:, None, None]
 
     def extra_repr(self) -> str:
         """The settings, for ``print(layer)``."""
