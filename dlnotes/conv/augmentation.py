@@ -4,6 +4,8 @@ The pixels are moved by torchvision. What is drawn is drawn here, from a generat
 random transforms draw from PyTorch's global one. It is imported inside the functions, since that takes seconds.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 
@@ -26,6 +28,7 @@ def shift(images: Tensor, down: int | Tensor, right: int | Tensor) -> Tensor:
 
     Raises:
         ValueError: images of another shape, or another number of shifts than of images.
+        TypeError: images that are no tensor, or shifts that are no whole numbers.
 
     Example:
         >>> shift(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 0, 1).tolist()
@@ -94,6 +97,8 @@ def augment(
 
 def _for_each(images: Tensor, name: str, moves: int | Tensor) -> Tensor:
     """A whole number of pixels for each image, on the CPU."""
+    if not isinstance(moves, int | Tensor | Sequence):
+        raise TypeError(f"{name} must be whole pixels, not {type(moves).__name__} ({moves!r})")
     numbers = torch.as_tensor(moves, device="cpu")
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"{name} must be whole pixels, not {numbers.dtype}")

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dlnotes.conv.windows import Padding, Windows, check_images, columns, windows_of
+from dlnotes.conv.windows import Padding, Windows, check_images, columns, pair_of, windows_of
 from dlnotes.linear.initializers import initialize, scaled_normal_
 
 __all__ = ["Conv2d", "LocallyConnected2d", "PointwiseConv"]
@@ -149,9 +149,9 @@ class LocallyConnected2d(nn.Module):
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels)
-        self.in_channels, self.out_channels, self.size = in_channels, out_channels, tuple(size)
+        self.in_channels, self.out_channels, self.size = in_channels, out_channels, pair_of("size", size)
         self.windows = windows_of("kernel_size", kernel_size, stride, padding)
-        self.places = self.windows.places(*size)
+        self.places = self.windows.places(*self.size)
         options: dict[str, Any] = {"dtype": dtype, "device": torch.get_default_device()}
         outputs = out_channels * math.prod(self.places)
         self.weight = nn.Parameter(torch.empty(outputs, in_channels, *self.windows.size, **options))
@@ -170,7 +170,7 @@ class LocallyConnected2d(nn.Module):
                 f"inputs must have {self.size[0]} × {self.size[1]} pixels, for whose places there are weights, "
                 f"not {inputs.shape[-2]} × {inputs.shape[-1]}"
             )
-        kernels = self.weight.view(self.out_channels, *self.places, -1)
+        kernels = self.weight.reshape(self.out_channels, *self.places, -1)
         maps = torch.einsum("ohwp,pnhw->nohw", kernels, columns(inputs, self.windows))
         return maps if self.bias is None else maps + self.bias.view(self.out_channels, *self.places)
 
@@ -263,8 +263,23 @@ def check_inputs(inputs: Tensor, channels: int, weight: Tensor) -> None:
         raise TypeError(f"inputs must be {weight.dtype} as the weights are, not {inputs.dtype}")
 
 
+def check_generator(generator: Any) -> None:
+    """Refuse what nothing can be drawn from.
+
+    Raises:
+        TypeError: what is no ``torch.Generator``.
+    """
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a torch.Generator to draw from, not {type(generator).__name__}")
+
+
 def draw_weights(module: nn.Module, generator: Generator) -> None:
-    """First weights for ReLU: normal, with a variance of 2 over the fan-in; biases 0."""
+    """First weights for ReLU: normal, with a variance of 2 over the fan-in; biases 0.
+
+    Raises:
+        TypeError: no generator.
+    """
+    check_generator(generator)
     initialize(module, lambda weight: scaled_normal_(weight, gain=math.sqrt(2), generator=generator))
 
 
