@@ -176,9 +176,9 @@ def check_images(name: str, images: Any, channels: int | None = None) -> None:
     if images.ndim != 4 or (channels is not None and images.shape[1] != channels):
         hint = ""
         if images.ndim == 3 and channels in (None, 1):
-            hint = f"; images.unsqueeze(1) makes it ({images.shape[0]}, 1, {images.shape[1]}, {images.shape[2]})"
+            hint = f"; {name}.unsqueeze(1) makes it ({images.shape[0]}, 1, {images.shape[1]}, {images.shape[2]})"
         elif images.ndim == 4 and images.shape[-1] == channels:
-            hint = "; images.movedim(-1, 1) puts the channels first"
+            hint = f"; {name}.movedim(-1, 1) puts the channels first"
         raise ValueError(
             f"{name} must be [batch, channel, height, width], (N, {wanted}, H, W), not {tuple(images.shape)}{hint}"
         )
