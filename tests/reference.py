@@ -177,11 +177,10 @@ def count_places(size, kernel, stride, before, after):
 def windows(channel, kernel, stride, margins):
     """Of each place, row by row, its pixels (down, right, row, column) that lie in the image."""
     height, width = len(channel), len(channel[0])
-    rows, columns = [], []
-    for i in range(count_places(height, kernel[0], stride[0], *margins[0])):
-        rows.append([(u, i * stride[0] + u - margins[0][0]) for u in range(kernel[0])])
-    for j in range(count_places(width, kernel[1], stride[1], *margins[1])):
-        columns.append([(v, j * stride[1] + v - margins[1][0]) for v in range(kernel[1])])
+    down = count_places(height, kernel[0], stride[0], *margins[0])
+    across = count_places(width, kernel[1], stride[1], *margins[1])
+    rows = [[(u, i * stride[0] + u - margins[0][0]) for u in range(kernel[0])] for i in range(down)]
+    columns = [[(v, j * stride[1] + v - margins[1][0]) for v in range(kernel[1])] for j in range(across)]
     return [
         [[(u, v, y, x) for u, y in row for v, x in column if 0 <= y < height and 0 <= x < width] for column in columns]
         for row in rows

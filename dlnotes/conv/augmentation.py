@@ -41,7 +41,8 @@ def shift(images: Tensor, down: int | Tensor, right: int | Tensor) -> Tensor:
     moved = torch.zeros_like(images)
     for move in moves.unique(dim=0):
         chosen = (moves == move).all(1)
-        top, left = (-move).tolist()
+        # torchvision gives images of another size for a frame that is further away than they are large.
+        top, left = (max(-size, min(size, -by)) for by, size in zip(move.tolist(), images.shape[-2:], strict=True))
         # The frame is moved the other way; what it then has outside of the image is zero.
         moved[chosen] = functional.crop(images[chosen], top, left, *images.shape[-2:])
     return moved

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.func import vmap  # noqa: F401
 
 from dlnotes.conv import augment, shift
 from dlnotes.randomness import stream

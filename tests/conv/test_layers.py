@@ -197,7 +197,7 @@ def test_images_of_another_size_than_the_places_are_refused():
     ):
         local(1, 2, 3, size=(6, 5))(images(2, 1, 5, 6))
     for size in ((6, 5, 1), (6.0, 5), (0, 5), "65", None):
-        with pytest.raises(ValueError, match="^size must be an int of 1 or more, or a pair of them, not "):
+        with pytest.raises(ValueError, match=r"^size must be an int of 1 or more, or a pair of them, not "):
             local(1, 2, 3, size=size)
     assert local(1, 2, 3, size=6).places == (4, 4)
 
