@@ -79,7 +79,8 @@ def augment(
         check_number(name, value)
         if not 0 <= value < (1 if name == "scale" else float("inf")):
             raise ValueError(f"{name} must be 0 or larger{' and below 1' * (name == 'scale')}, not {value}")
-    drawn = torch.rand(len(images), 4, generator=generator, dtype=torch.float64).mul_(2).sub_(1).tolist()
+    drawn = torch.rand(len(images), 4, generator=generator, dtype=torch.float64, device=generator.device)
+    moves = drawn.mul_(2).sub_(1).tolist()
     if not shift and not angle and not scale:
         return images.clone()
     moved = [
@@ -91,7 +92,7 @@ def augment(
             shear=[0.0, 0.0],
             interpolation=InterpolationMode.BILINEAR,
         )
-        for image, (down, right, turned, grown) in zip(images, drawn, strict=True)
+        for image, (down, right, turned, grown) in zip(images, moves, strict=True)
     ]
     return torch.stack(moved) if moved else images.clone()
 
