@@ -1,7 +1,8 @@
 """Images moved, turned and scaled: the same object somewhere else.
 
-The pixels are moved by torchvision. What is drawn is drawn here, from a generator that is handed in: torchvision's own
-random transforms draw from PyTorch's global one. It is imported inside the functions, since that takes seconds.
+Images are turned and scaled by torchvision. What is drawn is drawn here, from a generator that is handed in:
+torchvision's own random transforms draw from PyTorch's global one. It is imported inside the function, since that takes
+seconds.
 """
 
 from collections.abc import Sequence
@@ -34,18 +35,15 @@ def shift(images: Tensor, down: int | Tensor, right: int | Tensor) -> Tensor:
         >>> shift(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 0, 1).tolist()
         [[[[0.0, 1.0], [0.0, 3.0]]]]
     """
-    from torchvision.transforms.v2 import functional
-
     check_images("images", images)
-    moves = torch.stack([_for_each(images, "down", down), _for_each(images, "right", right)], dim=1)
-    moved = torch.zeros_like(images)
-    for move in moves.unique(dim=0):
-        chosen = (moves == move).all(1)
-        # torchvision gives images of another size for a frame that is further away than they are large.
-        top, left = (max(-size, min(size, -by)) for by, size in zip(move.tolist(), images.shape[-2:], strict=True))
-        # The frame is moved the other way; what it then has outside of the image is zero.
-        moved[chosen] = functional.crop(images[chosen], top, left, *images.shape[-2:])
-    return moved
+    (count, channels, height, width), device = images.shape, images.device
+    # Each pixel looks back to where it came from.
+    rows = torch.arange(height, device="cpu") - _for_each(images, "down", down)[:, None]
+    columns = torch.arange(width, device="cpu") - _for_each(images, "right", right)[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    origins = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    seen = origins.view(count, 1, height * width).expand(-1, channels, -1).to(device)
+    return images.flatten(2).gather(2, seen).view(images.shape).masked_fill(~inside[:, None].to(device), 0)
 
 
 def augment(
