@@ -122,7 +122,7 @@ def receptive_field(layers: nn.Module | Iterable[nn.Module]) -> ReceptiveField:
 
 
 def _steps(layers: nn.Module | Iterable[nn.Module]) -> list[tuple[int, int] | None]:
-    """The window and the stride of each layer in its order; None is one that sees everything."""
+    """The window and the stride of each layer in its order, up to one that sees everything, which is None."""
     if isinstance(layers, ConvNet):
         layers = layers.layers
     if isinstance(layers, Inception):
@@ -144,7 +144,12 @@ def _steps(layers: nn.Module | Iterable[nn.Module]) -> list[tuple[int, int] | No
         if any(True for _ in layers.children()) or isinstance(layers, nn.modules.conv._ConvNd | nn.Upsample):
             raise TypeError(f"the windows of {type(layers).__name__} are not known: hand in its layers, in their order")
         return []
-    return [step for layer in layers for step in _steps(layer)]
+    steps: list[tuple[int, int] | None] = []
+    for layer in layers:
+        steps += _steps(layer)
+        if None in steps:
+            break
+    return steps
 
 
 _SEE_EVERYTHING = (nn.Linear, LogisticClassifier, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, GlobalAveragePool2d)

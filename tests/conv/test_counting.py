@@ -214,6 +214,7 @@ def test_what_sees_everything_ends_the_count():
     for last in every:
         assert receptive_field([conv, last, conv]) == (3, 1)
         assert receptive_field([nn.Sequential(conv, nn.ReLU(), last), conv]) == (3, 1)
+        assert receptive_field([conv, last, Block()]) == (3, 1)
     assert receptive_field(network("3x3x2 global 3x3x2")) == (3, 1)
     assert receptive_field(network("3x3x2 max2 dense5")) == (4, 2)
 
