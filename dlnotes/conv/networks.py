@@ -105,8 +105,7 @@ class ConvNet(nn.Module):
             made.append(layer)
         self.layers = nn.ModuleList(made)
         features = torch.Size(shape).numel()
-        self.scores = _linear(features, classes, dtype)
-        self.reset_parameters(generator)
+        self.scores = _linear(features, classes, options)
         if fused:
             for layer in self.modules():
                 if isinstance(layer, Conv2d):
@@ -175,7 +174,7 @@ def _layer(
     }
     if "units" in said:
         check_channels(units=said["units"])
-        return _linear(torch.Size(shape).numel(), said["units"], options["dtype"]), (said["units"],)
+        return _linear(torch.Size(shape).numel(), said["units"], options), (said["units"],)
     if len(shape) == 1:
         raise ValueError("they have no places any more that it could look at: put dense parts last")
     channels, *size = shape
@@ -210,6 +209,9 @@ def _layer(
     return layer, (channels, *layer.windows.places(*size))
 
 
-def _linear(features: int, units: int, dtype: torch.dtype | None) -> nn.Linear:
+def _linear(features: int, units: int, options: dict[str, Any]) -> nn.Linear:
     # Made without first weights, which PyTorch would draw from its global generator.
-    return nn.utils.skip_init(nn.Linear, features, units, dtype=dtype, device=torch.get_default_device())
+    settings = {"dtype": options["dtype"], "device": torch.get_default_device()}
+    layer = nn.utils.skip_init(nn.Linear, features, units, **settings)
+    draw_weights(layer, options["generator"])
+    return layer

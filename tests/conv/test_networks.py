@@ -247,6 +247,12 @@ def test_first_weights_come_from_its_generator_and_biases_are_0(fused, seed):
         assert torch.equal(one, two)
 
 
+def test_networks_that_begin_alike_have_the_same_first_weights_there():
+    one, other = network("5x5x8 max2 3x3x4 dense7"), network("5x5x8 skip2 3x3x4 3x3x2 inception(1,1,1,1)")
+    for number in (0, 2):
+        assert torch.equal(one.layers[number].weight, other.layers[number].weight)
+
+
 def test_fused_or_not_the_first_weights_are_the_same():
     for layers in STACKS:
         one, other = (network(layers, STACKS[layers][0], fused=fused) for fused in (True, False))
