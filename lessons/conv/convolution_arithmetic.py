@@ -169,12 +169,12 @@ PREDICTIONS = [
     limit("3.08", "false edges", "With same padding the border's share of all answers to edges is larger by a tenth of "
           "all answers in negatives of {data} than in the images.",
           lambda t: difference(t["same/negative/share at the border"] - t["same/ink/share at the border"], margin=0.1),
-          arms=("negative", "ink"), of="share in negatives minus share in images", because="zeros are no paper there"),
+          arms=("negative", "ink"), of="share in negatives minus share in images", because="its paper is 1"),
 ]
 
 ANSWERS = [
-    answer("3.05", "Yes: each kernel makes a map, its row times the patches as columns. Without a kernel its map "
-           "is empty, the others stay.", given={"matrix product": "supported", "one kernel": "supported"}),
+    answer("3.05", "Yes: each kernel makes one map, its row times the patches as columns. A kernel of zeros empties "
+           "its own map and no other.", given={"matrix product": "supported", "one kernel": "supported"}),
     answer("3.06", "Yes: stride s keeps every s-th row and column. Of n pixels ⌊(n + 2p - k) / s⌋ + 1 places are left; "
            "all sizes up to 12 agree.", given={"stride": "supported", "places": "supported"}),
     answer("3.07", "Yes, no patch reaches past the edge. Pixels near it count less: one in a corner lies in 1 patch of "

@@ -227,31 +227,50 @@ ANSWERS = []
 
 def figure(trials):
     config, seed = trials.config, trials.seeds[0]
-    drawing = plt.figure(figsize=(12, 7.5))
-    grid_ = drawing.add_gridspec(2, 3)
-    shown, plane, shares, votes = (drawing.add_subplot(at) for at in (grid_[0, :], *(grid_[1, i] for i in range(3))))
+    cells = plt.figure(figsize=(12, 7)).add_gridspec(2, 3, height_ratios=(2, 3))
+    shown, plane, right, mistakes = (plt.subplot(at) for at in (cells[0, :], cells[1, 0], cells[1, 1], cells[1, 2]))
+    models = {arm: marker(config, seed, "xor", arm, 0).requires_grad_(False) for arm in ARMS}
     ink = (data.load(config.data, seed, train=10, test=0).train.inputs[:1] > 0.5).float()
-    train = coins(seed, "xor", 400, "coins")
-    models = {arm: taught(config, seed, arm, train, 0) for arm in ARMS}
-    with torch.no_grad():
-        marks = {arm: (model(ink) > 0).float()[0, 0] for arm, model in models.items()}
-    wanted = (ink[..., 1:] != ink[..., :-1]).float()[0, 0]
-    tiles(shown, torch.stack([ink[0, 0, :, :-1], wanted, *marks.values()]), columns=5)
-    shown.set_title("TODO")
+    pictures = {
+        "an image, in two colours": ink[0, 0],
+        "its outline (XOR)": (ink[..., 1:] != ink[..., :-1])[0, 0].float(),
+    }
+    pictures |= {f"marked by {arm}": (model(ink) > 0)[0, 0].float() for arm, model in models.items()}
+    for place, (title, picture) in enumerate(pictures.items()):
+        cell = shown.inset_axes([0.2 * place + 0.01, 0, 0.18, 0.9], title=title, xticks=[], yticks=[])
+        cell.imshow(picture.numpy(), cmap="Greys", vmin=0, vmax=1)
+        cell.grid(False)
+    shown.set_title("Where does a pixel differ from its right neighbour?")
+    shown.axis("off")
 
-    strips(shares, {arm.replace(" + ", "\n+ "): 100 * trials[f"xor/{arm}/best start"] for arm in ARMS})
-    reference_line(shares, 75, "3 of 4")
-    shares.set(title="Places marked right")
-    strips(votes, {arm.replace(" + ", "\n+ "): 100 * trials[f"votes/{arm}/mistakes"] for arm in ARMS})
-    votes.set(title="Mistakes")
-    plane.set(title="plane")
-    return drawing
+    values = torch.linspace(-0.5, 1.5, 101)
+    every = torch.cartesian_prod(values, values).view(-1, 1, 1, 2)
+    for (arm, model), color, dashes in zip(models.items(), ("C0", "C1", "C2"), ("-", "--", "-"), strict=True):
+        scores = model(every).view(101, 101).T.numpy()
+        plane.contour(values, values, scores, levels=[0], colors=color, linestyles=dashes)
+        plane.plot([], [], color=color, linestyle=dashes, label=arm)
+    plane.plot([0, 1], [1, 0], "o", color="black", markersize=12, label="differ")
+    plane.plot([0, 1], [0, 1], "o", color="black", markersize=12, markerfacecolor="white", label="do not")
+    plane.set(title="The four patches, and where scores are 0", xlabel="left pixel", ylabel="right pixel")
+    plane.legend(fontsize="small")
+
+    names = {arm: arm.replace(" + ", "\n+ ") for arm in ARMS}
+    for shift, color, start in ((-0.15, "C0", "best"), (0.15, "C1", "worst")):
+        groups = {words: 100 * trials[f"xor/{arm}/{start} start"] for arm, words in names.items()}
+        strips(right, groups, color=color, label=f"{start} start", shift=shift, width=0.2)
+    reference_line(right, 75, "3 of 4")
+    right.set(title="Places marked right, of coin tosses", ylabel="%")
+    right.legend()
+    strips(mistakes, {words: 100 * trials[f"votes/{arm}/mistakes"] for arm, words in names.items()})
+    mistakes.set(title=f"Mistakes of patches that vote, {trials.config.data}", ylabel="%", ylim=(0, None))
+    return mistakes.figure
 
 
 # %%
 # Try it yourself
 # ---------------
-# TODO
+# Two kernels suffice for XOR, as the table says. Does training find them, from every start? Guess, then run
+# `python -m lessons run one_by_one --set hidden=2 --seeds 3`.
 
 if __name__ == "__main__":
     lesson.main("one_by_one")
