@@ -162,7 +162,7 @@ PREDICTIONS = [
           lambda t: difference(t["1/strided/lost"], margin=0.25), of="share lost"),
     claim("3.09", "one compared", "One untrained kernel loses over a tenth more of {data} by stride than by pooling.",
           lambda t: ratio(t["1/strided/lost"], t["1/max pooled/lost"], margin=1.1), arms=PAIR),
-    limit("3.09", "eight kernels", "Eight untrained kernels with stride 2 lose less than a tenth of the variance "
+    limit("3.09", "eight kernels", "Eight untrained kernels with stride 2 lose under a tenth of the variance "
           "of {data}.",
           lambda t: not_better(difference(t["8/strided/lost"], margin=0.1)), of="share lost"),
     limit("3.09", "trained kernels", "In trained networks it is max pooling that loses over a tenth more of {data}.",

@@ -121,7 +121,7 @@ def test_what_is_kept_is_the_first_maps_of_half_the_side(lesson, letters):
 
 
 def test_where_every_pixel_is_kept_little_is_lost_and_where_one_of_four_is_much(lesson, letters):
-    # A kernel of 2 x 2 for each pixel of a cell keeps everything: then rebuilding is the identity, but for the pull towards 0.
+    # A kernel of 2 x 2 for each pixel of a cell keeps everything; then rebuilding is the identity, up to the pull.
     model = ConvNet("2x2x4/2", inputs=(1, 16, 16), padding="valid", generator=torch.Generator())
     model.layers[0].weight.data = torch.eye(4).view(4, 1, 2, 2)
     assert lesson.lost(model, letters.train, letters.test) < 0.02
