@@ -9,8 +9,7 @@ about the pixels in the middle is of no use to it elsewhere.
 A convolution slides a small table of weights, its *kernel*, over the image and writes down at each place how well the
 pixels match it. That makes a new image, the *feature map*. When the letter moves, the same numbers come out, but they
 have moved too: the map is not invariant but *equivariant*, it moves along. For an invariant answer, something must
-forget the place. A *global mean* does: of each map it hands on the mean alone. A classifier that has a weight for each
-place of the map does not.
+forget the place: a *global mean* hands on the mean of each map alone. A classifier with a weight for each place cannot.
 
 And there is a trap. On the way, networks make their maps smaller. *Max pooling* keeps the larger of two neighbours.
 Take images of one row, and the kernel (-1, 1), which answers where the next pixel is darker. A ReLU sets what is
@@ -166,7 +165,7 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run: *claims* of the notes, and *limits*, cases where we expect them to fail. Each names its
-# *margin*, the smallest difference that matters, in points of accuracy (hundredths) or as a ratio.
+# *margin*, the smallest difference that matters. A *point* is one percent of the unseen images.
 
 # fmt: off
 PREDICTIONS = [
@@ -182,18 +181,18 @@ PREDICTIONS = [
     limit("3.01", "dense", "A dense network, trained on {data} in the middle, loses over 20 points of accuracy when "
           "they move by {far} pixels.",
           lambda t: difference(t["dense/lost"], margin=0.2), of="accuracy lost",
-          because="it has weights of their own for all pixels"),
+          because="it has other weights for other pixels"),
     limit("3.01", "places", "A convolutional network with a weight for each place, trained on {data} in the middle, "
           "loses over 20 points of accuracy when they move by {far} pixels.",
           lambda t: difference(t["places/lost"], margin=0.2), of="accuracy lost",
           because="its maps move, and its classifier stays"),
-    limit("3.01", "one pixel", "A move by one pixel changes over 2 % of the answers of a network with a global mean.",
-          lambda t: difference(t["mean/by 1/changes"], margin=0.02), of="share of answers changed",
+    limit("3.01", "one pixel", "A move by one pixel changes over 5 % of the answers of a network with a global mean.",
+          lambda t: difference(t["mean/by 1/changes"], margin=0.05), of="share of answers changed",
           because="Azulay and Weiss, 2019"),
     limit("3.01", "four pixels", "A move by one pixel changes more answers of a network with a global mean than a move "
           "by four, by over 2 % of all.",
           lambda t: difference(t["mean/by 1/changes"] - t["mean/by 4/changes"], margin=0.02), arms=("by 1", "by 4"),
-          of="share of answers changed by one, minus by four", because="each of its two poolings halves the map"),
+          because="each of its two poolings keeps every second place"),
 ]
 
 ANSWERS = [
