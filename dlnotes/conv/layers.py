@@ -175,7 +175,7 @@ class LocallyConnected2d(nn.Module):
                 f"inputs must have {self.size[0]} × {self.size[1]} pixels, for whose places there are weights, "
                 f"not {inputs.shape[-2]} × {inputs.shape[-1]}"
             )
-        kernels = self.weight.view(self.out_channels, *self.places, -1)
+        kernels = self.weight.reshape(self.out_channels, *self.places, -1)  # a view cannot be: maybe channels last
         maps = torch.einsum("ohwp,pnhw->nohw", kernels, columns(inputs, self.windows))
         return maps if self.bias is None else maps + self.bias.view(self.out_channels, *self.places)
 

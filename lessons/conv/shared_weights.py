@@ -1,0 +1,238 @@
+"""
+Should a network use the same weights everywhere in an image?
+=============================================================
+
+An A is an A in any corner of the page. What a unit has learned about a slanted stroke in one corner would help in all
+of them, if only it were asked there. A *convolution* asks it everywhere. It slides one small set of weights, the
+*kernel*, over the image. At each place it multiplies the pixels under it, the *patch*, by its weights, and adds up. ::
+
+    answer at a place = kernel · patch          kernel (1, -1)
+
+    pixels                0    3    1    0    0    0
+    patches of two          (0,3) (3,1) (1,0) (0,0) (0,0)
+    answers                  -3     2     1     0     0
+
+Say that the answer to (3, 1) should be larger. A step of descent at the rate 0.1 adds a tenth of the patch: the kernel
+becomes (1.3, -0.9), and the answer 3.0. Next time the stroke stands two pixels further right. The shared kernel answers
+3.0 there as well. Had each place a kernel of its own, the one there would still be (1, -1) and answer 2. With a stroke
+in both places, a shared kernel learns from the two: its gradient is the sum of what separate ones would have.
+
+This needs a premise: a patch must mean the same everywhere. Suppose that the pixels on the right are wired the wrong way
+round, and the stroke comes as (-3, -1). The shared kernel answers -3.0 and unlearns there what it learns on the left;
+separate ones would not mind. So did Taigman et al. (2014) choose: their faces are cut out alike, eyes always in the same
+place, and the last kernels are separate. On letters anywhere in a frame, sharing should win, above all with few images.
+
+A *convolutional network* is one that shares weights over space (LeCun et al., 1989). That is said of its convolutions:
+the classifier at its end has, here too, weights for each place.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch.nn.functional import pad
+
+from dlnotes import data, lesson, linear
+from dlnotes.conv import ConvNet, shift
+from dlnotes.evidence import identity, not_better, ratio
+from dlnotes.lesson import answer, claim, limit, reference_line, strips, tiles
+from dlnotes.linear import SGD, cross_entropy
+from dlnotes.measuring import Measured, Tuned, grid, largest_error, train_for
+from dlnotes.randomness import stream
+from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, evaluate
+
+# %%
+# The experiment
+# --------------
+# Letters of 10 × 10 pixels lie at random places in frames of 16 × 16. Three networks, the *arms*, learn to name them.
+# "Shared" has two convolutions, of 8 and 16 kernels. "Separate" starts as the same function, with a copy of each kernel
+# at each place, but then each copy learns by itself: 49,290 weights in place of 2,026. "Dense" knows no places: each of
+# its 184 units sees all pixels, so that it has as many weights as "separate". All three make about 48,000
+# multiplications an image, see the same batches, and have the learning rate that was best for each on other seeds.
+#
+# In a third setting the premise is broken: a *seed*, which draws images and first weights, also flips the sign of every
+# second pixel or so, always of the same ones. No image loses anything, but each place has a code of its own.
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    data: str = "letters"  # or fashion_mnist, not_mnist
+    train: int = 4_000  # training images
+    few: int = 1_000  # of the smaller training set, its first ones
+    validation: int = 1_000  # images that rates are chosen by
+    test: int = 2_000  # unseen images
+    flipped: float = 0.5  # share of the pixels whose sign is flipped where each place has its own code
+    steps: int = 400  # steps of each network
+    batch_size: int = 32  # images a step
+    device: str = "cpu"  # where the networks are trained
+
+
+QUICK = Config(train=200, few=100, validation=100, test=200, steps=20)
+SEEDS = range(12)
+DATA = ("letters", "fashion_mnist", "not_mnist")
+ARMS = {
+    "shared": "5x5x8 max2 3x3x16 max2",  # 8 kernels of 5×5, the largest of each 2×2, 16 kernels of 3×3, again
+    "separate": "local5x5x8 max2 local3x3x16 max2",
+    "dense": "dense184",
+}
+SETTINGS = ("few images", "many images", "own codes")
+FREE = 6  # pixels of a frame that an image leaves free, across and down
+PLACES = {"top left": 0, "middle": 6 * 12 + 6, "bottom right": 12 * 12 - 1}  # of 12 × 12, for the figure
+
+
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    measured: Measured = {}
+    for setting in SETTINGS:
+        train, _, test = load(config, seed, setting)
+        for arm in ARMS:
+            model = trained(arm, train, config, seed, lr=tuned[f"{setting}/{arm}"])
+            measured[f"{setting}/{arm}/mistakes"] = 1 - accuracy(model, test)
+            if setting == "many images" and arm != "dense":
+                weights = model.layers[0].weight.detach().reshape(8, -1, 25)  # (kernels, places or 1, pixels)
+                for name, place in PLACES.items():
+                    measured[f"kernels/{arm}/{name}"] = weights[:4, place % weights.shape[1]].flatten().tolist()
+            if setting == "many images" and arm == "shared":
+                some = data.Examples(test.inputs[:20].double(), test.targets[:20])
+                measured["one kernel/error"] = error_of_patches(model.double(), some.inputs)
+                measured["sum of gradients/error"] = error_of_sum(model, some)
+    return measured
+
+
+def load(config: Config, seed: int, setting: str) -> data.Parts:
+    """Images at random places, the same ones in each setting."""
+    counts = {"train": config.train, "validation": config.validation, "test": config.test}
+    parts = data.load(config.data, seed, **counts, side=10)
+    signs = 1 - 2 * (torch.rand(16, 16, generator=stream(seed, "signs")) < config.flipped).float()
+    found = {}
+    for name, (images, targets) in parts._asdict().items():
+        moves = torch.randint(FREE + 1, (2, len(images)), generator=stream(seed, f"places of {name}"))
+        images = shift(pad(images, (0, FREE, 0, FREE)), *moves)
+        found[name] = data.Examples(images * signs if setting == "own codes" else images, targets).to(config.device)
+    if setting == "few images":
+        found["train"] = data.Examples(*(tensor[: config.few] for tensor in found["train"]))
+    return data.Parts(**found)
+
+
+def network(arm: str, seed: int) -> ConvNet:
+    """Without padding, whose zeros would tell a kernel where it is."""
+    model = ConvNet(ARMS[arm], inputs=(1, 16, 16), padding="valid", generator=stream(seed, "weights"))
+    return filled(model, network("shared", seed)) if arm == "separate" else model
+
+
+def filled(separate: ConvNet, shared: ConvNet) -> ConvNet:
+    """The separate network with a copy of the shared kernels at each place: the same function."""
+    sizes = {name: len(weights) for name, weights in separate.state_dict().items()}  # kernels · places
+    copies = {name: one.repeat_interleave(sizes[name] // len(one), dim=0) for name, one in shared.state_dict().items()}
+    separate.load_state_dict(copies)
+    return separate
+
+
+def trained(arm: str, images: data.Examples, config: Config, seed: int, *, lr: float) -> ConvNet:
+    """A network after its steps; one that diverges is left as it was before."""
+    model = network(arm, seed).to(config.device)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9)
+    batches = Minibatches(images, min(config.batch_size, len(images.targets)), stream(seed, "batches"))
+    scheduler = linear.cosine_decay(optimizer, config.steps)
+    with suppress(DivergedError):
+        train_for(Trainer(model, cross_entropy, optimizer, batches, scheduler=scheduler), config.steps)
+    return model
+
+
+def error_of_patches(model: ConvNet, images: torch.Tensor) -> float:
+    """How far the first layer is from one kernel times the patch at all places."""
+    layer, patches = model.layers[0], images[:, 0].unfold(1, 5, 1).unfold(2, 5, 1).flatten(3)
+    return largest_error(layer(images), (patches @ layer.weight.flatten(1).T + layer.bias).movedim(-1, 1))
+
+
+def error_of_sum(shared: ConvNet, images: data.Examples) -> float:
+    """How far the gradients of shared kernels are from the sums of those of separate ones, in both layers."""
+    separate = filled(network("separate", 0).to(images.inputs), shared)
+    for model in (shared, separate):
+        model.zero_grad()
+        cross_entropy(model(images.inputs), images.targets).backward()
+    pairs = [(shared.layers[at].weight.grad, separate.layers[at].weight.grad) for at in (0, 2)]
+    return max(largest_error(one, each.reshape(len(one), -1, *one.shape[1:]).sum(1)) for one, each in pairs)
+
+
+# `python -m lessons tune shared_weights` chooses the learning rates, of the same five for each arm.
+TUNING = {f"{setting}/{arm}": grid(0.04, 0.64) for setting in SETTINGS for arm in ARMS}
+TUNING_SEEDS = range(1_000, 1_003)
+
+
+def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
+    setting, arm = arm.split("/")
+    train, validation, _ = load(config, seed, setting)
+    models = (trained(arm, train, config, seed, lr=lr) for lr in candidates)
+    return [evaluate(model, validation, cross_entropy) for model in models]
+
+
+# %%
+# What we expect
+# --------------
+# Written before the run: *claims* of the notes, by row, and a *limit*, a case where we expect them to fail. "A tenth"
+# is the *margin*, the smallest difference that matters. Mistakes are counted on unseen images.
+
+
+def pair(t, setting, *arms):
+    return [t[f"{setting}/{arm}/mistakes"] for arm in arms]
+
+
+# fmt: off
+PREDICTIONS = [
+    claim("3.02", "many images", "With {train:,} {data} anywhere in a frame, separate weights make over a tenth more "
+          "mistakes than shared ones.",
+          lambda t: ratio(*pair(t, "many images", "separate", "shared"), margin=1.1),
+          arms=("separate", "shared"), of="mistakes of separate over shared"),
+    claim("3.02", "few images", "With {few:,} {data} anywhere in a frame, separate weights make over a tenth more "
+          "mistakes than shared ones.",
+          lambda t: ratio(*pair(t, "few images", "separate", "shared"), margin=1.1),
+          arms=("separate", "shared"), of="mistakes of separate over shared"),
+    claim("3.02", "dense", "With {train:,} {data} anywhere in a frame, a dense layer makes over a tenth more mistakes "
+          "than shared weights.",
+          lambda t: ratio(*pair(t, "many images", "dense", "shared"), margin=1.1),
+          arms=("dense", "shared"), of="mistakes of dense over shared"),
+    claim("3.02", "worth more images", "Shared weights with {few:,} {data} make at most a tenth more mistakes than "
+          "separate ones with {train:,}.",
+          lambda t: not_better(ratio(t["few images/shared/mistakes"], t["many images/separate/mistakes"], margin=1.1)),
+          of="mistakes of shared with few over separate with many"),
+    limit("3.02", "own codes", "With {train:,} {data} in whose frame each place has its own code, shared weights make "
+          "over a tenth more mistakes than separate ones.",
+          lambda t: ratio(*pair(t, "own codes", "shared", "separate"), margin=1.1),
+          arms=("shared", "separate"), of="mistakes of shared over separate",
+          because="the same patch means something else at each place"),
+    claim("3.03", "one kernel", "All numbers of a trained feature map are one kernel times the patches of the image.",
+          lambda t: identity(t["one kernel/error"], tolerance=1e-10), of="largest error"),
+    claim("3.03", "sum", "The gradient of a shared weight is the sum of those that separate weights would have.",
+          lambda t: identity(t["sum of gradients/error"], tolerance=1e-10), of="largest error"),
+]
+
+ANSWERS = [
+    answer("3.02", "TODO {many images}",
+           given={"many images": "supported"}),
+    answer("3.03", "TODO",
+           given={"one kernel": "supported", "sum": "supported"}),
+]
+# fmt: on
+
+# %%
+# What to look at
+# ---------------
+# TODO
+
+
+def figure(trials):
+    drawing, (seen, learned, left, right) = plt.subplots(1, 4, figsize=(15, 3.8), width_ratios=(1, 0.8, 1.3, 1))
+    return drawing
+
+
+# %%
+# Try it yourself
+# ---------------
+# TODO
+
+if __name__ == "__main__":
+    lesson.main("shared_weights")
