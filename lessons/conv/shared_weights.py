@@ -17,10 +17,10 @@ becomes (1.3, -0.9), and the answer 3.0. Next time the stroke stands two pixels 
 3.0 there as well. Had each place a kernel of its own, the one there would still be (1, -1) and answer 2. With a stroke
 in both places, a shared kernel learns from the two: its gradient is the sum of what separate ones would have.
 
-This needs a premise: a patch must mean the same everywhere. Suppose that the pixels on the right are wired the wrong way
-round, and the stroke comes as (-3, -1). The shared kernel answers -3.0 and unlearns there what it learns on the left;
-separate ones would not mind. So did Taigman et al. (2014) choose: their faces are cut out alike, eyes always in the same
-place, and the last kernels are separate. On letters anywhere in a frame, sharing should win, above all with few images.
+This needs a premise: a patch must mean the same everywhere. Suppose that the pixels on the right are wired the wrong
+way round, and the stroke comes as (-3, -1). The shared kernel answers -3.0, and unlearns there what it learns on the
+left; separate ones would not mind. For faces that are cut out alike, with the eyes always in the same place, Taigman et
+al. (2014) took separate kernels. For letters that may lie anywhere in a frame, sharing should pay.
 
 A *convolutional network* is one that shares weights over space (LeCun et al., 1989). That is said of its convolutions:
 the classifier at its end has, here too, weights for each place.
@@ -92,7 +92,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
             model = trained(arm, train, config, seed, lr=tuned[f"{setting}/{arm}"])
             measured[f"{setting}/{arm}/mistakes"] = 1 - accuracy(model, test)
             if setting == "many images" and arm != "dense":
-                weights = model.layers[0].weight.detach().reshape(8, -1, 25)  # (kernels, places or 1, pixels)
+                weights = model.state_dict()["layers.0.weight"].reshape(8, -1, 25)  # (kernels, places or 1, pixels)
                 for name, place in PLACES.items():
                     measured[f"kernels/{arm}/{name}"] = weights[:4, place % weights.shape[1]].flatten().tolist()
             if setting == "many images" and arm == "shared":
@@ -144,18 +144,20 @@ def trained(arm: str, images: data.Examples, config: Config, seed: int, *, lr: f
 
 def error_of_patches(model: ConvNet, images: torch.Tensor) -> float:
     """How far the first layer is from one kernel times the patch at all places."""
-    layer, patches = model.layers[0], images[:, 0].unfold(1, 5, 1).unfold(2, 5, 1).flatten(3)
-    return largest_error(layer(images), (patches @ layer.weight.flatten(1).T + layer.bias).movedim(-1, 1))
+    state, patches = model.state_dict(), images[:, 0].unfold(1, 5, 1).unfold(2, 5, 1).flatten(3)
+    by_hand = patches @ state["layers.0.weight"].flatten(1).T + state["layers.0.bias"]
+    return largest_error(model.layers[0](images), by_hand.movedim(-1, 1))
 
 
 def error_of_sum(shared: ConvNet, images: data.Examples) -> float:
-    """How far the gradients of shared kernels are from the sums of those of separate ones, in both layers."""
-    separate = filled(network("separate", 0).to(images.inputs), shared)
-    for model in (shared, separate):
-        model.zero_grad()
-        cross_entropy(model(images.inputs), images.targets).backward()
-    pairs = [(shared.layers[at].weight.grad, separate.layers[at].weight.grad) for at in (0, 2)]
-    return max(largest_error(one, each.reshape(len(one), -1, *one.shape[1:]).sum(1)) for one, each in pairs)
+    """How far the gradients of shared weights are from the sums of those of separate ones, in all layers."""
+    losses = {
+        model: cross_entropy(model(images.inputs), images.targets)
+        for model in (shared, filled(network("separate", 0).to(images.inputs), shared))
+    }
+    sums, parts = (torch.autograd.grad(loss, list(model.parameters())) for model, loss in losses.items())
+    added = [many.reshape(len(one), -1, *one.shape[1:]).sum(1) for one, many in zip(sums, parts, strict=True)]
+    return max(map(largest_error, sums, added))
 
 
 # `python -m lessons tune shared_weights` chooses the learning rates, of the same five for each arm.
