@@ -104,8 +104,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 def load(config: Config, seed: int, setting: str) -> data.Parts:
     """Images at random places, the same ones in each setting."""
-    counts = {"train": config.train, "validation": config.validation, "test": config.test}
-    parts = data.load(config.data, seed, **counts, side=10)
+    parts = data.load(config.data, seed, train=config.train, validation=config.validation, test=config.test, side=10)
     signs = 1 - 2 * (torch.rand(16, 16, generator=stream(seed, "signs")) < config.flipped).float()
     found = {}
     for name, (images, targets) in parts._asdict().items():
@@ -151,11 +150,11 @@ def error_of_patches(model: ConvNet, images: torch.Tensor) -> float:
 
 def error_of_sum(shared: ConvNet, images: data.Examples) -> float:
     """How far the gradients of shared weights are from the sums of those of separate ones, in all layers."""
-    losses = {
-        model: cross_entropy(model(images.inputs), images.targets)
-        for model in (shared, filled(network("separate", 0).to(images.inputs), shared))
-    }
-    sums, parts = (torch.autograd.grad(loss, list(model.parameters())) for model, loss in losses.items())
+    models = shared, filled(network("separate", 0).to(images.inputs), shared)
+    losses = [cross_entropy(model(images.inputs), images.targets) for model in models]
+    sums, parts = (
+        torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, models, strict=True)
+    )
     added = [many.reshape(len(one), -1, *one.shape[1:]).sum(1) for one, many in zip(sums, parts, strict=True)]
     return max(map(largest_error, sums, added))
 
