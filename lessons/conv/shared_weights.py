@@ -212,9 +212,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.02", "TODO {many images}",
+    answer("3.02", "Yes, where a patch means the same everywhere: separate weights make {many images} times the mistakes.",
            given={"many images": "supported"}),
-    answer("3.03", "TODO",
+    answer("3.03", "Yes: one kernel answers at all places, and its gradient is the sum over them.",
            given={"one kernel": "supported", "sum": "supported"}),
 ]
 # fmt: on
@@ -222,18 +222,52 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# TODO
+# On the left, above, four images as the networks see them, and below the same ones where each pixel has its own sign
+# (red above zero, blue below). Beneath, what was learned from the first kind: four kernels of the first layer, at three
+# places of the image. Shared ones are the same at each place. Separate ones started as these very kernels; in the
+# middle, where letters are, they went their own ways, and in the corners they hardly learned. In the middle the
+# mistakes on unseen images, a dot a seed. On the right how many times the mistakes of shared weights the others make:
+# above the line sharing is better.
 
 
 def figure(trials):
-    drawing, (seen, learned, left, right) = plt.subplots(1, 4, figsize=(15, 3.8), width_ratios=(1, 0.8, 1.3, 1))
+    config = trials.config
+    drawing, axes = plt.subplot_mosaic(["slr", "klr"], figsize=(14, 4.4), width_ratios=(1.25, 1.2, 1))
+    plain, coded = (load(config, trials.seeds[0], name).test.inputs[:4, 0] for name in SETTINGS[1:])
+    tiles(axes["s"], torch.cat([plain, coded]).cpu(), columns=4, signed=True, each=False)
+    axes["s"].set(title="Letters anywhere, and with a code for each place")
+
+    learned = [[trials[f"kernels/{arm}/{name}"][0] for name in PLACES] for arm in ("shared", "separate")]
+    shared, separate = torch.tensor(np.array(learned), dtype=torch.float32).view(2, 3, 4, 5, 5)
+    rows = torch.cat([shared, torch.full((3, 1, 5, 5), torch.nan), separate], dim=1)
+    tiles(axes["k"], rows.flatten(0, 1), columns=9, signed=True)
+    axes["k"].set(title="Four kernels at three places: shared, separate")
+    axes["k"].set_yticks([3, 9, 15], list(PLACES))
+    axes["k"].tick_params(length=0)
+
+    words = (f"{config.few:,}\nanywhere", f"{config.train:,}\nanywhere", f"{config.train:,}\nown codes")
+    places = dict(zip(SETTINGS, words, strict=True))
+    for color, move, arm in (("C0", -0.27, "shared"), ("C1", 0, "separate"), ("C2", 0.27, "dense")):
+        mistakes = {words: 100 * trials[f"{name}/{arm}/mistakes"] for name, words in places.items()}
+        strips(axes["l"], mistakes, color=color, label=arm, shift=move, width=0.2)
+        if arm != "shared":
+            times = {words: np.divide(*pair(trials, name, arm, "shared")) for name, words in places.items()}
+            strips(axes["r"], times, color=color, label=arm, shift=move - 0.135, width=0.2, geometric=True)
+    reference_line(axes["r"], 1, "equal")
+    axes["l"].set(title="Mistakes on unseen images, %", xlabel="training images", ylim=(0, None))
+    axes["r"].set(title="Mistakes over those of shared weights", xlabel="training images", yscale="log")
+    axes["r"].set_yticks([0.7, 1, 1.4, 2], ["0.7", "1", "1.4", "2"])
+    axes["r"].minorticks_off()
+    axes["l"].legend()
+    axes["r"].legend()
     return drawing
 
 
 # %%
 # Try it yourself
 # ---------------
-# TODO
+# Flip a tenth of the pixels in place of half. Which weights win? `python -m lessons run shared_weights --set
+# flipped=0.1`.
 
 if __name__ == "__main__":
     lesson.main("shared_weights")
