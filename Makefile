@@ -24,7 +24,7 @@ help:
 setup:
 	@sh setup.sh
 
-run: setup  ## the tour: four lessons at full strength; about four minutes
+run: setup  ## the tour: five lessons at full strength; about five minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
 test: check  ## the checks, then all tests; 5 minutes on two cores

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from benchmarks import starting, steps, sweeps, table, training
+from benchmarks import convolutions, starting, steps, sweeps, table, training
 from benchmarks.clock import ROUNDS
 from dlnotes.files import write_whole
 from dlnotes.lesson.records import to_json
@@ -16,7 +16,13 @@ from dlnotes.lesson.seeds import environment
 from dlnotes.lesson.session import print_anywhere
 
 HERE = Path(__file__).parent
-PARTS: dict[str, ModuleType] = {"training": training, "steps": steps, "sweeps": sweeps, "starting": starting}
+PARTS: dict[str, ModuleType] = {
+    "training": training,
+    "steps": steps,
+    "convolutions": convolutions,
+    "sweeps": sweeps,
+    "starting": starting,
+}
 
 
 def main() -> None:

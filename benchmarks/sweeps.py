@@ -9,6 +9,7 @@ from torch import nn
 from benchmarks.clock import interleaved, shares
 from benchmarks.table import Row
 from benchmarks.training import RATE, Run, sgd
+from dlnotes.conv import ConvNet
 from dlnotes.deep import MLP
 from dlnotes.linear import cross_entropy
 from dlnotes.randomness import stream
@@ -47,17 +48,11 @@ def rows() -> Iterator[Row]:
 
 
 def network(seed: int, widths: list[int] | None, side: int, dropout: float) -> nn.Module:
-    """An `MLP`, or two layers of 5 × 5 convolutions, rectified and pooled, before an affine layer."""
+    """An `MLP`, or the convolutional network of the lessons."""
     chance = stream(seed, "weights")
     if widths:
         return MLP(widths, generator=chance, dropout=dropout, masks=stream(seed, "masks"))
-    first = nn.utils.skip_init(nn.Conv2d, 1, 8, 5, padding=2)
-    second = nn.utils.skip_init(nn.Conv2d, 8, 16, 5, padding=2)
-    last = nn.utils.skip_init(nn.Linear, 16 * (side // 4) ** 2, 10)
-    for parameter in (*first.parameters(), *second.parameters(), *last.parameters()):
-        nn.init.normal_(parameter, std=0.05, generator=chance)
-    half = [nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(first, *half, second, *half, nn.Flatten(), last)
+    return ConvNet("5x5x8 max2 5x5x16 max2", inputs=(1, side, side), generator=chance)
 
 
 def side_by_side(networks: list[nn.Module], examples: tuple[torch.Tensor, ...], steps: int) -> Run:

@@ -4,8 +4,8 @@ import sys
 
 from dlnotes.lesson import command_line
 
-# What shows best, in about four minutes, what these lessons are about; the order is the order of the tour.
-TOUR = ("temperature", "logistic_regression", "momentum", "over_fitting")
+# What shows best, in about five minutes, what these lessons are about; the order is the order of the tour.
+TOUR = ("temperature", "logistic_regression", "momentum", "over_fitting", "stride_or_pooling")
 
 if __name__ == "__main__":
     sys.exit(command_line(sys.argv[1:], tour=TOUR))

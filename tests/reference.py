@@ -153,3 +153,106 @@ def mcnemar(gained, lost):
         math.comb(coins, heads) for heads in range(coins + 1) if abs(2 * heads - coins) >= abs(gained - lost)
     )
     return Fraction(as_one_sided, 2**coins)
+
+
+# Windows on images: an image is a list of channels, a channel a list of rows. Strides and margins are pairs:
+# (down, right), and ((top, bottom), (left, right)).
+
+
+def margins_of_same(size, kernel, stride):
+    """TensorFlow's rule for one side: the zeros (before, after) that make ⌈size / stride⌉ places, the odd one after."""
+    places = math.ceil(size / stride)
+    total = 0
+    while (size + total - kernel) // stride + 1 < places:
+        total += 1
+    return total // 2, total - total // 2
+
+
+def count_places(size, kernel, stride, before, after):
+    """How often a window can be put down: it is slid pixel by pixel."""
+    starts = range(-before, size + after)
+    return sum(start + kernel <= size + after for start in starts if (start + before) % stride == 0)
+
+
+def windows(channel, kernel, stride, margins):
+    """Of each place, row by row, its pixels (down, right, row, column) that lie in the image."""
+    height, width = len(channel), len(channel[0])
+    down = count_places(height, kernel[0], stride[0], *margins[0])
+    across = count_places(width, kernel[1], stride[1], *margins[1])
+    rows = [[(u, i * stride[0] + u - margins[0][0]) for u in range(kernel[0])] for i in range(down)]
+    columns = [[(v, j * stride[1] + v - margins[1][0]) for v in range(kernel[1])] for j in range(across)]
+    return [
+        [[(u, v, y, x) for u, y in row for v, x in column if 0 <= y < height and 0 <= x < width] for column in columns]
+        for row in rows
+    ]
+
+
+def convolve(images, kernels_at, bias_at, kernel, stride, margins):
+    """The feature maps of each image; ``kernels_at(i, j)`` and ``bias_at(i, j)`` are those of a place."""
+    found = []
+    for image in images:
+        places = windows(image[0], kernel, stride, margins)
+        maps = []
+        for out in range(len(kernels_at(0, 0))):
+            rows = []
+            for i, row in enumerate(places):
+                values = []
+                for j, seen in enumerate(row):
+                    total = bias_at(i, j)[out]
+                    for c, channel in enumerate(image):
+                        for u, v, y, x in seen:
+                            total += kernels_at(i, j)[out][c][u][v] * channel[y][x]
+                    values.append(total)
+                rows.append(values)
+            maps.append(rows)
+        found.append(maps)
+    return found
+
+
+def pool(images, kernel, stride, margins, choose):
+    """What ``choose`` makes of the pixels of each window that lie in the image."""
+    return [
+        [
+            [
+                [choose([channel[y][x] for _, _, y, x in seen]) for seen in row]
+                for row in windows(channel, kernel, stride, margins)
+            ]
+            for channel in image
+        ]
+        for image in images
+    ]
+
+
+def stochastic_mean(pixels):
+    """The mean of a draw with probabilities in proportion to the pixels, of which negative ones count as 0."""
+    pixels = [max(pixel, 0.0) for pixel in pixels]
+    total = sum(pixels)
+    return sum(pixel * pixel / total for pixel in pixels) if total else 0.0
+
+
+def move(channel, down, right, degrees, scale):
+    """A channel turned (clockwise, as rows count downwards) and scaled around its middle, then moved: bilinear.
+
+    Each pixel looks back to where it came from, and mixes the four pixels around that place; outside is 0.
+    """
+    height, width = len(channel), len(channel[0])
+    turn = math.radians(degrees)
+
+    def at(y, x):
+        return channel[y][x] if 0 <= y < height and 0 <= x < width else 0.0
+
+    moved = []
+    for i in range(height):
+        row = []
+        for j in range(width):
+            y, x = i - (height - 1) / 2 - down, j - (width - 1) / 2 - right
+            y, x = (math.cos(turn) * y - math.sin(turn) * x) / scale, (math.sin(turn) * y + math.cos(turn) * x) / scale
+            y, x = y + (height - 1) / 2, x + (width - 1) / 2
+            top, left = math.floor(y), math.floor(x)
+            lower, righter = y - top, x - left
+            row.append(
+                (1 - lower) * ((1 - righter) * at(top, left) + righter * at(top, left + 1))
+                + lower * ((1 - righter) * at(top + 1, left) + righter * at(top + 1, left + 1))
+            )
+        moved.append(row)
+    return moved

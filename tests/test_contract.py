@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import dlnotes
-from dlnotes import data, deep, linear
+from dlnotes import conv, data, deep, linear
 from dlnotes.data import fonts
 from dlnotes.randomness import stream, streams
 from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
@@ -30,7 +30,7 @@ FOUNDATION = (
     "dlnotes.sweeps",
     "dlnotes.training",
 )
-CHAPTERS = ("dlnotes.linear", "dlnotes.deep")
+CHAPTERS = ("dlnotes.linear", "dlnotes.deep", "dlnotes.conv")
 
 # What cannot be shown in a line or two that run anywhere, or shows itself in the example of another name.
 WITHOUT_EXAMPLE = {
@@ -102,6 +102,18 @@ TENSOR_FUNCTIONS = {
     "Dropout": (lambda x: deep.Dropout(0.5, generator=stream(0, "masks"))(x), False),
     "l2_penalty": (lambda x: deep.l2_penalty([x], 0.1), False),
     "MLP": (lambda x: started(deep.MLP([7, 6, 5], generator=stream(0, "w"), dtype=x.dtype).to(x.device))(x), True),
+    "Conv2d": (lambda x: looked_at(conv.Conv2d, x, 1, 3, 2, padding="same"), True),
+    "LocallyConnected2d": (lambda x: looked_at(conv.LocallyConnected2d, x, 1, 3, 2, size=(2, 3)), True),
+    "PointwiseConv": (lambda x: looked_at(conv.PointwiseConv, x, 1, 3), True),
+    "Inception": (lambda x: looked_at(conv.Inception, x, 1, one=3, three=3, five=3, pool=3), True),
+    "ConvNet": (lambda x: looked_at(conv.ConvNet, x, "2x2x3 max2", inputs=(1, 2, 3), classes=5), True),
+    "MaxPool2d": (lambda x: conv.MaxPool2d(2, 1, "same")(pictures(x)), True),
+    "AveragePool2d": (lambda x: conv.AveragePool2d(2, 1, "same")(pictures(x)), True),
+    "GlobalAveragePool2d": (lambda x: conv.GlobalAveragePool2d()(pictures(x)), True),
+    "StochasticPool2d": (lambda x: conv.StochasticPool2d(2, 1, generator=stream(0, "draws"))(pictures(x)), False),
+    "patches": (lambda x: conv.patches(pictures(x), 2, padding="same").movedim(1, 0), True),
+    "shift": (lambda x: conv.shift(pictures(x), 1, -1), True),
+    "augment": (lambda x: conv.augment(pictures(x), stream(0, "moves")), False),
 }
 WITH_TESTS_OF_THEIR_OWN = {
     *("SGD", "AdaGrad", "GradientDescent", "Link", "Slot"),
@@ -113,10 +125,16 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("Layer", "affine", "backpropagate", "backward", "descend", "forward", "layers_of", "relu", "sigmoid", "tanh"),
     *("EarlyStopping", "History", "train_with_early_stopping"),
     *("effective_degrees_of_freedom", "weight_decay_groups"),
+    *("ReceptiveField", "count_multiply_adds", "output_size", "receptive_field"),
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
     "MLP": lambda: deep.MLP([7, 6, 5], generator=stream(2, "weights")),
+    "Conv2d": lambda: conv.Conv2d(1, 3, 2, generator=stream(2, "weights")),
+    "LocallyConnected2d": lambda: conv.LocallyConnected2d(1, 3, 2, size=(2, 3), generator=stream(2, "weights")),
+    "PointwiseConv": lambda: conv.PointwiseConv(1, 3, generator=stream(2, "weights")),
+    "Inception": lambda: conv.Inception(1, one=3, three=3, five=3, pool=3, generator=stream(2, "weights")),
+    "ConvNet": lambda: conv.ConvNet("2x2x3 max2 dense4", inputs=(1, 2, 3), generator=stream(2, "weights")),
 }
 
 
@@ -124,7 +142,7 @@ def started(module: nn.Module) -> nn.Module:
     """The module with weights that are not zero."""
     generator = stream(0, "weights")
     for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator).to(parameter)
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
     return module
 
 
@@ -132,6 +150,16 @@ def example(dtype=torch.float64, device="cpu"):
     return (
         (4 * torch.randn(6, 7, generator=stream(1, "inputs"), dtype=torch.float64, device="cpu")).to(dtype).to(device)
     )
+
+
+def pictures(x):
+    """Its first six columns as images of one channel, 2×3."""
+    return x[:, None, :6].unflatten(-1, (2, 3))
+
+
+def looked_at(kind, x, *sizes, **settings):
+    """What a layer with weights, or a network, makes of pictures."""
+    return started(kind(*sizes, **settings, generator=stream(0, "w"), dtype=x.dtype).to(x.device))(pictures(x))
 
 
 def test_every_name_of_the_chapters_is_in_the_table():
@@ -206,6 +234,22 @@ WITHOUT_DEFAULTS = {
     "AdaGrad": lambda: stepped(linear.AdaGrad),
     "schedules": lambda: linear.step_decay(linear.SGD([nn.Parameter(example())], lr=0.8), 0.5, 2).get_last_lr(),
     "layers": lambda: learned_by_hand(),
+    "patches": lambda: (conv.patches(pictures(example(torch.float16)), 2, padding="same"),),
+    "pooling": lambda: tuple(
+        layer(pictures(example(torch.float32)))
+        for layer in (
+            conv.MaxPool2d(2, 1, "same"),
+            conv.AveragePool2d(2, 1, "same"),
+            conv.StochasticPool2d(2, 1, "same", generator=stream(0, "draws")),
+            conv.StochasticPool2d(2, generator=stream(0, "draws")).eval(),
+        )
+    ),
+    "shift": lambda: (conv.shift(pictures(example()), torch.arange(6, device="cpu"), -1),),
+    "augment": lambda: (conv.augment(pictures(example(torch.float32)), stream(0, "moves"), shift=0.5),),
+    "ConvNet": lambda: (
+        CONV_NET(pictures(example())).detach(),
+        torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
+    ),
 }
 
 
@@ -231,6 +275,7 @@ def learned_by_hand():
 
 
 NETWORK = deep.MLP([7, 6, 7], generator=stream(0, "weights"), dtype=torch.float64)
+CONV_NET = conv.ConvNet("2x2x3 max2", inputs=(1, 2, 3), generator=stream(0, "weights"), dtype=torch.float64)
 
 
 @contextlib.contextmanager
@@ -255,10 +300,11 @@ def test_other_defaults_of_dtype_and_device_change_nothing(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_can_be_saved_copied_and_built_without_memory(name):
     module = started(MODULES[name]())
+    inputs = example(torch.float32) if name in ("LogisticClassifier", "MLP") else pictures(example(torch.float32))
     other = MODULES[name]()
     other.load_state_dict(module.state_dict())
     for twin in (other, copy.deepcopy(module)):
-        assert torch.equal(twin(example(torch.float32)), module(example(torch.float32)))
+        assert torch.equal(twin(inputs), module(inputs))
     with torch.device("meta"):
         assert all(parameter.is_meta for parameter in MODULES[name]().parameters())
     assert name in repr(module)
@@ -295,3 +341,30 @@ def test_training_on_a_gpu_is_training_on_the_cpu(optimizer):
         return [*losses, *by_hand, evaluate(model, examples, linear.cross_entropy), accuracy(model, examples)]
 
     assert trained("cuda") == pytest.approx(trained("cpu"), rel=1e-9)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, and the CPU is what it is compared with")
+def test_training_a_convolutional_network_on_a_gpu_is_training_on_the_cpu(fused):
+    layers = "3x3x4 max2 inception(2,3-3,2-2,2) stochastic2 1x1x6 local3x3x3 average2 dense5"
+
+    def trained(device):
+        chance = streams(3, "inputs", "weights", "draws", "moves", "batches")
+        images = torch.rand(30, 1, 16, 16, generator=chance["inputs"], dtype=torch.float64).to(device)
+        examples = images, images.flatten(1)[:, :10].argmax(1)
+        settings = {"generator": chance["weights"], "draws": chance["draws"], "dtype": torch.float64}
+        model = conv.ConvNet(layers, inputs=(1, 16, 16), fused=fused, **settings).to(device)
+        losses = conv.train_classifier(
+            model,
+            examples,
+            generator=chance["batches"],
+            steps=20,
+            batch_size=8,
+            change=lambda images: conv.shift(conv.augment(images, chance["moves"]), 1, 0),
+        )
+        model.eval()
+        assert all(parameter.device.type == device for parameter in model.parameters())
+        counted = conv.count_multiply_adds(model)
+        return [*losses, counted, evaluate(model, examples, linear.cross_entropy), accuracy(model, examples)]
+
+    assert trained("cuda") == pytest.approx(trained("cpu"), rel=1e-6)

@@ -72,6 +72,29 @@ def test_importing_the_library_brings_no_plots_and_no_statistics():
     assert not {"matplotlib", "scipy", "dlnotes.lesson"} & set(ended.stdout.split())
 
 
+def test_importing_convolutional_networks_brings_no_torchvision_plots_or_statistics():
+    """Each of them takes seconds, and most who import the chapter need none."""
+    program = "import sys, dlnotes.conv; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(ended.stdout.split())
+    assert "dlnotes.conv.augmentation" in loaded
+    assert not {"torchvision", "matplotlib", "scipy", "PIL", "dlnotes.lesson"} & loaded
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_torchvision_is_imported_inside_functions_alone(path):
+    waiting = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:  # all that runs when the file is imported
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Import):
+            assert not [alias for alias in node.names if alias.name.split(".")[0] == "torchvision"]
+        if isinstance(node, ast.ImportFrom):
+            assert node.module.split(".")[0] != "torchvision"
+        waiting += ast.iter_child_nodes(node)
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # The shape of a lesson
 # ----------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Images moved, turned and scaled: the same object somewhere else.
 
-The pixels are moved by torchvision. What is drawn is drawn here, from a generator that is handed in: torchvision's own
-random transforms draw from PyTorch's global one. It is imported inside the functions, since that takes seconds.
+Images are turned and scaled by torchvision. What is drawn is drawn here, from a generator that is handed in:
+torchvision's own random transforms draw from PyTorch's global one. It is imported inside the function, since that takes
+seconds.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -26,22 +29,21 @@ def shift(images: Tensor, down: int | Tensor, right: int | Tensor) -> Tensor:
 
     Raises:
         ValueError: images of another shape, or another number of shifts than of images.
+        TypeError: images that are no tensor, or shifts that are no whole numbers.
 
     Example:
         >>> shift(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 0, 1).tolist()
         [[[[0.0, 1.0], [0.0, 3.0]]]]
     """
-    from torchvision.transforms.v2 import functional
-
     check_images("images", images)
-    moves = torch.stack([_for_each(images, "down", down), _for_each(images, "right", right)], dim=1)
-    moved = torch.zeros_like(images)
-    for move in moves.unique(dim=0):
-        chosen = (moves == move).all(1)
-        top, left = (-move).tolist()
-        # The frame is moved the other way; what it then has outside of the image is zero.
-        moved[chosen] = functional.crop(images[chosen], top, left, *images.shape[-2:])
-    return moved
+    (count, channels, height, width), device = images.shape, images.device
+    # Each pixel looks back to where it came from.
+    rows = torch.arange(height, device="cpu") - _for_each(images, "down", down)[:, None]
+    columns = torch.arange(width, device="cpu") - _for_each(images, "right", right)[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    origins = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    seen = origins.view(count, 1, height * width).expand(-1, channels, -1).to(device)
+    return images.flatten(2).gather(2, seen).view(images.shape).masked_fill(~inside[:, None].to(device), 0)
 
 
 def augment(
@@ -75,7 +77,8 @@ def augment(
         check_number(name, value)
         if not 0 <= value < (1 if name == "scale" else float("inf")):
             raise ValueError(f"{name} must be 0 or larger{' and below 1' * (name == 'scale')}, not {value}")
-    drawn = torch.rand(len(images), 4, generator=generator, dtype=torch.float64).mul_(2).sub_(1).tolist()
+    drawn = torch.rand(len(images), 4, generator=generator, dtype=torch.float64, device=generator.device)
+    moves = drawn.mul_(2).sub_(1).tolist()
     if not shift and not angle and not scale:
         return images.clone()
     moved = [
@@ -87,13 +90,15 @@ def augment(
             shear=[0.0, 0.0],
             interpolation=InterpolationMode.BILINEAR,
         )
-        for image, (down, right, turned, grown) in zip(images, drawn, strict=True)
+        for image, (down, right, turned, grown) in zip(images, moves, strict=True)
     ]
     return torch.stack(moved) if moved else images.clone()
 
 
 def _for_each(images: Tensor, name: str, moves: int | Tensor) -> Tensor:
     """A whole number of pixels for each image, on the CPU."""
+    if not isinstance(moves, int | Tensor | Sequence):
+        raise TypeError(f"{name} must be whole pixels, not {type(moves).__name__} ({moves!r})")
     numbers = torch.as_tensor(moves, device="cpu")
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"{name} must be whole pixels, not {numbers.dtype}")

@@ -47,17 +47,17 @@ def count_multiply_adds(network: nn.Module, inputs: Sequence[int] | None = None)
         >>> count_multiply_adds(network) == 28 * 28 * (5 * 5 * 8) + (28 * 28 * 8) * 10
         True
     """
-    shape = getattr(network, "inputs", None) if inputs is None else tuple(inputs)
-    if shape is None:
-        raise ValueError(
-            f"inputs must be the shape of an example, such as (1, 28, 28): {type(network).__name__} has none"
-        )
+    shape = getattr(network, "inputs", None) if inputs is None else inputs
+    if not isinstance(shape, Sequence):
+        came = f"{type(network).__name__} has none" if shape is None else f"not {shape!r}"
+        raise ValueError(f"inputs must be the shape of an example, such as (1, 28, 28): {came}")
     counted: list[int] = []
-    hooks = [
-        module.register_forward_hook(_counter(module, counted))
+    counters = {
+        module: _counter(module, counted)
         for module in network.modules()
         if any(True for _ in module.parameters(recurse=False))
-    ]
+    }
+    hooks = [module.register_forward_hook(counter) for module, counter in counters.items()]
     modes = {module: module.training for module in network.modules()}
     first = next(network.parameters(), torch.empty(0))
     try:
@@ -104,6 +104,7 @@ def receptive_field(layers: nn.Module | Iterable[nn.Module]) -> ReceptiveField:
 
     Raises:
         ValueError: windows or strides that are not square.
+        TypeError: a module whose windows are not known here, such as one of your own that is made of others.
 
     Example:
         >>> receptive_field(ConvNet("5x5x8 max2 5x5x16 max2", generator=torch.Generator()))
@@ -112,33 +113,46 @@ def receptive_field(layers: nn.Module | Iterable[nn.Module]) -> ReceptiveField:
     Source: Vincent Dumoulin and Francesco Visin, "A guide to convolution arithmetic for deep learning", 2016.
     """
     size = stride = 1
-    for kernel, step in _steps(layers):
+    for found in _steps(layers):
+        if found is None:
+            break
+        kernel, step = found
         size, stride = size + (kernel - 1) * stride, stride * step
     return ReceptiveField(size, stride)
 
 
-def _steps(layers: nn.Module | Iterable[nn.Module]) -> list[tuple[int, int]]:
-    """The window and the stride of each layer in its order, up to one that sees everything."""
+def _steps(layers: nn.Module | Iterable[nn.Module]) -> list[tuple[int, int] | None]:
+    """The window and the stride of each layer in its order, up to one that sees everything, which is None."""
     if isinstance(layers, ConvNet):
         layers = layers.layers
     if isinstance(layers, Inception):
         branches = (layers.one, layers.three, layers.five, layers.pool)
-        return max((_steps(branch) for branch in branches), key=lambda steps: sum(kernel - 1 for kernel, _ in steps))
+        return max(
+            (_steps(branch) for branch in branches), key=lambda steps: sum(step[0] - 1 for step in steps if step)
+        )
     if isinstance(layers, Conv2d | LocallyConnected2d | MaxPool2d | AveragePool2d | StochasticPool2d):
         return [(_square(layers.windows.size), _square(layers.windows.stride))]
     if isinstance(layers, nn.Conv2d):
         reach = tuple((k - 1) * d + 1 for k, d in zip(layers.kernel_size, layers.dilation, strict=True))
         return [(_square(reach), _square(layers.stride))]
     if isinstance(layers, nn.MaxPool2d | nn.AvgPool2d):
-        return [(_square(layers.kernel_size), _square(layers.stride))]
+        dilated = _square(getattr(layers, "dilation", 1))
+        return [((_square(layers.kernel_size) - 1) * dilated + 1, _square(layers.stride))]
+    if isinstance(layers, _SEE_EVERYTHING):
+        return [None]
     if isinstance(layers, nn.Module) and not isinstance(layers, nn.Sequential | nn.ModuleList):
+        if any(True for _ in layers.children()) or isinstance(layers, nn.modules.conv._ConvNd | nn.Upsample):
+            raise TypeError(f"the windows of {type(layers).__name__} are not known: hand in its layers, in their order")
         return []
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[int, int] | None] = []
     for layer in layers:
-        if isinstance(layer, nn.Linear | nn.AdaptiveAvgPool2d | GlobalAveragePool2d):
-            break
         steps += _steps(layer)
+        if None in steps:
+            break
     return steps
+
+
+_SEE_EVERYTHING = (nn.Linear, LogisticClassifier, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, GlobalAveragePool2d)
 
 
 def _square(sizes: Any) -> int:

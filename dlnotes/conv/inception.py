@@ -68,6 +68,8 @@ class Inception(nn.Module):
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, one=one, three=three, five=five, pool=pool)
+        reductions = {"reduce_three": reduce_three, "reduce_five": reduce_five}
+        check_channels(**{name: channels for name, channels in reductions.items() if channels is not None})
         self.in_channels, self.out_channels = in_channels, one + three + five + pool
         options: dict[str, Any] = {"generator": generator, "dtype": dtype}
 

@@ -8,13 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dlnotes.conv.windows import Padding, Windows, check_images, columns, windows_of
+from dlnotes.conv.windows import Padding, Windows, check_images, columns, pair_of, windows_of
 from dlnotes.linear.initializers import initialize, scaled_normal_
 
 __all__ = ["Conv2d", "LocallyConnected2d", "PointwiseConv"]
-
-# Patches are multiplied by the kernels in parts of the batch that stay in a processor's cache.
-_NUMBERS_A_PART = 2**19
 
 
 class Conv2d(nn.Module):
@@ -94,11 +91,9 @@ class Conv2d(nn.Module):
             if (top, left) == (bottom, right):
                 return functional.conv2d(inputs, self.weight, self.bias, self.windows.stride, (top, left))
             return functional.conv2d(self.windows.pad(inputs), self.weight, self.bias, self.windows.stride)
-        kernels = self.weight.flatten(1)
-        part = max(1, _NUMBERS_A_PART // (kernels.shape[1] * down * across))
-        maps = [kernels @ columns(some, self.windows).flatten(1) for some in inputs.split(part)]
-        found = torch.cat([one.view(self.out_channels, -1, down, across).transpose(0, 1) for one in maps])
-        return found if self.bias is None else found + self.bias[:, None, None]
+        products = self.weight.flatten(1) @ columns(inputs, self.windows).flatten(1)
+        maps = products.view(self.out_channels, -1, down, across).transpose(0, 1)
+        return maps if self.bias is None else maps + self.bias[:, None, None]
 
     def extra_repr(self) -> str:
         """The settings, for ``print(layer)``."""
@@ -154,9 +149,9 @@ class LocallyConnected2d(nn.Module):
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels)
-        self.in_channels, self.out_channels, self.size = in_channels, out_channels, tuple(size)
+        self.in_channels, self.out_channels, self.size = in_channels, out_channels, pair_of("size", size)
         self.windows = windows_of("kernel_size", kernel_size, stride, padding)
-        self.places = self.windows.places(*size)
+        self.places = self.windows.places(*self.size)
         options: dict[str, Any] = {"dtype": dtype, "device": torch.get_default_device()}
         outputs = out_channels * math.prod(self.places)
         self.weight = nn.Parameter(torch.empty(outputs, in_channels, *self.windows.size, **options))
@@ -175,7 +170,7 @@ class LocallyConnected2d(nn.Module):
                 f"inputs must have {self.size[0]} × {self.size[1]} pixels, for whose places there are weights, "
                 f"not {inputs.shape[-2]} × {inputs.shape[-1]}"
             )
-        kernels = self.weight.reshape(self.out_channels, *self.places, -1)  # a view cannot be: maybe channels last
+        kernels = self.weight.reshape(self.out_channels, *self.places, -1)
         maps = torch.einsum("ohwp,pnhw->nohw", kernels, columns(inputs, self.windows))
         return maps if self.bias is None else maps + self.bias.view(self.out_channels, *self.places)
 
@@ -268,8 +263,23 @@ def check_inputs(inputs: Tensor, channels: int, weight: Tensor) -> None:
         raise TypeError(f"inputs must be {weight.dtype} as the weights are, not {inputs.dtype}")
 
 
+def check_generator(generator: Any) -> None:
+    """Refuse what nothing can be drawn from.
+
+    Raises:
+        TypeError: what is no ``torch.Generator``.
+    """
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a torch.Generator to draw from, not {type(generator).__name__}")
+
+
 def draw_weights(module: nn.Module, generator: Generator) -> None:
-    """First weights for ReLU: normal, with a variance of 2 over the fan-in; biases 0."""
+    """First weights for ReLU: normal, with a variance of 2 over the fan-in; biases 0.
+
+    Raises:
+        TypeError: no generator.
+    """
+    check_generator(generator)
     initialize(module, lambda weight: scaled_normal_(weight, gain=math.sqrt(2), generator=generator))
 
 

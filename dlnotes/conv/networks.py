@@ -8,15 +8,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlnotes.conv.inception import Inception
-from dlnotes.conv.layers import Conv2d, LocallyConnected2d, PointwiseConv, draw_weights
+from dlnotes.conv.layers import Conv2d, LocallyConnected2d, PointwiseConv, check_channels, draw_weights
 from dlnotes.conv.pooling import AveragePool2d, GlobalAveragePool2d, MaxPool2d, StochasticPool2d
 from dlnotes.conv.windows import Padding, check_images
 
 __all__ = ["ConvNet"]
 
 _PARTS = {
-    "5x5x8": r"(?P<local>local)?(?P<tall>\d+)x(?P<wide>\d+)x(?P<channels>\d+)(?:/(?P<stride>\d+))?",
-    "max2": r"(?P<pool>max|average|stochastic)(?P<window>\d+)(?:/(?P<stride>\d+))?",
+    "5x5x8 (or 5x5x8/2, local5x5x8)": r"(?P<local>local)?(?P<tall>\d+)x(?P<wide>\d+)x(?P<channels>\d+)"
+    r"(?:/(?P<stride>\d+))?",
+    "max2 (or max3/2, average2, stochastic2)": r"(?P<pool>max|average|stochastic)(?P<window>\d+)(?:/(?P<stride>\d+))?",
     "skip2": r"skip(?P<skip>\d+)",
     "inception(8,4-12,2-4,4)": r"inception\((?P<one>\d+),(?:(?P<reduce_three>\d+)-)?(?P<three>\d+),"
     r"(?:(?P<reduce_five>\d+)-)?(?P<five>\d+),(?P<pooled>\d+)\)",
@@ -58,7 +59,8 @@ class ConvNet(nn.Module):
     Raises:
         ValueError: a part that is not understood, that does not fit on the images, or that comes after they were
             flattened; stochastic pooling without ``draws``; when called, images of another size.
-        TypeError: when called, images that are no tensor of the weights' dtype.
+        TypeError: parts that are no text, or no generator; when called, images that are no tensor of the weights'
+            dtype.
 
     Example:
         >>> network = ConvNet("5x5x8 max2 5x5x16 max2", generator=torch.Generator().manual_seed(0))
@@ -83,25 +85,31 @@ class ConvNet(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if len(inputs) != 3 or not all(type(size) is int and size > 0 for size in inputs):
+        if not isinstance(layers, str):
+            raise TypeError(f'layers must be a text such as "5x5x8 max2", not {type(layers).__name__}')
+        sizes = tuple(inputs) if isinstance(inputs, Sequence) else ()
+        if len(sizes) != 3 or not all(type(size) is int and size > 0 for size in sizes):
             raise ValueError(f"inputs must be (channels, height, width), three ints of 1 or more, not {inputs!r}")
         if type(classes) is not int or classes < 1:
             raise ValueError(f"classes must be an int of 1 or more, not {classes!r}")
-        self.parts, self.inputs, self.classes = layers.split(), tuple(inputs), classes
-        shape, made = self.inputs, []
+        self.parts, self.inputs, self.classes = layers.split(), sizes, classes
+        shape: tuple[int, ...] = self.inputs
+        made = []
         options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         for part in self.parts:
             try:
                 layer, shape = _layer(part, shape, padding, fused, draws, options)
             except ValueError as error:
-                raise ValueError(f"{part!r} on images of {' × '.join(map(str, shape))}: {error}") from error
+                given = "on images of" if len(shape) == 3 else "after dense units, of which there are"
+                raise ValueError(f"{part!r} {given} {' × '.join(map(str, shape))}: {error}") from error
             made.append(layer)
         self.layers = nn.ModuleList(made)
         features = torch.Size(shape).numel()
-        self.scores = _linear(features, classes, dtype)
-        self.reset_parameters(generator)
+        self.scores = _linear(features, classes, options)
         if fused:
-            self.to(memory_format=torch.channels_last)
+            for layer in self.modules():
+                if isinstance(layer, Conv2d):
+                    layer.to(memory_format=torch.channels_last)
 
     def reset_parameters(self, generator: Generator) -> None:
         """Draw the weights anew, and set the biases to 0."""
@@ -165,9 +173,10 @@ def _layer(
         name: int(text) if text.isdigit() else text for name, text in found.groupdict().items() if text is not None
     }
     if "units" in said:
-        return _linear(torch.Size(shape).numel(), said["units"], options["dtype"]), (said["units"],)
+        check_channels(units=said["units"])
+        return _linear(torch.Size(shape).numel(), said["units"], options), (said["units"],)
     if len(shape) == 1:
-        raise ValueError("a dense part before it has no places any more")
+        raise ValueError("they have no places any more that it could look at: put dense parts last")
     channels, *size = shape
     layer: Any
     if "channels" in said:
@@ -200,6 +209,9 @@ def _layer(
     return layer, (channels, *layer.windows.places(*size))
 
 
-def _linear(features: int, units: int, dtype: torch.dtype | None) -> nn.Linear:
+def _linear(features: int, units: int, options: dict[str, Any]) -> nn.Linear:
     # Made without first weights, which PyTorch would draw from its global generator.
-    return nn.utils.skip_init(nn.Linear, features, units, dtype=dtype, device=torch.get_default_device())
+    settings = {"dtype": options["dtype"], "device": torch.get_default_device()}
+    layer = nn.utils.skip_init(nn.Linear, features, units, **settings)
+    draw_weights(layer, options["generator"])
+    return layer

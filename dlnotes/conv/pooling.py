@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from dlnotes.conv.layers import check_generator
 from dlnotes.conv.windows import Padding, Windows, check_images, windows_of
 from dlnotes.randomness import uniform
 
@@ -143,6 +144,7 @@ class StochasticPool2d(nn.Module):
 
     Raises:
         ValueError: as `MaxPool2d`.
+        TypeError: no generator.
 
     Example:
         >>> layer = StochasticPool2d(2, generator=torch.Generator().manual_seed(0)).eval()
@@ -162,15 +164,18 @@ class StochasticPool2d(nn.Module):
         generator: Generator,
     ) -> None:
         super().__init__()
+        check_generator(generator)
         self.windows, self.generator = _windows(window, stride, padding), generator
 
     def forward(self, inputs: Tensor) -> Tensor:
         """A number of each window, (N, C, H', W')."""
         check_images("inputs", inputs)
         activations = self.windows.of(inputs.relu()).flatten(-2)
+        # Half precision has too few digits for sums and draws, and its squares overflow.
+        exact = activations.to(torch.promote_types(inputs.dtype, torch.float32))
         if not self.training:
-            return activations.square().sum(-1) / _or_one(activations.sum(-1))
-        up_to = activations.detach().cumsum(-1)
+            return (exact.square().sum(-1) / _or_one(exact.sum(-1))).to(inputs.dtype)
+        up_to = exact.detach().cumsum(-1)
         drawn = uniform(up_to.shape[:-1], self.generator).to(up_to)
         # The first whose sum up to it is above the drawn share of all. It is never a 0, whose sum is the last one's.
         chosen = (up_to <= (drawn * up_to[..., -1])[..., None]).sum(-1).clamp(max=activations.shape[-1] - 1)
@@ -206,7 +211,10 @@ class GlobalAveragePool2d(nn.Module):
 def _windows(window: int | Sequence[int], stride: int | Sequence[int] | None, padding: Padding) -> Windows:
     windows = windows_of("window", window, window if stride is None else stride, padding)
     if isinstance(padding, int) and padding >= min(windows.size):
-        raise ValueError(f"padding of {padding} would make windows of {windows.size} that see nothing of the image")
+        raise ValueError(
+            f"padding of {padding} would make windows of {windows.size} that see nothing of the image: take "
+            f"{min(windows.size) - 1} or less"
+        )
     return windows
 
 

@@ -54,8 +54,8 @@ class Windows(NamedTuple):
             ValueError: a window that is larger than the padded image.
         """
         return (
-            output_size(height, self.size[0], self.stride[0], self.padding),
-            output_size(width, self.size[1], self.stride[1], self.padding),
+            _places(height, self.size[0], self.stride[0], self.padding),
+            _places(width, self.size[1], self.stride[1], self.padding),
         )
 
     def pad(self, images: Tensor, value: float = 0.0) -> Tensor:
@@ -82,7 +82,7 @@ def windows_of(name: str, size: int | Sequence[int], stride: int | Sequence[int]
     """
     if padding not in ("valid", "same") and not (type(padding) is int and padding >= 0):
         raise ValueError(f'padding must be "valid", "same" or a number of pixels from 0 up, not {padding!r}')
-    return Windows(_pair(name, size), _pair("stride", stride), padding)
+    return Windows(pair_of(name, size), pair_of("stride", stride), padding)
 
 
 def output_size(size: int, kernel_size: int, stride: int = 1, padding: Padding = "valid") -> int:
@@ -97,7 +97,8 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: Padding =
         padding: ``"valid"``, ``"same"``, or p.
 
     Raises:
-        ValueError: a window that is larger than the padded image, a size or stride below 1, or an unknown padding.
+        ValueError: a window that is larger than the padded image, sizes or a stride that are no ``int`` of 1 or more,
+            or an unknown padding.
 
     Example:
         >>> output_size(28, 5), output_size(28, 5, padding="same"), output_size(28, 5, stride=2, padding=1)
@@ -105,13 +106,21 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: Padding =
 
     Source: Vincent Dumoulin and Francesco Visin, "A guide to convolution arithmetic for deep learning", 2016.
     """
-    (kernel, _), (step, _), padding = windows_of("kernel_size", kernel_size, stride, padding)
+    for name, value in {"size": size, "kernel_size": kernel_size, "stride": stride}.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be an int of 1 or more, not {value!r}")
+    return windows_of("kernel_size", kernel_size, stride, padding).places(size, size)[0]
+
+
+def _places(size: int, kernel: int, step: int, padding: Padding) -> int:
+    """How many places windows have along one side."""
     padded = size + sum(_margins(size, kernel, step, padding))
     if kernel > padded:
         added = f" ({size} and padding of {padded - size})" if padded > size else ""
+        smaller = f"take one of {padded} or smaller, or " if padded else ""
         raise ValueError(
-            f"a window of {kernel} pixels does not fit into {padded}{added}: take one of {padded} or smaller, or "
-            f"padding={-(-(kernel - size) // 2)} or more"
+            f"a window of {kernel} pixels does not fit into {padded}{added}: {smaller}padding="
+            f"{-(-(kernel - size) // 2)} or more"
         )
     return (padded - kernel) // step + 1
 
@@ -167,9 +176,9 @@ def check_images(name: str, images: Any, channels: int | None = None) -> None:
     if images.ndim != 4 or (channels is not None and images.shape[1] != channels):
         hint = ""
         if images.ndim == 3 and channels in (None, 1):
-            hint = f"; images.unsqueeze(1) makes it ({images.shape[0]}, 1, {images.shape[1]}, {images.shape[2]})"
+            hint = f"; {name}.unsqueeze(1) makes it ({images.shape[0]}, 1, {images.shape[1]}, {images.shape[2]})"
         elif images.ndim == 4 and images.shape[-1] == channels:
-            hint = "; images.movedim(-1, 1) puts the channels first"
+            hint = f"; {name}.movedim(-1, 1) puts the channels first"
         raise ValueError(
             f"{name} must be [batch, channel, height, width], (N, {wanted}, H, W), not {tuple(images.shape)}{hint}"
         )
@@ -178,16 +187,17 @@ def check_images(name: str, images: Any, channels: int | None = None) -> None:
 class _Patches(torch.autograd.Function):
     """Windows copied out of padded images (C, N, H, W), as (C, k, k, N, down, across).
 
-    Backward, each gradient of a copy is added to its pixel: first along the rows, then along the columns, which are
-    2k sums of long rows. What PyTorch derives from `Tensor.unfold` is the same, in several times the time.
+    First along the rows, then along the columns, so that the second and larger copy moves long rows. Backward the same
+    in reverse: each gradient of a copy is added to its pixel, in 2k sums. What PyTorch derives from `Tensor.unfold` is
+    the same, in several times the time.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(images: Tensor, size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
-        windows = images.unfold(2, size[0], stride[0]).unfold(3, size[1], stride[1])
-        return windows.permute(0, 4, 5, 1, 2, 3).contiguous()
+        across = images.unfold(3, size[1], stride[1]).permute(0, 4, 1, 2, 3).contiguous()
+        return across.unfold(3, size[0], stride[0]).permute(0, 5, 1, 2, 3, 4).contiguous()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -198,17 +208,22 @@ class _Patches(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,), (channels, batch, height, width) = gradients, ctx.shape
         _, tall, wide, _, down, across = gradient.shape
-        rows = gradient.new_zeros(channels, tall, batch, down, width)
-        for j in range(wide):
-            rows[..., j : j + ctx.stride[1] * across : ctx.stride[1]] += gradient[:, :, j]
-        images = gradient.new_zeros(channels, batch, height, width)
+        rows = gradient.new_zeros(channels, wide, batch, height, across)
         for i in range(tall):
-            images[:, :, i : i + ctx.stride[0] * down : ctx.stride[0]] += rows[:, i]
+            rows[..., i : i + ctx.stride[0] * down : ctx.stride[0], :] += gradient[:, i]
+        images = gradient.new_zeros(channels, batch, height, width)
+        for j in range(wide):
+            images[..., j : j + ctx.stride[1] * across : ctx.stride[1]] += rows[:, j]
         return images, None, None
 
 
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+def pair_of(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """A number for both sides, or what was given for each: down and across.
+
+    Raises:
+        ValueError: what is no ``int`` of 1 or more, nor a pair of them.
+    """
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2 or not all(type(one) is int and one >= 1 for one in pair):
         raise ValueError(f"{name} must be an int of 1 or more, or a pair of them, not {value!r}")
     return pair

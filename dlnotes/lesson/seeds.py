@@ -52,7 +52,7 @@ def environment(device: str) -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "scipy", "matplotlib", "pillow")},
+        **{name: version(name) for name in ("torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow")},
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "threads": 1,

@@ -32,7 +32,7 @@ _NOT_MEASURING = ("dlnotes.lesson", "dlnotes.evidence", "dlnotes.data.web")
 # By these a name of a module can be reached without its text showing it.
 _NAMESPACES = frozenset({"globals", "locals", "vars", "__globals__", "__dict__", "modules", "f_globals", "f_locals"})
 # Packages whose versions every result names, wherever they are installed.
-_NAMED = frozenset({"torch", "numpy", "scipy", "matplotlib", "PIL", "tqdm"})
+_NAMED = frozenset({"torch", "torchvision", "numpy", "scipy", "matplotlib", "PIL", "tqdm"})
 # With these a file can run code that its text does not show.
 _BUILTINS_THAT_RUN_CODE = frozenset({"exec", "eval", "compile", "__import__"})
 _MODULES_THAT_RUN_CODE = frozenset({"importlib", "imp", "pkgutil", "runpy"})

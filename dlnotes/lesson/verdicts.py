@@ -4,6 +4,7 @@ Standard library alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -40,34 +41,47 @@ def readme_with_table(readme: str, folder: Path) -> str:
 
 
 def table_of_answers(folder: Path) -> str:
-    """Each row that has a verdict: what it is about, the verdict and the answer, as a Markdown table.
+    """Each row that has a verdict: what it is about, the verdict and the answer; a Markdown table a chapter.
+
+    Chapters fold, the first one open, so that the page stays a page.
 
     Args:
         folder: where the results of the reference run lie.
     """
     judged = list(_judged(folder))
-    lines = [_tally([results["verdicts"][note.row] for note, _, results in judged]), ""]
-    lines += ["| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|"]
-    stale = False
-    for note, lesson, results in judged:
-        old = not _are_current(lesson, _runs(lesson, results, folder))
-        stale |= old
-        answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
-        verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
-        link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
-        row = f"[{note.row}](results/{PAGE}#{note.row})"
-        lines.append(f"| {row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |")
+    count, tally = len(judged), _tally(judged)
+    lines = [
+        f"Tested so far: {count} of the {len(notes())} statements ({tally or 'none'}). Click a chapter to open it."
+    ]
+    stale, opened = False, " open"
+    for chapter, rows in groupby(judged, key=lambda one: one[0].chapter):
+        of_chapter = list(rows)
+        title = f"{of_chapter[0][0].row.partition('.')[0]} {TITLES[chapter]}"
+        lines += ["", f"<details{opened}>", f"<summary><b>{title}</b>: {_tally(of_chapter)}</summary>", ""]
+        opened = ""
+        lines += ["| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|"]
+        for note, lesson, results in of_chapter:
+            old = not _are_current(lesson, _runs(lesson, results, folder))
+            stale |= old
+            answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
+            verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
+            link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
+            row = f"[{note.row}](results/{PAGE}#{note.row})"
+            lines.append(f"| {row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |")
+        lines += ["", "</details>"]
     return "\n".join([*lines, *(["", _STALE] if stale else [])])
 
 
-def _tally(verdicts: Sequence[str]) -> str:
-    """How many rows have each verdict, in a sentence."""
-    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(_VERDICTS) if verdict in verdicts]
-    tested = f"tested so far: {len(verdicts)} of the {len(notes())} statements"
-    return f"{tested.capitalize()} ({', '.join(counts) or 'none'})."
+_Judged = tuple[Note, Lesson, dict[str, Any]]
 
 
-def _judged(folder: Path) -> Iterator[tuple[Note, Lesson, dict[str, Any]]]:
+def _tally(judged: Sequence[_Judged]) -> str:
+    """How many of the rows have each verdict: "9 supported, 24 conditional"."""
+    verdicts = [results["verdicts"][note.row] for note, _, results in judged]
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS if verdict in verdicts)
+
+
+def _judged(folder: Path) -> Iterator[_Judged]:
     """The rows that have a verdict, in the order of the notes, each with its lesson and its results."""
     by_name = {lesson.name: lesson for lesson in lessons()}
     for note in notes():

@@ -31,24 +31,37 @@ def results(tmp_path):
 
 def test_the_table_has_a_line_for_each_row_with_its_verdict_and_answer(results):
     lines = verdicts.table_of_answers(results()).splitlines()
-    assert lines[0] == "Tested so far: 4 of the 89 statements (1 supported, 3 conditional)."
+    assert lines[0].startswith("Tested so far: 4 of the 89 statements (1 supported, 3 conditional).")
+    summary = "<summary><b>1 From machine learning to deep learning</b>: 1 supported, 3 conditional</summary>"
+    assert lines[1:6] == ["", "<details open>", summary, "", "| row | in short | verdict | answer | lesson |"]
     rows = [f"| [{row}](results/VERDICTS.md#{row})" for row in ("1.02", "1.03", "1.04", "1.05")]
-    assert [line.split(" | ")[0] for line in lines[4:]] == rows
-    assert lines[4].startswith(f"{rows[0]} | Softmax turns scores into probabilities | **supported** | Yes.")
-    assert lines[4].endswith(" | [temperature](lessons/linear/temperature.py) |")
-    assert "**conditional**" in lines[5]
+    assert [line.split(" | ")[0] for line in lines[7:-2]] == rows
+    assert lines[7].startswith(f"{rows[0]} | Softmax turns scores into probabilities | **supported** | Yes.")
+    assert lines[7].endswith(" | [temperature](lessons/linear/temperature.py) |")
+    assert "**conditional**" in lines[8]
+    assert lines[-2:] == ["", "</details>"]
+
+
+def test_the_chapters_of_the_table_fold_and_the_first_is_open():
+    table = verdicts.table_of_answers(contents.results_folder())
+    parts = table.split("\n<details")
+    assert [part.startswith(" open>") for part in parts[1:]] == [True, *[False] * (len(parts) - 2)]
+    assert len(parts) - 1 == table.count("\n</details>") >= 2
+    tallies = [int(count) for count in re.findall(r"(\d+) (?:supported|conditional|refuted|inconclusive)", table)]
+    assert 2 * len(re.findall(r"\n\| \[\d", table)) == sum(tallies)  # of all rows, and of each chapter
 
 
 def test_a_line_of_the_table_is_short():
     readme = (contents.CHECKOUT / "README.md").read_text(encoding="utf-8")
     assert [line for line in readme.splitlines() if len(line) > 350] == []
-    assert len(readme.encode()) <= 20_000
+    around, _, rest = readme.partition("<!-- answers")
+    assert len((around + rest.partition("<!-- end of answers")[2]).encode()) <= 8_500
 
 
 def test_a_sentence_cannot_break_the_table(results):
     findings = [{**results.findings[0], "statement": "a | b <script> *c*"}]
     folder = results(findings=findings, verdicts={"1.02": "supported"})
-    assert "a \\| b &lt;script> \\*c\\*" in verdicts.table_of_answers(folder).splitlines()[4]
+    assert "a \\| b &lt;script> \\*c\\*" in verdicts.table_of_answers(folder).splitlines()[7]
     assert "a \\| b &lt;script> \\*c\\*" in verdicts.page_of_verdicts(folder)
 
 
