@@ -36,7 +36,7 @@ from torch.nn.functional import pad
 
 from dlnotes import data, lesson, linear
 from dlnotes.conv import ConvNet, shift
-from dlnotes.evidence import identity, not_better, ratio
+from dlnotes.evidence import identity, ratio
 from dlnotes.lesson import answer, claim, limit, reference_line, strips, tiles
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.measuring import Measured, Tuned, grid, largest_error, train_for
@@ -46,13 +46,14 @@ from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, eval
 # %%
 # The experiment
 # --------------
-# Letters of 10 × 10 pixels lie anywhere in frames of 16 × 16. Three networks, the *arms*, learn to name them. "Shared"
+# Letters of 14 × 14 pixels lie anywhere in frames of 20 × 20. Three networks, the *arms*, learn to name them. "Shared"
 # has two convolutions, of 8 and 16 kernels. "Separate" starts as the same function, with a copy of each kernel at each
-# place, but each copy learns by itself: 49,290 weights in place of 2,026. "Dense" knows no places: its 184 units see
-# all pixels, with about as many weights as "separate". All three make about 48,000 multiplications an image, see the
-# same batches, and have the learning rate that was best for each on other seeds. A *seed* draws images and weights. In
-# a third setting it breaks the premise: it also flips the sign of half of the pixels, of the same ones in all images.
-# No image loses anything, but each place has its own code.
+# place, but each copy learns by itself: 105,354 weights in place of 4,074. "Dense" knows no places: its 256 units see
+# all pixels, with about as many weights as "separate". All three make about 104,000 multiplications an image, see the
+# same batches, and have the learning rate that was best for each on other seeds. All shorten a gradient that is longer
+# than 1: that of a shared kernel is a sum over 256 places. A *seed* draws images and weights. In a third setting it
+# breaks the premise: it flips the sign of half of the pixels, of the same ones in all images. No image loses anything,
+# but each place has its own code.
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Config:
     test: int = 2_000  # unseen images
     flipped: float = 0.5  # share of the pixels whose sign is flipped where each place has its own code
     steps: int = 400  # steps of each network
-    batch_size: int = 32  # images a step
+    batch_size: int = 64  # images a step
     device: str = "cpu"  # where the networks are trained
 
 
@@ -74,13 +75,13 @@ QUICK = Config(train=200, few=100, validation=100, test=200, steps=20)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 ARMS = {
-    "shared": "5x5x8 max2 3x3x16 max2",  # 8 kernels of 5×5, the largest of each 2×2, 16 kernels of 3×3, again
-    "separate": "local5x5x8 max2 local3x3x16 max2",
-    "dense": "dense184",
+    "shared": "5x5x8 max2 5x5x16 max2",  # 8 kernels of 5×5, the largest of each 2×2, then 16 kernels, and again
+    "separate": "local5x5x8 max2 local5x5x16 max2",
+    "dense": "dense256",
 }
 SETTINGS = ("few images", "many images", "own codes")
 FREE = 6  # pixels of a frame that an image leaves free, across and down
-PLACES = {"top left": 0, "middle": 6 * 12 + 6, "bottom right": 12 * 12 - 1}  # of 12 × 12, for the figure
+PLACES = {"top left": 0, "middle": 8 * 16 + 8, "bottom right": 16 * 16 - 1}  # of 16 × 16, for the figure
 
 
 def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
@@ -101,8 +102,8 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 def load(config: Config, seed: int, setting: str) -> data.Parts:
     """Images at random places, the same ones in each setting."""
-    parts = data.load(config.data, seed, train=config.train, validation=config.validation, test=config.test, side=10)
-    signs = 1 - 2 * (torch.rand(16, 16, generator=stream(seed, "signs")) < config.flipped).float()
+    parts = data.load(config.data, seed, train=config.train, validation=config.validation, test=config.test, side=14)
+    signs = 1 - 2 * (torch.rand(20, 20, generator=stream(seed, "signs")) < config.flipped).float()
     found = {}
     for name, (images, targets) in parts._asdict().items():
         moves = torch.randint(FREE + 1, (2, len(images)), generator=stream(seed, f"places of {name}"))
@@ -115,7 +116,7 @@ def load(config: Config, seed: int, setting: str) -> data.Parts:
 
 def network(arm: str, seed: int) -> ConvNet:
     """Without padding, whose zeros would tell a kernel where it is."""
-    model = ConvNet(ARMS[arm], inputs=(1, 16, 16), padding="valid", generator=stream(seed, "weights"))
+    model = ConvNet(ARMS[arm], inputs=(1, 20, 20), padding="valid", generator=stream(seed, "weights"))
     return filled(model, network("shared", seed)) if arm == "separate" else model
 
 
@@ -130,7 +131,7 @@ def filled(separate: ConvNet, shared: ConvNet) -> ConvNet:
 def trained(arm: str, images: data.Examples, config: Config, seed: int, *, lr: float) -> ConvNet:
     """A network after its steps; one that diverges is left as it was before."""
     model = network(arm, seed).to(config.device)
-    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, max_norm=1.0)
     batches = Minibatches(images, min(config.batch_size, len(images.targets)), stream(seed, "batches"))
     scheduler = linear.cosine_decay(optimizer, config.steps)
     with suppress(DivergedError):
@@ -176,9 +177,6 @@ PREDICTIONS = [
           "mistakes than shared ones.", over("separate", "shared", "few images"), arms=("separate", "shared")),
     claim("3.02", "dense", "With {train:,} {data} anywhere in a frame, a dense layer makes over a tenth more mistakes "
           "than shared weights.", over("dense", "shared", "many images"), arms=("dense", "shared")),
-    claim("3.02", "worth more images", "Shared weights with {few:,} {data} make less than a tenth more mistakes than "
-          "separate ones with {train:,}.", of="mistakes of shared with few over separate with many", judge=lambda t:
-          not_better(ratio(t["few images/shared/mistakes"], t["many images/separate/mistakes"], margin=1.1))),
     limit("3.02", "own codes", "With {train:,} {data} in frames where each place has its own code, shared weights make "
           "over a tenth more mistakes than separate ones.", over("shared", "separate", "own codes"),
           arms=("shared", "separate"), because="the same patch means something else at each place"),
