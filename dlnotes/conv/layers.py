@@ -170,8 +170,10 @@ class LocallyConnected2d(nn.Module):
                 f"inputs must have {self.size[0]} × {self.size[1]} pixels, for whose places there are weights, "
                 f"not {inputs.shape[-2]} × {inputs.shape[-1]}"
             )
-        kernels = self.weight.reshape(self.out_channels, *self.places, -1)
-        maps = torch.einsum("ohwp,pnhw->nohw", kernels, columns(inputs, self.windows))
+        # A matrix product for each place, (places, O, C · k · k) times (places, C · k · k, N).
+        kernels = self.weight.reshape(self.out_channels, math.prod(self.places), -1).transpose(0, 1).contiguous()
+        products = kernels @ columns(inputs, self.windows).flatten(2).permute(2, 0, 1).contiguous()
+        maps = products.permute(2, 1, 0).unflatten(2, self.places)
         return maps if self.bias is None else maps + self.bias.view(self.out_channels, *self.places)
 
     def extra_repr(self) -> str:
