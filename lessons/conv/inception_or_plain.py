@@ -3,30 +3,29 @@ Is an Inception module better than a plain convolution?
 =======================================================
 
 A convolutional layer lays small grids of weights, its *kernels*, on each place of an image, multiplies and adds up.
-Each kernel gives an image again, its *feature map*, and the next layer takes the stack of maps as its *channels*. But
-how large should kernels be? 3×3 pixels, or 5×5? Or should the layer only keep the largest number around each pixel, as
-max pooling does? An *Inception module* does not choose. It does all of these side by side on the same input, and lays
-the maps of its four branches one upon the other (Szegedy et al., 2015). What comes next may pick. Here is ours: ::
+Each kernel makes an image again, its *feature map*, and the next layer takes the stack of maps as its *channels*. How
+large should kernels be, 3×3 pixels or 5×5? Or is it enough to keep the largest number around each pixel, as *max
+pooling* does? An *Inception module* does not choose. It does all of this side by side on the same input and stacks the
+maps of its four branches, so that the next layer may pick (Szegedy et al., 2015). Ours, with numbers of maps: ::
 
-               ┌─  1×1  ──────────────────────────────   8 maps ─┐
-    16 maps  ──┼─  1×1 to 8 maps  ──  3×3  ───────────  12 maps ─┼──  28 maps of the
-               ├─  1×1 to 4 maps  ──  5×5  ───────────   4 maps ─┤    same height and width
-               └─  the largest of 3×3  ──  1×1  ──────   4 maps ─┘
+            ┌─  1×1 ─────────────────────  8 ─┐
+        16 ─┼─  1×1 ───  8 ───  3×3 ───── 12 ─┼─ 28, of the same
+            ├─  1×1 ───  4 ───  5×5 ─────  4 ─┤  height and width
+            └─  largest of 3×3 ─── 1×1 ──  4 ─┘
 
-The course notes leave out the trick that pays for it, the 1×1 kernels in front. They see a single pixel, through all
-channels, and sum up 16 maps in a few: a *reduction*. We count *parameters*, weights and biases. Kernels of k×k that
-make O maps from C have k² · C · O weights and O biases. For the four maps of 5×5, by hand: ::
+The course notes leave out what makes it affordable, the 1×1 kernels in front. A 1×1 kernel sees a single pixel through
+all channels, and here sums up 16 maps in 8 or 4: a *reduction*. We count *parameters*, weights and biases. O kernels of
+k×k on C channels have k² · C · O + O. By hand, for the four maps of 5×5: ::
 
-    5×5 on all 16 maps              25 · 16 · 4 + 4                          = 1,604
-    1×1 to 4 maps, then 5×5         16 · 4 + 4  +  25 · 4 · 4 + 4            =   472
+    5×5 on all 16 maps            25 · 16 · 4 + 4                       =  1,604
+    1×1 to 4 maps, then 5×5       16 · 4 + 4  +  25 · 4 · 4 + 4         =    472
 
-All four branches have 1,688 parameters, and a plain 3×3 layer with 28 maps has 9 · 16 · 28 + 28 = 4,060.
+The whole module has 1,688 parameters. A plain 3×3 layer that makes as many maps has 9 · 16 · 28 + 28 = 4,060.
 
-"Few parameters, and yet better than a plain convolution", say the notes, "with well-chosen settings". Better than
-which? Than a layer with as many maps, which then has more parameters? Or than one in a network of as many parameters,
-which then has fewer maps? We ask both, and a third: is it the mixture that pays, or would a reduction do the same for a
-plain 3×3 layer? (That GoogLeNet, made of such modules, has a ninth of the parameters of AlexNet says little: 96 % of
-AlexNet's are in its dense layers, which GoogLeNet replaced by a mean of each map.)
+"Few parameters, and still better than a plain convolution", say the notes, "with well-chosen settings". Better than
+which? A layer with as many maps has more parameters, and one with as many parameters has fewer maps. We ask both, and
+whether the mixture does it at all: a reduction could do as much for a plain 3×3 layer. (GoogLeNet, made of such
+modules, has a ninth of AlexNet's parameters. But 96 % of AlexNet's are in dense layers, which GoogLeNet mostly drops.)
 """
 
 import re
@@ -67,7 +66,7 @@ class Config:
     validation: int = 1_000  # images that rates are chosen by
     test: int = 4_000  # unseen images
     module: str = "inception(8,8-12,4-4,4)"  # maps of 1×1; of 3×3 behind a reduction; of 5×5 behind one; of pooling
-    steps: int = 300  # steps of each network
+    steps: int = 250  # steps of each network
     batch_size: int = 64  # images a step
     device: str = "cpu"
 
@@ -182,7 +181,10 @@ ANSWERS = []
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself.
+# On the left the thing itself: a letter, and the 28 maps that a trained module makes of it, branch by branch; the module
+# stacks them all. In the middle what a second layer costs, by the size of its kernels. The module's 1×1 kernels are few
+# and make its 3×3 and 5×5 kernels cheap; without reductions it is nearly as large as a plain layer with as many maps.
+# On the right a dot a seed: above the line the plain network makes more mistakes than the one with Inception.
 
 
 def figure(trials):
