@@ -229,8 +229,7 @@ def figure(trials):
     price.barh(len(ARMS), share, left=100 - share, color="C1")
     price.text(102, len(ARMS), f"{share:.1f} % of it", va="center")
     price.set_yticks(range(len(ARMS) + 1), [*ARMS, "MobileNet"])
-    price.invert_yaxis()
-    price.set(title="Multiply-adds, as a share of those of “none”", xlabel="percent", xlim=(0, 215))
+    price.set(title="Multiply-adds, as a share of those of “none”", xlabel="percent", xlim=(0, 215), ylim=(4.6, -0.6))
 
     gain = {arm: trials["none/mistakes"] / trials[f"{arm}/mistakes"] for arm in ARMS[1:]}
     strips(gains, gain, geometric=True)
@@ -244,7 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Prices need no training. With 16 maps a 1×1 layer adds 8.8 %. Does it add more with 64, or less? `python -m lessons run cheap_depth --set maps=64 steps=1 --seeds 7`.
+# Prices need no training. With 16 maps a 1×1 layer adds 8.8 %. Does it add more with 64, or less?
+# `python -m lessons run cheap_depth --set maps=64 steps=1 --seeds 7` counts them.
 
 if __name__ == "__main__":
     lesson.main("cheap_depth")
