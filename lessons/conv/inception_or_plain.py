@@ -33,11 +33,11 @@ from dataclasses import dataclass
 
 import torch
 from matplotlib import pyplot as plt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
 from dlnotes import data, lesson, linear
-from dlnotes.conv import ConvNet, Inception, count_multiply_adds, count_parameters
+from dlnotes.conv import Conv2d, ConvNet, PointwiseConv, count_multiply_adds, count_parameters
 from dlnotes.evidence import difference, identity, not_better, ratio
 from dlnotes.lesson import answer, claim, limit, reference_line, strips, tiles
 from dlnotes.linear import SGD, cross_entropy
@@ -89,13 +89,13 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
         measured[f"{arm}/parameters of the layer"] = sum(count_parameters(layer) for layer in model.layers[1:])
         if arm == INCEPTION:
             maps = model.stages(test.inputs[:100])[1][1]
-            measured["branches/largest error"] = error_of_branches(model.layers[2], maps)
+            measured["branches/largest error"] = error_of_branches(model.get_submodule("layers.2"), maps)
     return measured
 
 
 def load(config: Config, seed: int) -> data.Parts:
     counts = {"train": config.train, "validation": config.validation, "test": config.test}
-    return data.load(config.data, seed, **counts, side=14).to(config.device)
+    return data.load(config.data, seed, **counts, side=14, flat=False).to(config.device)
 
 
 def trained(config: Config, seed: int, images: data.Examples, arm: str, *, lr: float) -> ConvNet:
@@ -111,14 +111,14 @@ def trained(config: Config, seed: int, images: data.Examples, arm: str, *, lr: f
 
 
 @torch.no_grad()
-def error_of_branches(module: Inception, inputs: Tensor) -> float:
+def error_of_branches(module: nn.Module, inputs: Tensor) -> float:
     """The largest difference between the module's maps and those of its branches, each computed alone by PyTorch."""
     branches = {"one": inputs, "three": inputs, "five": inputs, "pool": max_pool2d(inputs, 3, stride=1, padding=1)}
     alone = []
     for name, maps in branches.items():
-        for layer in module.get_submodule(name):
-            if hasattr(layer, "weight"):
-                maps = conv2d(maps, layer.weight, layer.bias, padding="same").relu()
+        for layer in module.get_submodule(name).children():
+            if isinstance(layer, Conv2d | PointwiseConv):
+                maps = conv2d(maps, layer.weight, layer.bias, padding=layer.weight.shape[-1] // 2).relu()
         alone.append(maps)
     slices = module(inputs).split([maps.shape[1] for maps in alone], dim=1)
     return max(largest_error(one, other) for one, other in zip(slices, alone, strict=True))
@@ -197,7 +197,7 @@ def figure(trials):
     letter = maps.inset_axes((0, 0.32, 0.18, 0.36))
     tiles(letter, images.inputs[0].cpu(), columns=1)
     letter.set_xlabel("the letter")
-    sizes = [branch[-2].out_channels for branch in network.layers[2].children()]
+    sizes = [list(branch.children())[-2].out_channels for branch in network.layers[2].children()]
     left = 0.26
     for name, branch in zip(("1×1", "3×3", "5×5", "pooling"), joined.split(sizes), strict=True):
         columns = -(-len(branch) // 4)
