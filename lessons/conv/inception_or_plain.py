@@ -175,7 +175,9 @@ PREDICTIONS = [
           because="what pays may be the reduction and not the mixture"),
 ]
 
-ANSWERS = []
+ANSWERS = [
+    answer("3.22", "Yes: each branch gives its part of the maps.", given={"side by side": "supported"}),
+]
 # fmt: on
 
 # %%
