@@ -96,7 +96,7 @@ def parts(config: Config, arm: str) -> str:
 
 def load(config: Config, seed: int) -> data.Parts:
     counts = {"train": config.train, "validation": config.validation, "test": config.test}
-    return data.load(config.data, seed, **counts, side=14).to(config.device)
+    return data.load(config.data, seed, **counts, side=14, flat=False).to(config.device)
 
 
 def trained(config: Config, seed: int, images: data.Examples, network: str, *, lr: float) -> ConvNet:
@@ -213,8 +213,8 @@ def figure(trials):
         "behind 3×3": (0.23, 0.08, 0.35, 0.86),
         "behind 1×1": (0.65, 0.08, 0.35, 0.86),
     }
-    for (label, place), shown in zip(places.items(), (images.inputs[0].cpu(), stages[2], stages[3]), strict=True):
-        inset = maps.inset_axes(place)
+    for (label, bounds), shown in zip(places.items(), (images.inputs[0].cpu(), stages[2], stages[3]), strict=True):
+        inset = maps.inset_axes(bounds)
         tiles(inset, shown, columns=4)
         inset.set_xlabel(label)
     maps.annotate("", (0.645, 0.5), (0.585, 0.5), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
