@@ -183,10 +183,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: a letter, and the 28 maps that a trained module makes of it, branch by branch; the module
-# stacks them all. In the middle what a second layer costs, by the size of its kernels. The module's 1×1 kernels are few
-# and make its 3×3 and 5×5 kernels cheap; without reductions it is nearly as large as a plain layer with as many maps.
-# On the right a dot a seed: above the line the plain network makes more mistakes than the one with Inception.
+# On the left the thing itself: a letter, and the 28 maps that a trained module makes of it, branch by branch; the
+# module stacks them all. In the middle what a second layer costs, by the size of its kernels. The module's 1×1 kernels
+# are few and make its 3×3 and 5×5 kernels cheap; without reductions it is nearly as large as a plain layer with as many
+# maps. On the right a dot a seed: above the line the plain network makes more mistakes than the one with Inception.
 
 
 def figure(trials):
