@@ -176,7 +176,12 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.22", "Yes: each branch gives its part of the maps.", given={"side by side": "supported"}),
+    answer("3.22", "Yes: the module stacks the maps of its branches, each as it is alone. The notes leave out the 1×1 "
+           "reductions that make it affordable.", given={"side by side": "supported"}),
+    answer("3.23", "Few parameters, yes: a plain 3×3 layer with as many maps has {few parameters} times as many. But it "
+           "is no worse on {data}, and with as many parameters neither is shown to be better.",
+           given={"few parameters": "supported", "not better": "supported", "as good": "inconclusive",
+                  "better": "inconclusive"}),
 ]
 # fmt: on
 
@@ -190,7 +195,10 @@ ANSWERS = [
 
 
 def figure(trials):
-    config, (drawing, (maps, price, gains)) = trials.config, plt.subplots(1, 3, figsize=(14, 4.2))
+    config, (drawing, (maps, price, gains)) = (
+        trials.config,
+        plt.subplots(1, 3, figsize=(14, 4), width_ratios=(1.25, 1, 0.9)),
+    )
     images = load(config, trials.seeds[0]).train
     network = trained(config, trials.seeds[0], images, INCEPTION, lr=0.04)
     joined = network.stages(images.inputs[:1])[2][1][0].detach().cpu()
