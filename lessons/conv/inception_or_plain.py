@@ -178,8 +178,8 @@ PREDICTIONS = [
 ANSWERS = [
     answer("3.22", "Yes: the module stacks the maps of its branches, each as it is alone. The notes leave out the 1×1 "
            "reductions that make it affordable.", given={"side by side": "supported"}),
-    answer("3.23", "Few parameters, yes: a plain 3×3 layer with as many maps has {few parameters} times as many. But it "
-           "is no worse on {data}, and with as many parameters neither is shown to be better.",
+    answer("3.23", "Few parameters, yes: a plain 3×3 layer of as many maps has {few parameters} times as many. Better, "
+           "not shown: not than that layer on {data}, and against as many parameters it stays open.",
            given={"few parameters": "supported", "not better": "supported", "as good": "inconclusive",
                   "better": "inconclusive"}),
 ]
@@ -195,26 +195,23 @@ ANSWERS = [
 
 
 def figure(trials):
-    config, (drawing, (maps, price, gains)) = (
-        trials.config,
-        plt.subplots(1, 3, figsize=(14, 4), width_ratios=(1.25, 1, 0.9)),
-    )
-    images = load(config, trials.seeds[0]).train
+    drawing, (maps, price, gains) = plt.subplots(1, 3, figsize=(14, 4), width_ratios=(1.25, 1, 0.9))
+    config, images = trials.config, load(trials.config, trials.seeds[0]).train
     network = trained(config, trials.seeds[0], images, INCEPTION, lr=0.04)
     joined = network.stages(images.inputs[:1])[2][1][0].detach().cpu()
-    maps.set(title="A letter, and what each branch makes of it", xticks=[], yticks=[])
+    maps.set_title("A letter, and what each branch makes of it")
     maps.axis("off")
     letter = maps.inset_axes((0, 0.32, 0.18, 0.36))
     tiles(letter, images.inputs[0].cpu(), columns=1)
     letter.set_xlabel("the letter")
     sizes = [list(branch.children())[-2].out_channels for branch in network.layers[2].children()]
-    left = 0.26
-    for name, branch in zip(("1×1", "3×3", "5×5", "pooling"), joined.split(sizes), strict=True):
+    left = 0.24
+    for name, branch in zip(("1×1", "3×3", "5×5", "pool"), joined.split(sizes), strict=True):
         columns = -(-len(branch) // 4)
-        block = maps.inset_axes((left, 0.2, 0.095 * columns, 0.6))
+        block = maps.inset_axes((left, 0.16, 0.088 * columns, 0.68))
         tiles(block, branch, columns=columns)
         block.set_xlabel(name)
-        left += 0.095 * columns + 0.025
+        left += 0.088 * columns + 0.045
 
     shown = {"Inception": config.module, "without reductions": re.sub(r"\d+-", "", config.module)}
     shown |= {"reduction, 3×3": PLAIN[REDUCED], "3×3, 18 maps": PLAIN[PARAMETERS], "3×3, 28 maps": PLAIN[MAPS]}
@@ -222,22 +219,20 @@ def figure(trials):
         second = ConvNet(layers, inputs=(16, 7, 7), generator=torch.Generator()).layers
         left = 0
         for color, side in (("C0", 1), ("C1", 3), ("C2", 5)):
-            mine = [module for module in second.modules() if getattr(module, "weight", torch.ones(1)).shape[-1] == side]
-            count = sum(count_parameters(module) for module in mine if hasattr(module, "weight"))
+            weighted = [module for module in second.modules() if hasattr(module, "weight")]
+            count = sum(count_parameters(module) for module in weighted if module.weight.shape[-1] == side)
             price.barh(place, count, left=left, color=color, label="" if place else f"{side}×{side} kernels")
             left += count
         price.text(left + 60, place, f"{left:,}", va="center")
     price.set_yticks(range(len(shown)), list(shown))
-    price.set(title="Parameters of the second layer", xlim=(0, 5_000))
-    price.invert_yaxis()
-    price.grid(axis="y", visible=False)
+    price.set(title="Parameters of the second layer", xlim=(0, 5_000), ylim=(4.6, -0.6))
     price.legend()
 
-    gain = {f"3×3,\n{arm}": trials[f"{arm}/mistakes"] / trials[f"{INCEPTION}/mistakes"] for arm in (MAPS, PARAMETERS)}
-    gain["3×3 behind\na reduction"] = trials[f"{REDUCED}/mistakes"] / trials[f"{INCEPTION}/mistakes"]
+    names = {MAPS: "as many\nmaps", PARAMETERS: "as many\nparameters", REDUCED: "behind a\nreduction"}
+    gain = {words: trials[f"{arm}/mistakes"] / trials[f"{INCEPTION}/mistakes"] for arm, words in names.items()}
     strips(gains, gain, geometric=True)
     reference_line(gains, 1, "equal")
-    gains.set(title="Mistakes over those of Inception", yscale="log")
+    gains.set(title="Mistakes of plain 3×3 over those of Inception", yscale="log")
     gains.set_yticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"])
     gains.minorticks_off()
     return drawing
@@ -246,7 +241,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Squeeze.
+# Squeeze the reductions to a single map each: will Inception still keep up with the plain layers? `python -m lessons run
+# inception_or_plain --set "module=inception(8,1-12,1-4,4)" --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("inception_or_plain")
