@@ -241,7 +241,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Squeeze the reductions to a single map each: will Inception still keep up with the plain layers? `python -m lessons run
+# Squeeze both reductions to a single map: will Inception still keep up with the plain layers? `python -m lessons run
 # inception_or_plain --set "module=inception(8,1-12,1-4,4)" --seeds 7`
 
 if __name__ == "__main__":
