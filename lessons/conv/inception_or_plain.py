@@ -216,11 +216,10 @@ def figure(trials):
     shown = {"Inception": config.module, "without reductions": re.sub(r"\d+-", "", config.module)}
     shown |= {"reduction, 3×3": PLAIN[REDUCED], "3×3, 18 maps": PLAIN[PARAMETERS], "3×3, 28 maps": PLAIN[MAPS]}
     for place, layers in enumerate(shown.values()):
-        second = ConvNet(layers, inputs=(16, 7, 7), generator=torch.Generator()).layers
-        left = 0
+        parameters = list(ConvNet(layers, inputs=(16, 7, 7), generator=torch.Generator()).layers.parameters())
+        pairs, left = list(zip(parameters[::2], parameters[1::2], strict=True)), 0  # weights and biases of each layer
         for color, side in (("C0", 1), ("C1", 3), ("C2", 5)):
-            weighted = [module for module in second.modules() if hasattr(module, "weight")]
-            count = sum(count_parameters(module) for module in weighted if module.weight.shape[-1] == side)
+            count = sum(weight.numel() + bias.numel() for weight, bias in pairs if weight.shape[-1] == side)
             price.barh(place, count, left=left, color=color, label="" if place else f"{side}×{side} kernels")
             left += count
         price.text(left + 60, place, f"{left:,}", va="center")
