@@ -7,8 +7,8 @@ A convolution slides a *kernel*, a small square of weights, over an image. At ea
 *responses*, laid out like the image, are a *feature map*; several kernels give several, the *channels*.
 
 Neighbouring responses say nearly the same, so a smaller map would do. *Striding* computes only every second one, and
-never sees the rest. Pooling computes all of them, in steps of one pixel, and then makes one number of each *window*: the
-largest, or the mean. Two numbers say where the windows lie: k, pixels along a side, and s, the *stride*, by how many
+never sees the rest. Pooling computes all of them, in steps of one pixel, and then makes one number of each *window*:
+the largest, or the mean. Two numbers say where the windows lie: k, pixels along a side, and s, the *stride*, by how many
 pixels the window moves on. ::
 
     max       y[i, j] = the largest of x[s·i + u, s·j + v]         over u, v from 0 to k - 1
@@ -91,9 +91,9 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 
 def load(config: Config, seed: int) -> data.Parts:
-    counts = {"train": config.train, "validation": config.validation, "test": config.test}
-    parts = data.load(config.data, seed, **counts, side=SIDE)
-    return data.Parts(*(part.to(config.device) for part in parts))
+    train, validation, test = config.train, config.validation, config.test
+    parts = data.load(config.data, seed, train=train, validation=validation, test=test, side=SIDE)
+    return parts.to(config.device)
 
 
 def network(seed: int, pooling: str, end: str = "") -> ConvNet:
@@ -104,8 +104,8 @@ def network(seed: int, pooling: str, end: str = "") -> ConvNet:
 def trained(config: Config, seed: int, images: data.Examples, pooling: str, *, lr: float) -> ConvNet:
     """A network after its steps, ready to be judged."""
     model = network(seed, pooling).to(config.device)
-    settings = {"steps": config.steps, "batch_size": config.batch_size, "lr": lr}
-    train_classifier(model, images, generator=stream(seed, "batches"), **settings)
+    batches = stream(seed, "batches")
+    train_classifier(model, images, generator=batches, steps=config.steps, batch_size=config.batch_size, lr=lr)
     return model.eval()
 
 
@@ -116,19 +116,16 @@ def identities(seed: int) -> Measured:
     convolution = Conv2d(3, 2, 3, generator=generator, dtype=torch.float64)
     maps = convolution(images).detach().requires_grad_()  # one response a pixel, 7 × 7
     k, s = 3, 2
-    corners = [(i, j) for i in range(0, 7 - k + 1, s) for j in range(0, 7 - k + 1, s)]  # 3 × 3 windows
-    windows = [maps[..., i : i + k, j : j + k].flatten(-2) for i, j in corners]
-    slowly = torch.stack([window.amax(-1) for window in windows], -1).view(2, 2, 3, 3)
+    corners = range(0, 7 - k + 1, s)  # 0, 2 and 4, down and across
+    slowly = torch.stack([maps[..., i : i + k, j : j + k].amax((-2, -1)) for i in corners for j in corners], -1)
     pooled, means = MaxPool2d(k, s)(maps), AveragePool2d(k, s)(maps)
     patch = images[..., : k + 2, : k + 2]  # what the first window has seen of the image
     (gradient,) = torch.autograd.grad(pooled[0, 0, 0, 0], maps)
-    place = maps[0, 0, :k, :k].argmax().item()
-    won = torch.zeros_like(maps)
-    won[0, 0, place // k, place % k] = 1
+    won = (maps == slowly[0, 0, 0]).to(maps)  # 1 in one place: no two random numbers are the same
     kernel = torch.full((2, 1, k, k), 1 / k**2, dtype=torch.float64)  # one for each channel
     return {
         "pooling/error": largest_error(pooled[..., :1, :1], convolution(patch).amax((-2, -1), keepdim=True)),
-        "max/error": largest_error(pooled, slowly),
+        "max/error": largest_error(pooled.flatten(-2), slowly),
         "max/gradient error": largest_error(gradient, won),
         "average/error": largest_error(means, functional.conv2d(maps, kernel, stride=s, groups=2)),
         "average/above the largest": (means - pooled).clamp(min=0).amax().item(),
@@ -140,7 +137,7 @@ def identities(seed: int) -> Measured:
 # validation images.
 
 RATES = grid(0.02, 0.32)
-TUNING = {arm: RATES for arm in ARMS}
+TUNING = dict.fromkeys(ARMS, RATES)
 TUNING_SEEDS = range(1_000, 1_003)
 
 
@@ -150,15 +147,104 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
     return [evaluate(model, parts.validation, cross_entropy) for model in models]
 
 
+# %%
+# What we expect
+# --------------
+# Written before the run. A *claim* is the notes' statement, a *limit* a place where we expect it to fail. Definitions
+# must hold up to rounding. For the choices, mistakes are compared as ratios; the *margin*, the smallest difference that
+# matters, is a tenth.
+
+
+def exact(*errors):
+    return identity(np.max(errors, axis=0), tolerance=1e-12)
+
+
+# fmt: off
 PREDICTIONS = [
-    claim("3.16", "stride", "S.", lambda t: ratio(t["max k4 s4/mistakes"], t["max k4 s2/mistakes"], margin=1.1)),
+    claim("3.10", "pooling", "Max pooling of a map gives, for its first window, the largest response of a convolution "
+          "that moves over the image in steps of one pixel.", lambda t: exact(t["pooling/error"])),
+    claim("3.11", "max", "Max pooling gives the largest number of each window, as a loop over the windows finds it.",
+          lambda t: exact(t["max/error"])),
+    claim("3.11", "gradient", "The gradient of a maximum is 1 at the place that won, and 0 at all others.",
+          lambda t: exact(t["max/gradient error"])),
+    claim("3.12", "weights", "With a classifier that sees one mean a channel, a network has as many parameters with max "
+          "pooling as without.",
+          lambda t: exact(np.abs(t["ending in means/max/parameters"] - t["ending in means/no pooling/parameters"]))),
+    limit("3.12", "classifier", "With a classifier that sees all places, the whole network has less than half the "
+          "parameters once max pooling is put in.",
+          lambda t: ratio(t["whole network/no pooling/parameters"], t["whole network/max/parameters"], margin=2),
+          arms=("no pooling", "max"), of="parameters without max pooling over those with it",
+          because="a smaller map leaves the classifier fewer numbers to weigh"),
+    claim("3.17", "average", "Average pooling is a convolution by a kernel that holds 1/k² everywhere.",
+          lambda t: exact(t["average/error"])),
+    claim("3.17", "below the largest", "The mean of a window is never above the largest number in it.",
+          lambda t: exact(t["average/above the largest"])),
+    claim("3.16", "stride", "TODO",
+          lambda t: ratio(t["max k2 s4/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
+          arms=("max k2 s4", "max k2 s2"), of="mistakes at stride 4 over those at stride 2"),
+    claim("3.16", "window", "TODO",
+          lambda t: ratio(t["average k4 s2/mistakes"], t["average k2 s2/mistakes"], margin=1.1),
+          arms=("average k4 s2", "average k2 s2"), of="mistakes with window 4 over those with window 2"),
+    limit("3.16", "which number", "TODO",
+          lambda t: ratio(t["average k4 s4/mistakes"], t["max k4 s4/mistakes"], margin=1.1),
+          arms=("average k4 s4", "max k4 s4"), of="mistakes of average pooling over those of max",
+          because="TODO"),
 ]
-ANSWERS = []
+
+ANSWERS = [
+]
+# fmt: on
+
+# %%
+# What to look at
+# ---------------
+# Above the thing itself: a letter, where a kernel answers because it gets brighter from left to right (the darker the
+# more), and what four poolings make of these responses. Red dots mark the largest of each 2 × 2. Max keeps the strokes
+# black, averaging greys them. Below on the left the mistakes of all eight networks, a dot a seed. On the right one
+# choice at a time, the others as they stand in brackets: above the line the choice named first makes more mistakes.
 
 
 def figure(trials):
-    return plt.figure()
+    drawing, axes = plt.subplot_mosaic([["look", "look"], ["all", "one"]], figsize=(12.5, 6.4), height_ratios=(1, 1.5))
+    image = load(trials.config, trials.seeds[0]).train.inputs[:1].cpu()
+    kernel = torch.tensor([[-1.0, 0.0, 1.0]] * 3).view(1, 1, 3, 3)
+    maps = functional.conv2d(image, kernel, padding=1).relu()
+    shown = {"a letter": image, "where it gets brighter": maps}
+    for k in (2, 4):
+        shown |= {f"max k{k} s{k}": MaxPool2d(k)(maps), f"average k{k} s{k}": AveragePool2d(k)(maps)}
+    look, lefts = axes["look"], [14 * place for place in range(len(shown))]
+    for left, tile in zip(lefts, shown.values(), strict=True):
+        most = (image if tile is image else maps).max()  # poolings share the scale of what they pool
+        look.imshow(tile[0, 0], cmap="Greys", vmin=0, vmax=most, extent=(left, left + SIDE, SIDE, 0))
+        look.plot([left, left + SIDE, left + SIDE, left, left], [0, 0, SIDE, SIDE, 0], color="0.8", linewidth=0.8)
+    (won,) = torch.autograd.grad(MaxPool2d(2)(maps.requires_grad_()).sum(), maps)  # 1 where a number was taken
+    down, right = torch.nonzero((won * maps)[0, 0], as_tuple=True)
+    look.plot(lefts[1] + right + 0.5, down + 0.5, "o", color="C2", markersize=3.5)
+    look.set(title="A letter, its responses to one kernel, and what pooling makes of them", yticks=[])
+    look.set(xlim=(-0.3, lefts[-1] + SIDE + 0.3), ylim=(SIDE + 0.3, -0.3))
+    look.set_xticks([left + SIDE / 2 for left in lefts], list(shown))
+    look.tick_params(length=0)
+    look.spines[:].set_visible(False)
+    look.grid(False)
 
+    places = ("k2 s2", "k4 s2", "k2 s4", "k4 s4")
+    for kind, color, shift in (("max", "C0", -0.16), ("average", "C1", 0.16)):
+        mistakes = {place: 100 * trials[f"{kind} {place}/mistakes"] for place in places}
+        strips(axes["all"], mistakes, color=color, label=kind, shift=shift, width=0.25)
+    axes["all"].set(title="Mistakes on unseen images", ylabel="%")
+    axes["all"].legend()
+    strips(axes["one"], {words: mistaken(trials, *arms) for words, arms in CHOICES.items()}, geometric=True)
+    reference_line(axes["one"], 1, "equal")
+    axes["one"].set(title="Mistakes, one choice at a time", yscale="log")
+    axes["one"].set_yticks([0.7, 1, 1.4, 2], ["0.7", "1", "1.4", "2"])
+    axes["one"].minorticks_off()
+    return drawing
+
+
+# %%
+# Try it yourself
+# ---------------
+# TODO
 
 if __name__ == "__main__":
     lesson.main("pooling_windows")
