@@ -43,7 +43,6 @@ from dlnotes.measuring import Measured, Tuned, grid
 from dlnotes.randomness import stream
 from dlnotes.training import accuracy, evaluate
 
-
 # %%
 # The experiment
 # --------------
@@ -112,8 +111,8 @@ def trained(config: Config, seed: int, images: data.Examples, layers: str, *, lr
 
 
 # %%
-# `python -m lessons tune pooling_and_over_fitting` chooses the learning rates: the same five for each arm, scored by the
-# loss on validation images. An arm may take a small rate, which fits less.
+# `python -m lessons tune pooling_and_over_fitting` chooses the learning rates: the same five for each arm, scored by
+# the loss on validation images. An arm may take a small rate, which fits less.
 
 RATES = grid(0.005, 0.08)
 TUNING = dict.fromkeys(ARMS, RATES)
@@ -153,8 +152,8 @@ PREDICTIONS = [
           "than striding.",
           lambda t: not_better(ratio(t["max/test mistakes"], t["strided/test mistakes"], margin=1.1)),
           arms=("max", "strided"), reading=UNSEEN, of="mistakes of max pooling over those of striding"),
-    limit("3.13", "stochastic mistakes", "On {train} {data} max pooling makes over a tenth more mistakes on unseen ones "
-          "than stochastic pooling.",
+    limit("3.13", "stochastic mistakes", "On {train} {data} max pooling makes over a tenth more mistakes on unseen "
+          "ones than stochastic pooling.",
           lambda t: ratio(t["max/test mistakes"], t["stochastic/test mistakes"], margin=1.1),
           arms=("max", "stochastic"), reading=UNSEEN, of="mistakes of max pooling over those of stochastic",
           because="Zeiler and Fergus, 2013"),

@@ -106,9 +106,7 @@ def test_only_stochastic_pooling_depends_on_the_draws(lesson, letters, monkeypat
 
 def test_a_trial_measures_without_draws_on_training_letters_and_on_those_that_judge(lesson, letters, tuned):
     measured = lesson.trial(lesson.QUICK, 1_000, tuned)
-    model = lesson.trained(
-        lesson.QUICK, 1_000, letters.train, lesson.ARMS["stochastic"], lr=tuned["stochastic"]
-    )
+    model = lesson.trained(lesson.QUICK, 1_000, letters.train, lesson.ARMS["stochastic"], lr=tuned["stochastic"])
     assert not model.training
     for place, examples in {"train": letters.train, "test": letters.test}.items():
         loss = torch.nn.functional.cross_entropy(model(examples.inputs), examples.targets).item()

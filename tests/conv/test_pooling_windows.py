@@ -14,6 +14,7 @@ from dlnotes.lesson.tuned import tuned_settings
 from dlnotes.minibatches import Minibatches
 from dlnotes.training import accuracy, evaluate
 
+
 @pytest.fixture(scope="module")
 def lesson():
     experiment = experiment_of(contents.lesson_named("pooling_windows"))
