@@ -158,21 +158,24 @@ def exact(*errors):
 PREDICTIONS = [
     claim("3.10", "pooling", "Max pooling of a map gives, for its first window, the largest response of a convolution "
           "that moves over the image in steps of one pixel.", lambda t: exact(t["pooling/error"])),
-    claim("3.11", "max", "Max pooling gives the largest number of each window, and its gradient goes to the "
-          "place that won.", lambda t: exact(t["max/error"], t["max/gradient error"])),
-    claim("3.12", "weights", "With a classifier that sees one mean a channel, a network has as many parameters with max "
-          "pooling as without.",
+    claim("3.11", "max", "Max pooling gives the largest number of each window, and its gradient goes to "
+          "the place that won.",
+          lambda t: exact(t["max/error"], t["max/gradient error"])),
+    claim("3.12", "weights", "With a classifier that sees one mean a channel, a network has as many parameters with "
+          "max pooling as without.",
           lambda t: exact(np.abs(t["ending in means/max/parameters"] - t["ending in means/no pooling/parameters"]))),
     limit("3.12", "classifier", "With a classifier that sees all places, the whole network has less than half the "
           "parameters once max pooling is put in.",
           lambda t: ratio(t["whole network/no pooling/parameters"], t["whole network/max/parameters"], margin=2),
           arms=("no pooling", "max"), of="parameters without max pooling over those with it",
           because="a smaller map leaves the classifier fewer numbers to weigh"),
-    claim("3.16", "stride", "Max pooling of 2 × 2 windows makes over a tenth more mistakes on unseen {data} at stride "
-          "4 than at 2.", lambda t: ratio(t["max k2 s4/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
+    claim("3.16", "stride", "Max pooling of 2 × 2 windows makes over a tenth more mistakes on unseen {data} at "
+          "stride 4 than at 2.",
+          lambda t: ratio(t["max k2 s4/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
           arms=("max k2 s4", "max k2 s2"), of="mistakes at stride 4 over those at stride 2"),
-    claim("3.16", "window", "At stride 2 max pooling of 4 × 4 windows makes over a tenth more mistakes on unseen {data} "
-          "than of 2 × 2.", lambda t: ratio(t["max k4 s2/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
+    claim("3.16", "window", "At stride 2 max pooling of 4 × 4 windows makes over a tenth more mistakes on unseen "
+          "{data} than of 2 × 2.",
+          lambda t: ratio(t["max k4 s2/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
           arms=("max k4 s2", "max k2 s2"), of="mistakes with window 4 over those with window 2"),
     limit("3.16", "third choice", "With windows of 4 × 4 at stride 2 average pooling makes over a tenth more mistakes "
           "on unseen {data} than max pooling.",
