@@ -104,14 +104,24 @@ def test_only_stochastic_pooling_depends_on_the_draws(lesson, letters, monkeypat
 # What is measured
 
 
+def test_all_arms_are_compared_at_one_rate_and_each_at_its_own(lesson, letters, tuned):
+    measured = lesson.trial(lesson.QUICK, 1_000, tuned)
+    for setting, lr in {"best rate": tuned["strided"], "same rate": lesson.QUICK.rate}.items():
+        model = lesson.trained(lesson.QUICK, 1_000, letters.train, lesson.ARMS["strided"], lr=lr)
+        assert measured[f"{setting}/strided/test mistakes"] == pytest.approx(1 - accuracy(model, letters.test))
+        loss = evaluate(model, letters.test, lesson.cross_entropy)
+        assert measured[f"{setting}/strided/test loss"] == pytest.approx(loss)
+    assert measured["best rate/strided/test loss"] != measured["same rate/strided/test loss"]
+
+
 def test_a_trial_measures_without_draws_on_training_letters_and_on_those_that_judge(lesson, letters, tuned):
     measured = lesson.trial(lesson.QUICK, 1_000, tuned)
     model = lesson.trained(lesson.QUICK, 1_000, letters.train, lesson.ARMS["stochastic"], lr=tuned["stochastic"])
     assert not model.training
     for place, examples in {"train": letters.train, "test": letters.test}.items():
         loss = torch.nn.functional.cross_entropy(model(examples.inputs), examples.targets).item()
-        assert measured[f"stochastic/{place} loss"] == pytest.approx(loss, rel=1e-4)
-        assert measured[f"stochastic/{place} mistakes"] == pytest.approx(1 - accuracy(model, examples))
+        assert measured[f"best rate/stochastic/{place} loss"] == pytest.approx(loss, rel=1e-4)
+        assert measured[f"best rate/stochastic/{place} mistakes"] == pytest.approx(1 - accuracy(model, examples))
 
 
 def test_rates_are_chosen_by_validation_letters(lesson, letters):
@@ -124,8 +134,9 @@ def test_the_gap_is_the_loss_on_unseen_letters_minus_that_on_training_letters():
     experiment, trials, _ = reference("pooling_and_over_fitting")
     planted = {}
     for arm, unseen in {"max": 0.75, "strided": 0.5, "stochastic": 0.5}.items():
-        zeros = 0 * trials["max/test loss"]
-        planted |= {f"{arm}/test loss": zeros + unseen, f"{arm}/train loss": zeros + 0.25}
+        zeros = 0 * trials["best rate/max/test loss"]
+        for setting in ("best rate", "same rate"):
+            planted |= {f"{setting}/{arm}/test loss": zeros + unseen, f"{setting}/{arm}/train loss": zeros + 0.25}
     changed = replaced(trials, planted)
-    assert prediction(experiment, "gap").judge(changed).effect == pytest.approx(2.0)
-    assert prediction(experiment, "stochastic gap").judge(changed).effect == pytest.approx(2.0)
+    for name in ("gap", "gap at one rate", "stochastic gap"):
+        assert prediction(experiment, name).judge(changed).effect == pytest.approx(2.0)
