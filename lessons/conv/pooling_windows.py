@@ -158,23 +158,19 @@ def exact(*errors):
 PREDICTIONS = [
     claim("3.10", "pooling", "Max pooling of a map gives, for its first window, the largest response of a convolution "
           "that moves over the image in steps of one pixel.", lambda t: exact(t["pooling/error"])),
-    claim("3.11", "max", "Max pooling gives the largest number of each window, and its gradient goes to "
-          "the place that won.",
+    claim("3.11", "max", "Max pooling gives the largest of a window, and its gradient goes to the place that won.",
           lambda t: exact(t["max/error"], t["max/gradient error"])),
-    claim("3.12", "weights", "With a classifier that sees one mean a channel, a network has as many parameters with "
-          "max pooling as without.",
+    claim("3.12", "weights", "Where a classifier sees one mean a channel, max pooling adds no parameter.",
           lambda t: exact(np.abs(t["ending in means/max/parameters"] - t["ending in means/no pooling/parameters"]))),
     limit("3.12", "classifier", "With a classifier that sees all places, the whole network has less than half the "
           "parameters once max pooling is put in.",
           lambda t: ratio(t["whole network/no pooling/parameters"], t["whole network/max/parameters"], margin=2),
           arms=("no pooling", "max"), of="parameters without max pooling over those with it",
           because="a smaller map leaves the classifier fewer numbers to weigh"),
-    claim("3.16", "stride", "Max pooling of 2 × 2 windows makes over a tenth more mistakes on unseen {data} at "
-          "stride 4 than at 2.",
+    claim("3.16", "stride", "Max pooling at k = 2 makes over a tenth more mistakes on unseen {data} with s = 4 than 2.",
           lambda t: ratio(t["max k2 s4/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
           arms=("max k2 s4", "max k2 s2"), of="mistakes at stride 4 over those at stride 2"),
-    claim("3.16", "window", "At stride 2 max pooling of 4 × 4 windows makes over a tenth more mistakes on unseen "
-          "{data} than of 2 × 2.",
+    claim("3.16", "window", "Max pooling at s = 2 makes over a tenth more mistakes on unseen {data} with k = 4 than 2.",
           lambda t: ratio(t["max k4 s2/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
           arms=("max k4 s2", "max k2 s2"), of="mistakes with window 4 over those with window 2"),
     limit("3.16", "third choice", "With windows of 4 × 4 at stride 2 average pooling makes over a tenth more mistakes "
@@ -187,6 +183,15 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
+    answer("3.10", "Yes: convolve by steps of one pixel, then merge each window.", given={"pooling": "supported"}),
+    answer("3.11", "Yes. In training the gradient goes to the one place that won.", given={"max": "supported"}),
+    answer("3.12", "The layer adds none. But it shrinks the map, and with it a classifier that sees all places: with k = "
+           "2 the network has {classifier} times fewer parameters.",
+           given={"weights": "supported", "classifier": "supported"}),
+    answer("3.16", "Stride 4 makes {stride} times the mistakes of stride 2. Whether window 4 makes a tenth more than 2 stays "
+           "open. Max or mean, a third choice, weighs as much: {third choice} times.",
+           given={"stride": "supported", "window": "inconclusive", "third choice": "supported"}),
+    answer("3.17", "Yes, and so it is a convolution by a kernel of 1/k² everywhere.", given={"average": "supported"}),
 ]
 # fmt: on
 
@@ -214,7 +219,7 @@ def figure(trials):
         look.plot([left, left + SIDE, left + SIDE, left, left], [0, 0, SIDE, SIDE, 0], color="0.8", linewidth=0.8)
     (won,) = torch.autograd.grad(MaxPool2d(2)(maps.requires_grad_()).sum(), maps)  # 1 where a number was taken
     down, right = torch.nonzero((won * maps)[0, 0], as_tuple=True)
-    look.plot(lefts[1] + right + 0.5, down + 0.5, "o", color="C2", markersize=3.5)
+    look.plot(lefts[1] + right + 0.5, down + 0.5, "o", color="C2", markersize=3)
     look.set_title("A letter, its responses to one kernel, and what pooling makes of them")
     look.set(xlim=(-0.3, lefts[-1] + SIDE + 0.3), ylim=(SIDE + 0.3, -0.3), yticks=[])
     look.set_xticks([left + SIDE / 2 for left in lefts], list(shown))
@@ -237,7 +242,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# What would happen with a tenth of the images?
+# Does the choice weigh more, or less, where few images teach the network? `python -m lessons run pooling_windows --set
+# train=200 --seeds 7`. And on photographs of clothes? `python -m lessons run pooling_windows --data fashion_mnist`
 
 if __name__ == "__main__":
     lesson.main("pooling_windows")
