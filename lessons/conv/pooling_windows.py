@@ -185,11 +185,11 @@ PREDICTIONS = [
 ANSWERS = [
     answer("3.10", "Yes: convolve by steps of one pixel, then merge each window.", given={"pooling": "supported"}),
     answer("3.11", "Yes. In training the gradient goes to the one place that won.", given={"max": "supported"}),
-    answer("3.12", "The layer adds none. But it shrinks the map, and with it a classifier that sees all places: with k = "
-           "2 the network has {classifier} times fewer parameters.",
+    answer("3.12", "The layer adds none. But it shrinks the map, and with it a classifier that sees all places: with "
+           "k = 2 the network has {classifier} times fewer parameters.",
            given={"weights": "supported", "classifier": "supported"}),
-    answer("3.16", "Stride 4 makes {stride} times the mistakes of stride 2. Whether window 4 makes a tenth more than 2 stays "
-           "open. Max or mean, a third choice, weighs as much: {third choice} times.",
+    answer("3.16", "Yes: stride 4 makes {stride} times the mistakes of stride 2; whether window 4 makes a tenth more "
+           "than 2 stays open. Max or mean is a third choice, worth {third choice} times.",
            given={"stride": "supported", "window": "inconclusive", "third choice": "supported"}),
     answer("3.17", "Yes, and so it is a convolution by a kernel of 1/k² everywhere.", given={"average": "supported"}),
 ]
