@@ -170,6 +170,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
+    answer("3.13", "Weights alone do not decide. At one rate max pooling's gap is {gap at one rate} times that of striding, "
+           "but {stochastic gap} times that of stochastic pooling. At best rates, against striding, it stays open.",
+           given={"gap": "inconclusive", "gap at one rate": "supported", "stochastic gap": "supported"}),
 ]
 # fmt: on
 
@@ -226,7 +229,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# TODO
+# All at one rate means 0.04. At twice that, is the gap of stochastic pooling still narrower than that of max pooling?
+# `python -m lessons run pooling_and_over_fitting --set rate=0.08 --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("pooling_and_over_fitting")

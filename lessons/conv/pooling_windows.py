@@ -242,8 +242,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Does the choice weigh more, or less, where few images teach the network? `python -m lessons run pooling_windows --set
-# train=200 --seeds 7`. And on photographs of clothes? `python -m lessons run pooling_windows --data fashion_mnist`
+# Does it matter more, or less, which pooling you take where few images teach the network?
+# `python -m lessons run pooling_windows --set train=200 --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("pooling_windows")
