@@ -193,16 +193,17 @@ def figure(trials):
     kernel = torch.tensor([[-1.0, 0.0, 1.0]] * 3).view(1, 1, 3, 3)
     maps = functional.conv2d(image, kernel, padding=1).relu()
     drawn = StochasticPool2d(2, generator=stream(0, "draws"))
-    shown = {"a letter": None, "where it gets brighter:\nmax takes these": MaxPool2d(2)}
+    shown: dict[str, torch.nn.Module | None] = {"a letter": None}
+    shown |= {"where it gets brighter:\nmax takes these": MaxPool2d(2)}
     shown |= {"stochastic, first time": drawn, "stochastic, second time": drawn}
     look, lefts = axes["look"], [14 * place for place in range(len(shown))]
     for left, layer in zip(lefts, shown.values(), strict=True):
         tile = (image if layer is None else maps)[0, 0].detach()
-        look.imshow(tile, cmap="Greys", extent=(left, left + SIDE, SIDE, 0), vmax=1.5 * tile.max())
+        look.imshow(tile.numpy(), cmap="Greys", extent=(left, left + SIDE, SIDE, 0), vmax=1.5 * tile.max().item())
         if layer is not None:
             (taken,) = torch.autograd.grad(layer(maps.requires_grad_()).sum(), maps)  # 1 where a number was taken
             down, right = torch.nonzero((taken * maps)[0, 0], as_tuple=True)
-            look.plot(left + right + 0.5, down + 0.5, "o", color="C2", markersize=4)
+            look.plot((left + right + 0.5).numpy(), (down + 0.5).numpy(), "o", color="C2", markersize=4)
             look.vlines(left + np.arange(0, SIDE + 1, 2), 0, SIDE, color="0.75", linewidth=0.6)
             look.hlines(np.arange(0, SIDE + 1, 2), left, left + SIDE, color="0.75", linewidth=0.6)
     look.set(title="Where pooling takes its numbers from", xlim=(-0.2, lefts[-1] + SIDE + 0.2), yticks=[])

@@ -214,12 +214,12 @@ def figure(trials):
         shown |= {f"max k{k} s{k}": MaxPool2d(k)(maps), f"average k{k} s{k}": AveragePool2d(k)(maps)}
     look, lefts = axes["look"], [14 * place for place in range(len(shown))]
     for left, tile in zip(lefts, shown.values(), strict=True):
-        most = (image if tile is image else maps).max()  # poolings share the scale of what they pool
-        look.imshow(tile[0, 0], cmap="Greys", vmin=0, vmax=most, extent=(left, left + SIDE, SIDE, 0))
+        most = (image if tile is image else maps).max().item()  # poolings share the scale of what they pool
+        look.imshow(tile[0, 0].numpy(), cmap="Greys", vmin=0, vmax=most, extent=(left, left + SIDE, SIDE, 0))
         look.plot([left, left + SIDE, left + SIDE, left, left], [0, 0, SIDE, SIDE, 0], color="0.8", linewidth=0.8)
     (won,) = torch.autograd.grad(MaxPool2d(2)(maps.requires_grad_()).sum(), maps)  # 1 where a number was taken
     down, right = torch.nonzero((won * maps)[0, 0], as_tuple=True)
-    look.plot(lefts[1] + right + 0.5, down + 0.5, "o", color="C2", markersize=3)
+    look.plot((lefts[1] + right + 0.5).numpy(), (down + 0.5).numpy(), "o", color="C2", markersize=3)
     look.set_title("A letter, its responses to one kernel, and what pooling makes of them")
     look.set(xlim=(-0.3, lefts[-1] + SIDE + 0.3), ylim=(SIDE + 0.3, -0.3), yticks=[])
     look.set_xticks([left + SIDE / 2 for left in lefts], list(shown))
