@@ -4,30 +4,30 @@ What does a convolution compute, and how large is the result?
 
 Lay a small window on the top left corner of an image, multiply each pixel in it by a weight, and add up: one number.
 Move on by a pixel and do the same, with the same weights, until you have been everywhere. That is a convolution, and
-its numbers make a picture. Take 4×4 pixels, and 2×2 weights that ask how much brighter it is on the right: ::
+its numbers make a picture. Take 4×4 pixels, 3 the brightest, and weights that ask how much brighter the right is: ::
 
-    image          weights      top row, in the middle        all places        with zeros around
+    image          weights      the window, top middle        all places        zeros on the right and below
     0  0  3  3     -1  1        0  3     -0 + 3               1  5  0           1  5  0  -6
-    0  1  3  3     -1  1        1  3     -1 + 3   make 5      3  3  0           3  3  0  -6
+    0  1  3  3     -1  1        1  3     -1 + 3   sum 5       3  3  0           3  3  0  -6
     0  2  3  3                                                2  1  0           2  1  0  -6
     3  3  3  3                                                                  0  0  0  -3
 
-The notes say "patch" or "kernel" and mean the window by both. Better keep them apart. A *patch* is the piece of the
-image that is looked at: there are nine here, and another image has others. The *kernel* is the weights: there is one,
-and it is what a network learns. With the kernel as a row and the patches as columns, all is one matrix product: ::
+The course notes say "patch" or "kernel" and mean the window by both. We keep them apart. A *patch* is the piece of the
+image that lies in the window: there are nine here, and another image has others. The *kernel* is the weights: there is
+one, and a network learns it. Write the kernel as a row and each patch as a column, and all is one matrix product: ::
 
                          0  0  3  …
     -1  1  -1  1    ×    0  3  3  …     =     1  5  0  …          the patches of the top row; six more follow
                          0  1  3  …
                          1  3  3  …
 
-A layer has several kernels, and each makes such a picture, a *feature map*. The *stride* is how far the window moves
-on. At stride 2 the example keeps 1 0 and 2 0, and skips the strongest answer, 5. *Padding* says what happens at the
-edge. "Valid": the window stays inside. "Same": it looks out, at zeros, and the map is as large as the image. And why
--6? An edge from 3 down to 0 that is not in the picture: it is where the picture ends.
+A layer has several kernels, and each makes such a picture, a *feature map*; we call its numbers answers. The *stride*
+is how far the window moves on. At stride 2 the example keeps 1 0 and 2 0, and skips the strongest answer, 5. *Padding*
+says what happens at the edge. "Valid": the window stays inside. "Same": it sees zeros outside, so many that at stride 1
+the map is as large as the image. Why -6? The window sees an edge from 3 down to 0, but there the picture only ends.
 
-How large is the result? Give n pixels in a row p zeros at either end. A window of k pixels then has n + 2p - k pixels
-left to move by, and makes as many moves of the stride s as fit. One more place is where it started: ::
+How large is the result? Put p zeros at either end of n pixels. A window of k pixels has n + 2p - k pixels left to move
+by, and makes as many moves by the stride s as fit. Its start is one more place. ("Same" above: 1 zero for 2p.) ::
 
     ⌊(n + 2p - k) / s⌋ + 1          ⌊…⌋: rounded down          n = 4, k = 2, p = 0:   3 places at s = 1,   2 at s = 2
 """
@@ -52,9 +52,10 @@ from dlnotes.randomness import stream
 # The experiment
 # --------------
 # Nothing is learned. With each *seed*, a number that all random draws start from, we draw an image of three *channels*
-# (numbers a pixel, as red, green and blue) and four kernels, and compare what should be equal. We count places one by
-# one. Last, a kernel of 3×3 looks for edges in real images and in their *negatives*, with ink and paper exchanged: they
-# have the same edges. Of all that it answers (sizes, whatever the sign), how much is at the border?
+# (three numbers for each pixel, as red, green and blue) and four kernels, and compare what should be equal. To check
+# the formula, we count places one by one. Last, a kernel of 3×3 looks for edges in real images, ink of 1 on paper of 0,
+# and in their *negatives*, ink of 0 on paper of 1: they have the same edges. We add up the sizes of all its answers,
+# whatever the sign. What share of the sum is at the border, the outermost rows and columns of the map?
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Config:
 QUICK = Config(images=50)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
-EDGES = torch.tensor([[[[-1.0, 0.0, 1.0]] * 3]])  # how much brighter it is on the right than on the left
+EDGES = torch.tensor([[[[-1.0, 0.0, 1.0]] * 3]])  # how much larger the pixels on the right are than those on the left
 
 
 def trial(config: Config, seed: int) -> Measured:
@@ -144,43 +145,43 @@ def load(config: Config, seed: int) -> Tensor:
 # What we expect
 # --------------
 # Written before the run. A *claim* is what the notes say or what follows from it, a *limit* a case in which their words
-# mislead. Rounding may cost 10⁻¹⁰. For false edges the *margin*, the smallest difference that matters, is a tenth.
+# mislead. Rounding may cost 10⁻¹⁰. The *margin*, the least difference that matters, is 10 points: 10 % of all answers.
 
 # fmt: off
 PREDICTIONS = [
-    claim("3.05", "matrix product", "Kernels as rows times patches as columns are the feature maps.",
+    claim("3.05", "matrix product", "The feature maps are one product: kernels as rows times patches as columns.",
           lambda t: identity(t["matrix product/error"], tolerance=1e-10), of="largest error"),
     claim("3.05", "one kernel", "A kernel of zeros makes its own feature map zero and leaves the others as they were.",
           lambda t: identity(t["without a kernel/error"], tolerance=1e-10), of="largest error"),
-    claim("3.06", "stride", "At strides 2, 3 and 4 a map is every 2nd, 3rd and 4th row and column of that at 1.",
+    claim("3.06", "stride", "At stride s = 2, 3 or 4 a map is every s-th row and column of the map at stride 1.",
           lambda t: identity(t["stride/error"], tolerance=1e-10), of="largest error"),
     claim("3.06", "places", "The formula for the number of places is right for all n, k, p and s up to 12.",
           lambda t: identity(t["formula/wrong"], tolerance=0.0), of="sizes that are wrong"),
     claim("3.07", "inside", "With valid padding no patch has a pixel from outside.",
-          lambda t: identity(t["valid/seen of the outside"], tolerance=0.0), of="largest pixel, of ones outside"),
+          lambda t: identity(t["valid/seen of the outside"], tolerance=0.0), of="largest pixel (those outside are 1)"),
     claim("3.07", "corner", "With valid padding a corner pixel lies in one 5×5 patch, one in the middle in 25.",
-          lambda t: identity(abs(t["patches/middle over corner"] - 25), tolerance=0.0), of="patches too many"),
+          lambda t: identity(abs(t["patches/middle over corner"] - 25), tolerance=0.0), of="difference from 25"),
     claim("3.08", "frame of zeros", "Same padding gives what valid padding gives on the image in a frame of zeros.",
           lambda t: identity(t["frame of zeros/error"], tolerance=1e-10), of="largest error"),
     claim("3.08", "same size", "Same padding at stride 1 keeps the size, for all n and k up to 12.",
           lambda t: identity(t["same at stride 1/wrong"], tolerance=0.0), of="sizes that are wrong"),
     limit("3.08", "half the size", "Same padding at stride 2 halves the size, rounded up, for all n and k up to 12.",
           lambda t: identity(t["same at stride 2/wrong"], tolerance=0.0), of="sizes that are wrong"),
-    limit("3.08", "false edges", "With same padding the border's share of all answers to edges is larger by a tenth of "
-          "all answers in negatives of {data} than in the images.",
+    limit("3.08", "false edges", "With same padding, the border's share of all answers to edges is over 10 points "
+          "larger in negatives of {data} than in the images.",
           lambda t: difference(t["same/negative/share at the border"] - t["same/ink/share at the border"], margin=0.1),
-          arms=("negative", "ink"), of="share in negatives minus share in images", because="its paper is 1"),
+          arms=("negative", "ink"), of="share in negatives minus that in images", because="paper of 1 meets zeros"),
 ]
 
 ANSWERS = [
-    answer("3.05", "Yes: each kernel makes one map, its row times the patches as columns. A kernel of zeros empties "
-           "its own map and no other.", given={"matrix product": "supported", "one kernel": "supported"}),
-    answer("3.06", "Yes: stride s keeps every s-th row and column. Of n pixels ⌊(n + 2p - k) / s⌋ + 1 places are left; "
-           "all sizes up to 12 agree.", given={"stride": "supported", "places": "supported"}),
+    answer("3.05", "Yes: each kernel makes one map, the kernel as a row times the patches as columns. A kernel of "
+           "zeros makes only its own map zero.", given={"matrix product": "supported", "one kernel": "supported"}),
+    answer("3.06", "Yes: stride s keeps each s-th row and column. With p zeros at each end of n pixels, a window of k "
+           "has ⌊(n + 2p - k) / s⌋ + 1 places (tried up to 12).", given={"stride": "supported", "places": "supported"}),
     answer("3.07", "Yes, no patch reaches past the edge. Pixels near it count less: one in a corner lies in 1 patch of "
            "5×5, one in the middle in 25.", given={"inside": "supported", "corner": "supported"}),
-    answer("3.08", "Yes, but the size is the same at stride 1 alone, and zeros can be edges: in negatives of {data} "
-           "the border's share of an edge kernel's answers is {false edges:points} points larger.",
+    answer("3.08", "Yes, but only stride 1 keeps the size, and zeros can look like edges: in negatives of {data} the "
+           "border's share of an edge kernel's answers is {false edges:points} points larger than in the images.",
            given={"frame of zeros": "supported", "same size": "supported", "half the size": "supported",
                   "false edges": "supported"}),
 ]
@@ -189,11 +190,11 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On top the thing itself: an image, its patch with the strongest answer, patch times kernel, and the sum in the map
-# (red: brighter on the right, blue: on the left). Below on the left, maps of the negative, to scale. With zeros around,
+# On top, one place: an image (black is 1), its patch with the strongest answer, patch times kernel, and the sum in the
+# map (red: more on the right, blue: on the left). Below on the left, maps of the negative, to scale. With zeros around,
 # strong edges stand at the sides, where there are none; at stride 2 one column of zeros is enough, on the right. In the
-# middle, pixels near the edge lie in fewer patches. On the right a dot a seed, a bar at the mean: with valid padding
-# negatives are answered as images are, with zeros a quarter of all answers in negatives are at the border.
+# middle, pixels near the edge lie in fewer patches. On the right, a dot for each seed, a bar at the mean: with valid
+# padding, images and negatives have the same share; with zeros, a quarter of the answers in negatives is at the border.
 
 
 def figure(trials):
@@ -209,10 +210,10 @@ def figure(trials):
     scale.set(title="Maps of the negative, to scale", xlim=(-1, 62), ylim=(50, -5))
     draw_numbers(counts, times_used(10, 5), "Blues", (0, 50))
     counts.set_title("In how many 5×5 patches a pixel lies")
-    for shift, color, name in ((-0.15, "C0", "ink"), (0.15, "C1", "negative")):
+    for shift, color, name, label in ((-0.15, "C0", "ink", "images"), (0.15, "C1", "negative", "negatives")):
         groups = {padding: 100 * trials[f"{padding}/{name}/share at the border"] for padding in ("valid", "same")}
-        strips(shares, groups, color=color, label=name, shift=shift, width=0.2)
-    shares.set(title="Answers to edges that are at the border", ylabel="% of all answers", ylim=(0, None))
+        strips(shares, groups, color=color, label=label, shift=shift, width=0.2)
+    shares.set(title="Answers at the border of the map", xlabel="padding", ylabel="% of all answers", ylim=(0, None))
     shares.legend()
     for axes in (shown, scale, counts):
         axes.axis("off")
@@ -243,8 +244,7 @@ def draw_numbers(axes, numbers: Tensor, colors: str, limits: tuple[float, float]
 # %%
 # Try it yourself
 # ---------------
-# At half the size, will the border's share in negatives be larger, or smaller? `python -m lessons run
-# convolution_arithmetic --set side=14 --seeds 7`
+# At half the size, is the border's share larger? `python -m lessons run convolution_arithmetic --set side=14 --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("convolution_arithmetic")

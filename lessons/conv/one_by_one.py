@@ -4,17 +4,17 @@ What does a 1×1 convolution add?
 
 A convolution slides a small window over an image. What lies in it is a *patch*: its pixels are multiplied by weights,
 the *kernel*, and added up. The sums make a picture, a *feature map*; several kernels give several maps, the *channels*
-of the result. So each patch gets scores, and they are linear: weights times pixels, plus a bias.
+of the result. Each kernel gives a patch a score, a linear one: weights times pixels, plus a constant, the *bias*.
 
-Where is the outline of a letter? Where a pixel differs from its right neighbour: one is ink (1), the other paper (0).
-This is XOR, "exclusive or", and no linear score tells. Suppose weights a, b and a bias c gave scores above 0 there: ::
+The outline of a letter is where a pixel differs from its right neighbour: one is ink (1), the other paper (0). This is
+XOR, "exclusive or". Suppose a linear score with weights a (left), b (right) and bias c were above 0 there alone: ::
 
     patches that are alike      0 0:  c < 0          1 1:  a + b + c < 0       added up:  a + b + 2c < 0
     patches that differ         0 1:  b + c > 0      1 0:  a + c > 0           added up:  a + b + 2c > 0
 
-Both cannot be: one convolution gets at most three of the four right (Minsky and Papert, 1969). A 1×1 *convolution* has
-a window of one pixel. It mixes the channels of each pixel and is blind to neighbours, but behind another convolution it
-sees several scores of a patch. Take two kernels, set what is negative to 0 (a *ReLU*), and mix with 1 and -2: ::
+The sum cannot be both: one kernel gets at most three of the four right (Minsky and Papert, 1969). A *1×1 convolution*
+has a window of one pixel. It mixes the channels there (weighs and adds them) and sees no neighbours. But behind another
+convolution it sees several scores of a patch. Take two, set what is negative to 0 (a *ReLU*), and mix with 1 and -2: ::
 
     patch                                0 0   0 1   1 0   1 1
     first map    ReLU(left + right)       0     1     1     2
@@ -22,8 +22,8 @@ sees several scores of a patch. Take two kernels, set what is negative to 0 (a *
     1×1          first - 2 · second       0     1     1     0         XOR
 
 Two layers with a ReLU between them are a small neural network that slides over the image (Lin, Chen and Yan, 2014). The
-notes leave the ReLU out. Does it matter? Without it, mix the maps of kernels (1, 2) and (3, 0) with 2 and -1: this is
-the map of one kernel, 2 · (1, 2) - (3, 0) = (-1, 4), and nothing was added.
+course notes leave the ReLU out. Does it matter? Without it, mix the maps of kernels (1, 2) and (3, 0) with 2 and -1:
+the result is the map of one kernel, 2 · (1, 2) - (3, 0) = (-1, 4). The 1×1 has added nothing.
 """
 
 from dataclasses import dataclass
@@ -44,11 +44,12 @@ from dlnotes.training import Loss, Minibatches, Trainer, accuracy, evaluate
 # %%
 # The experiment
 # --------------
-# Three networks, the *arms*: a convolution; one with a 1×1 behind it; and these two with a ReLU between them. The last
-# two have as many weights, the same ones at the start. They learn from coin tosses to mark pixels that differ from
-# their right neighbour, by kernels of 1×2, from several starts and at one rate, since none finds what does not exist.
-# Then each 5×5 patch of a real image votes for a class, and the mean vote decides; here each arm has the rate that was
-# best for it on other seeds. A *seed* is where all draws start from: all arms get its images and batches.
+# We compare three networks, the *arms*: a convolution; one with a 1×1 behind it; and these two with a ReLU in between.
+# The last two start from the same weights. First, all learn to mark pixels that differ from their right neighbour, in
+# images of coin tosses (0 or 1), with kernels of 1×2. Each learns from several first weights, its *starts*, and at one
+# learning rate, since no rate finds what does not exist. Then each 5×5 patch of a real image votes: it gives each class
+# a score, and the mean score decides. Here each arm has the learning rate that was best for it on other seeds. A *seed*
+# is the number that all random draws start from: all arms get its images and batches (the images of one step).
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Config:
     test: int = 2_000  # unseen images
     hidden: int = 32  # kernels of the first convolution, where a second follows
     steps: int = 300  # of the networks that vote, 64 images each
-    starts: int = 3  # first weights that each network with coin tosses is trained from
+    starts: int = 3  # first weights that each network on coin tosses is trained from
     coin_steps: int = 100  # steps of each of these, 16 images each
 
 
@@ -165,47 +166,48 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes, and *limits*, where they should fail. What should fail is judged by
-# its best start, what should succeed by its worst. Of mistakes the *margin*, the least that matters, is a tenth.
+# Written before the run: *claims* of the notes, and *limits*, where they should fail. A network that should fail is
+# judged by its best start, the other by its worst. For mistakes the *margin*, the least that matters, is a tenth.
 
 # fmt: off
 PREDICTIONS = [
-    claim("3.18", "linear classifier", "A convolution gives each patch what a linear classifier gives it.",
+    claim("3.18", "linear classifier", "A convolution gives each patch the scores of a linear classifier.",
           lambda t: identity(t["patch classifier/error"], tolerance=1e-10), of="largest error"),
-    claim("3.18", "xor", "One convolution marks where neighbours differ in fewer than 80 % of places.",
+    claim("3.18", "xor", "One convolution gets XOR of neighbours right in under 80 % of places.",
           lambda t: not_better(difference(t["xor/conv/best start"], margin=0.8)), of="share right, best start"),
-    claim("3.19", "xor with a ReLU", "Convolution, ReLU and 1×1 mark where neighbours differ in over 95 % of places.",
+    claim("3.19", "xor with a ReLU", "Convolution, ReLU and 1×1 get XOR of neighbours right in over 95 % of places.",
           lambda t: difference(t["xor/conv + ReLU + 1×1/worst start"], margin=0.95), of="share right, worst start"),
-    claim("3.19", "votes with a ReLU", "Where patches of {data} vote, a ReLU and a 1×1 cut the mistakes by a tenth.",
+    claim("3.19", "votes with a ReLU", "Patches of {data} that vote err over a tenth more often without ReLU and 1×1.",
           lambda t: ratio(t["votes/conv/mistakes"], t["votes/conv + ReLU + 1×1/mistakes"], margin=1.1),
           arms=(ALONE, MINI), of="mistakes without over those with"),
-    limit("3.19", "xor without", "Convolution and 1×1 alone mark where neighbours differ in fewer than 80 % of places.",
+    limit("3.19", "xor without", "Convolution and 1×1 alone get XOR of neighbours right in under 80 % of places.",
           lambda t: not_better(difference(t["xor/conv + 1×1/best start"], margin=0.8)), of="share right, best start"),
     limit("3.19", "one kernel", "Convolution and 1×1 without a ReLU give what one convolution gives.",
           lambda t: identity(t["merged/error"], tolerance=1e-10), of="largest error"),
     claim("3.21", "matrix", "A 1×1 convolution is one matrix times the channels of each pixel.",
           lambda t: identity(t["matrix/error"], tolerance=1e-10), of="largest error"),
-    claim("3.21", "few weights", "Between the same channels, 3×3 has 9 times the weights of 1×1, and 5×5 25 times.",
+    claim("3.21", "few weights", "For the same channels in and out, 3×3 has 9 times the weights of 1×1, 5×5 25 times.",
           lambda t: identity(t["weights/error"], tolerance=0.0), of="times the weights too many"),
 ]
 
 ANSWERS = [
-    answer("3.18", "Yes: one linear classifier for all patches. Whether two pixels differ (XOR) it cannot learn: three "
-           "of four patches are the most.", given={"linear classifier": "supported", "xor": "supported"}),
-    answer("3.19", "Only with a ReLU between them: {xor with a ReLU:.0%} of XOR is right, and patches of {data} that "
-           "vote make {votes with a ReLU:fewer} fewer mistakes. Without it, the two are one convolution.",
+    answer("3.18", "Yes: it is one linear classifier for all patches. It cannot learn whether two pixels differ (XOR): "
+           "at most 3 of 4 cases come out right.", given={"linear classifier": "supported", "xor": "supported"}),
+    answer("3.19", "Only with a ReLU between them: XOR is right in {xor with a ReLU:.0%} of places, and patches of "
+           "{data} that vote make {votes with a ReLU:fewer} fewer mistakes. Without it, the two are one convolution.",
            given={"xor with a ReLU": "supported", "votes with a ReLU": "supported", "one kernel": "supported"}),
-    answer("3.21", "Yes: one matrix times the channels of each pixel. Between the same channels, 3×3 has 9 times the "
-           "weights and 5×5 25 times.", given={"matrix": "supported", "few weights": "supported"}),
+    answer("3.21", "Yes: one matrix times the channels of each pixel. For the same channels in and out, 3×3 has 9 "
+           "times the weights, 5×5 25 times.", given={"matrix": "supported", "few weights": "supported"}),
 ]
 # fmt: on
 
 # %%
 # What to look at
 # ---------------
-# On top an image, its outline, and what the best network of each arm marks. Without a ReLU none has both left and right
-# sides of strokes. Below on the left, the patches, and where scores are 0: one line cannot part full dots from empty
-# ones, two can. In the middle and on the right a dot a seed, a bar at the mean: only a ReLU makes the difference.
+# On top, an image, its outline, and what the best network of each arm marks. Without a ReLU, it misses a side of the
+# strokes, or marks their inside or the paper too. Below on the left, the four patches, and where the scores are 0: one
+# line cannot part full dots from empty ones, two can. In the middle and on the right, a dot for each seed, a bar at the
+# mean: the 1×1 helps only with the ReLU. Without it, scores for XOR stay so near to 0 that their signs are luck.
 
 
 def figure(trials):
@@ -218,10 +220,8 @@ def figure(trials):
     pixels = torch.cartesian_prod(values, values).view(-1, 1, 1, 2)
     for color, arm in zip(("C0", "C1", "C2"), ARMS, strict=True):
         seed = trials.seeds[int(trials[f"xor/{arm}/best start"].argmax())]
-        models = [
-            marker(trials.config, seed, arm, start).requires_grad_(False) for start in range(trials.config.starts)
-        ]
-        best = max(models, key=lambda model: int(((model(tosses) > 0) == differ).sum()))
+        tried = [marker(trials.config, seed, arm, start).requires_grad_(False) for start in range(trials.config.starts)]
+        best = max(tried, key=lambda model: int(((model(tosses) > 0) == differ).sum()))
         pictures[arm] = best(ink.float()) > 0
         lines = plane.contour(values, values, best(pixels).view(101, 101).T.numpy(), levels=[0], colors=color)
         plane.clabel(lines, fmt={0: arm}, fontsize="small")
