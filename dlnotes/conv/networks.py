@@ -27,30 +27,31 @@ _PARTS = {
 
 
 class ConvNet(nn.Module):
-    """A convolutional network, as a line of text says it, with a linear classifier at its end.
+    """A convolutional network built from a line of text, with a linear classifier at its end.
 
     The parts stand in the order in which an image goes through them:
 
-        5x5x8          8 kernels of 5×5 at stride 1, then a ReLU; ``5x5x8/2`` moves on by 2. ``1x1x8`` sees one pixel
+        5x5x8          8 kernels of 5×5 at stride 1, then a ReLU; ``5x5x8/2`` has stride 2. ``1x1x8`` sees one pixel
         local3x3x8     the same with kernels of its own at each place (`LocallyConnected2d`)
-        max2           the largest of each 2×2, 2 apart; ``max3/2``: of 3×3, 2 apart. Also ``average2``, ``stochastic2``
+        max2           the largest of each 2×2, at stride 2; ``max3/2``: of 3×3. Also ``average2``, ``stochastic2``
         skip2          every second pixel of every second row; the others are dropped
-        inception(8,4-12,2-4,4)      8 maps of 1×1; 12 of 3×3 on 4; 4 of 5×5 on 2; 4 of pooling (`Inception`)
+        inception(8,4-12,2-4,4)      8 maps of 1×1; 12 of 3×3 after a reduction to 4; 4 of 5×5 after one to 2; 4 of
+                       pooling (`Inception`). ``inception(8,12,4,4)`` has no reductions
         global         the mean of each map
         dense32        32 units that see everything, then a ReLU
 
-    A ReLU and the largest of a window can be exchanged. The network takes the ReLU after max pooling, where there are
-    fewer numbers: the same function, sooner.
+    A ReLU gives the same numbers before max pooling and after it. The network applies it after, where it has fewer to
+    go through.
 
     Args:
         layers: the parts, with spaces between them; none at all is a linear classifier of the pixels.
         inputs: (channels, height, width) of an image.
-        classes: scores that it gives.
-        padding: of all convolutions, as for `Conv2d`. Pooling has none.
-        fused: take PyTorch's own kernels for convolution and pooling, the same numbers up to rounding; without, every
-            layer is what this chapter's formulas say.
+        classes: how many scores it returns for an image.
+        padding: of the convolutions, as for `Conv2d`. Pooling has none, and Inception always keeps the size.
+        fused: use PyTorch's own routines for convolution and pooling: faster, and the same numbers up to rounding.
+            Without it, each layer computes what its formula in this chapter says, step by step.
         generator: where the first weights are drawn from: normal with variance 2 / fan-in. Biases start at 0.
-        draws: where stochastic pooling draws from; needed where there is any.
+        draws: the generator that stochastic pooling draws from; needed if there is any.
         dtype: of the parameters; PyTorch's default where not given.
 
     Shape:
@@ -165,7 +166,7 @@ def _layer(
     draws: Generator | None,
     options: dict[str, Any],
 ) -> tuple[nn.Module, tuple[int, ...]]:
-    """The layer that a part names, for images of a shape, and the shape of what it gives."""
+    """The layer that a part names, for images of the given shape, and the shape of its output."""
     found = next(filter(None, (re.fullmatch(pattern, part) for pattern in _PARTS.values())), None)
     if found is None:
         raise ValueError(f"not understood; parts look like {', '.join(_PARTS)}")

@@ -18,20 +18,20 @@ class MaxPool2d(nn.Module):
 
         y[n, c, i, j] = max x[n, c, s·i + u, s·j + v]          over the window's pixels (u, v)
 
-    The gradient goes back to the place of the largest alone; of several equal ones, to one. With a window of 1 and a
-    stride of s it keeps every s-th pixel of every s-th row and drops the others unseen.
+    The gradient goes back to the place of the largest alone; of several equal ones, to one of them. With a window of 1
+    and a stride of s it keeps every s-th pixel of every s-th row and drops the others unseen.
 
     Args:
         window: pixels along a side, or (down, across).
-        stride: pixels from one window to the next; as long as the window where not given.
+        stride: pixels from one window to the next; by default those of a window, which then never overlap.
         padding: as for `Conv2d`; what lies outside is never the largest.
-        fused: take PyTorch's own kernel: the same numbers, sooner.
+        fused: use PyTorch's own routine: the same numbers, faster.
 
     Shape:
         inputs (N, C, H, W); returns (N, C, H', W') with the sizes of `output_size`.
 
     Raises:
-        ValueError: a window or stride below 1, an unknown padding, or padding that fills a window; when called, inputs
+        ValueError: a window or stride below 1, an unknown padding, or one as large as a window; when called, inputs
             of another shape, or smaller than the window.
 
     Example:
@@ -70,13 +70,13 @@ class AveragePool2d(nn.Module):
 
         y[n, c, i, j] = mean x[n, c, s·i + u, s·j + v]         over the window's pixels (u, v) that lie in the image
 
-    It is linear: a convolution whose kernel is 1 / k² for its own channel, and 0 for all others.
+    It is linear; without padding, a convolution whose kernels are 1 / k² for their own channel and 0 for all others.
 
     Args:
         window: pixels along a side, or (down, across).
-        stride: pixels from one window to the next; as long as the window where not given.
+        stride: pixels from one window to the next; by default those of a window, which then never overlap.
         padding: as for `Conv2d`; what lies outside does not count.
-        fused: take PyTorch's own kernel: the same numbers up to rounding, sooner.
+        fused: use PyTorch's own routine: faster, and the same numbers up to rounding.
 
     Shape:
         inputs (N, C, H, W); returns (N, C, H', W') with the sizes of `output_size`.
@@ -122,7 +122,7 @@ class AveragePool2d(nn.Module):
 
 
 class StochasticPool2d(nn.Module):
-    """Draw one number of each window while training, a large one more often; in use, take the mean of the draw.
+    """In training, draw one number of each window, a large one more often; in evaluation, take the mean of such draws.
 
         in training     y = a[l],  l drawn with the probability p[l] = a[l] / Σ a[m]          m: the window's pixels
         in evaluation   y = Σ p[m] · a[m]
@@ -133,10 +133,10 @@ class StochasticPool2d(nn.Module):
 
     Args:
         window: pixels along a side, or (down, across).
-        stride: pixels from one window to the next; as long as the window where not given.
+        stride: pixels from one window to the next; by default those of a window, which then never overlap.
         padding: as for `Conv2d`; what lies outside is never drawn.
-        generator: where the draws come from. One of its own keeps the batches of other arms as they were; drawn on the
-            CPU, a seed gives the same on every device. A `Trainer` keeps it in its checkpoints if it is given as one of
+        generator: where the draws come from. With one of its own, batches are the same as without this layer; one
+            on the CPU draws the same on every device. A `Trainer` keeps it in its checkpoints if it is given as one of
             its ``generators``.
 
     Shape:
@@ -177,7 +177,7 @@ class StochasticPool2d(nn.Module):
             return (exact.square().sum(-1) / _or_one(exact.sum(-1))).to(inputs.dtype)
         up_to = exact.detach().cumsum(-1)
         drawn = uniform(up_to.shape[:-1], self.generator).to(up_to)
-        # The first whose sum up to it is above the drawn share of all. It is never a 0, whose sum is the last one's.
+        # The first pixel whose running sum is above the drawn share of the total: never a 0, which adds nothing to it.
         chosen = (up_to <= (drawn * up_to[..., -1])[..., None]).sum(-1).clamp(max=activations.shape[-1] - 1)
         return activations.gather(-1, chosen[..., None])[..., 0]
 

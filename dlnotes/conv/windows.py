@@ -1,18 +1,18 @@
-"""Windows: what a kernel looks at, one place after the other, and how many places there are.
+"""Windows: the part of an image that a layer looks at, place by place, and how many places there are.
 
-Everything in this chapter slides a window over an image. What is done with the numbers in it makes the layer: weigh
-them by a kernel (`Conv2d`), by weights of the place's own (`LocallyConnected2d`), take the largest or the mean
-(`MaxPool2d`, `AveragePool2d`). Of n pixels in a row, with p of padding at both ends together, a window of k pixels
-that moves on by s has
+Most layers of this chapter slide a window over an image. They differ in what they do with the numbers in it: weigh
+them by one kernel (`Conv2d`) or by weights that each place has for itself (`LocallyConnected2d`), take the largest
+(`MaxPool2d`) or the mean (`AveragePool2d`). Take a row of n pixels and add p pixels of padding, those at both ends
+together. A window of k pixels that moves s pixels at a time then has
 
     ⌊(n + p - k) / s⌋ + 1
 
 places. The padding is one of three:
 
     "valid"    p = 0: the window stays inside
-    "same"     the p that makes ⌈n / s⌉ places, as many as there are pixels at stride 1. Where p is odd (an even window,
-               or a stride), the larger half is at the end: right and bottom
-    a number   so many pixels at either end, p twice that
+    "same"     the p that makes ⌈n / s⌉ places; at stride 1, as many places as pixels. p may be odd (with an even window
+               or a stride above 1): then the larger half is at the end, right and bottom
+    a number   that many pixels at each end; p is twice that
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ Padding = str | int
 
 
 class Windows(NamedTuple):
-    """How windows lie on images: their size and stride, (down, right) in pixels, and the padding.
+    """How windows lie on images: their size and their stride, each (down, right) in pixels, and the padding.
 
     Example:
         >>> Windows((3, 3), (2, 2), "same").places(28, 28)
@@ -59,7 +59,7 @@ class Windows(NamedTuple):
         )
 
     def pad(self, images: Tensor, value: float = 0.0) -> Tensor:
-        """Images (N, C, H, W) with their padding."""
+        """Images (N, C, H, W) with their padding, which is filled with ``value``."""
         top, bottom, left, right = self.margins(*images.shape[-2:])
         return (
             functional.pad(images, (left, right, top, bottom), value=value)
@@ -68,7 +68,7 @@ class Windows(NamedTuple):
         )
 
     def of(self, images: Tensor, value: float = 0.0) -> Tensor:
-        """The windows of images (N, C, H, W): (N, C, down, across, k, k), without a copy of what is not padded."""
+        """The windows of images (N, C, H, W): (N, C, down, across, k, k); a view if nothing is padded."""
         self.places(*images.shape[-2:])
         padded = self.pad(images, value)
         return padded.unfold(2, self.size[0], self.stride[0]).unfold(3, self.size[1], self.stride[1])
@@ -78,7 +78,7 @@ def windows_of(name: str, size: int | Sequence[int], stride: int | Sequence[int]
     """Windows from what a layer was given: numbers or pairs of them.
 
     Raises:
-        ValueError: a size or a stride below 1, or an unknown padding; ``name`` is what the size is called there.
+        ValueError: a size or a stride below 1, or an unknown padding; the message calls the size ``name``.
     """
     if padding not in ("valid", "same") and not (type(padding) is int and padding >= 0):
         raise ValueError(f'padding must be "valid", "same" or a number of pixels from 0 up, not {padding!r}')
@@ -158,18 +158,18 @@ def patches(
 
 
 def columns(images: Tensor, windows: Windows) -> Tensor:
-    """The `patches` of images that were looked at."""
+    """The same as `patches`, for images that were checked before."""
     padded = windows.pad(images).transpose(0, 1)
     found: Tensor = _Patches.apply(padded, windows.size, windows.stride)
     return found.flatten(0, 2)
 
 
 def check_images(name: str, images: Any, channels: int | None = None) -> None:
-    """Refuse what is no batch of images.
+    """Raise an error for what is no batch of images.
 
     Raises:
         TypeError: no tensor.
-        ValueError: another shape than (N, C, H, W), or another number of channels; the message has one that would fit.
+        ValueError: another shape than (N, C, H, W), or another number of channels; the message says what would fit.
     """
     check_tensor(name, images)
     wanted = "C" if channels is None else f"{channels}"
@@ -187,9 +187,9 @@ def check_images(name: str, images: Any, channels: int | None = None) -> None:
 class _Patches(torch.autograd.Function):
     """Windows copied out of padded images (C, N, H, W), as (C, k, k, N, down, across).
 
-    First along the rows, then along the columns, so that the second and larger copy moves long rows. Backward the same
-    in reverse: each gradient of a copy is added to its pixel, in 2k sums. What PyTorch derives from `Tensor.unfold` is
-    the same, in several times the time.
+    We copy first along the rows, then along the columns, so that the second and larger copy moves long rows. Backward
+    goes the other way: the gradient of each copy is added to its pixel, in 2k sums. PyTorch's own gradient of
+    `Tensor.unfold` is the same, and takes several times as long.
     """
 
     generate_vmap_rule = True
