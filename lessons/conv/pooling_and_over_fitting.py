@@ -50,8 +50,8 @@ from dlnotes.training import accuracy, evaluate
 # two convolutions, 8 and 16 kernels of 5 × 5, and a linear classifier. After a convolution the map shrinks to half its
 # side, by max, average or stochastic pooling; the fourth arm has no such layer, its convolutions move on by two pixels
 # (*striding*). All have the same 4,874 first weights and the same batches. They are compared twice: each at the
-# learning rate that was best for it on other seeds, and all at one rate, large enough to learn the letters nearly by
-# heart. The rate falls to zero along half a cosine wave. Nothing is drawn any more when we measure.
+# learning rate that was best for it on other seeds, and all at one rate, at which striding and max pooling learn the
+# letters nearly by heart. Rates fall to zero along half a cosine wave. Nothing is drawn any more when we measure.
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# All at one rate means 0.04. At twice that, is the gap of stochastic pooling still narrower than that of max pooling?
-# `python -m lessons run pooling_and_over_fitting --set rate=0.08 --seeds 7`
+# One rate for all is 0.04 here. At twice that, which of the three kinds of pooling has the widest gap? Is it the kind
+# with the most mistakes? `python -m lessons run pooling_and_over_fitting --set rate=0.08 --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("pooling_and_over_fitting")
