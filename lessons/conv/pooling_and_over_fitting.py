@@ -8,14 +8,15 @@ costs ln 10 = 2.3, being sure and right nothing. The *gap* measures over-fitting
 
     gap = loss on unseen images - loss on training images
 
-What is learned by heart is stored in weights. *Max pooling* has none. It cuts a *feature map*, the responses of one
-kernel at all places of the image, into *windows* of 2 × 2 numbers and hands on the largest of each. So the course notes
-conclude that it does not raise the risk of over-fitting.
+What is learned by heart is stored in weights. *Max pooling* has none. A *kernel*, a small square of weights, slides over
+the image and answers at each place; its answers are a *feature map*. Max pooling cuts the map into *windows* of 2 × 2
+numbers and hands on the largest of each. So the course notes conclude that it does not raise the risk of over-fitting.
 
 There is a hole in the argument. A pooling layer stores nothing, but it decides what the weights around it get to see.
-Max pooling hands on the same places of a training image whenever it comes by, and the layers behind can get used to
-exactly these. *Stochastic pooling* (Zeiler and Fergus, 2013) denies them that. In training it draws one number of the
-window, each with a probability in proportion to its size. In use it takes what the draw gives on average: ::
+As long as the kernels hardly change, max pooling hands on the same places of a training image whenever it comes by, and
+the layers behind can get used to exactly these. *Stochastic pooling* (Zeiler and Fergus, 2013) denies them that. In
+training it draws one number of the window, each with a probability in proportion to its size. In use it takes what the
+draw gives on average: ::
 
     window   0.9  0.1      shares   0.45  0.05      in training   today 0.9, tomorrow perhaps 0.6
              0.6  0.4               0.30  0.20      in use        0.45·0.9 + 0.05·0.1 + 0.30·0.6 + 0.20·0.4 = 0.67
