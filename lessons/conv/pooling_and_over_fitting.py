@@ -9,8 +9,8 @@ costs ln 10 = 2.3, being sure and right nothing. The *gap* measures over-fitting
     gap = loss on unseen images - loss on training images
 
 What is learned by heart is stored in weights. *Max pooling* has none. A *kernel*, a small square of weights, slides
-over the image and answers at each place; the answers are a *feature map*. Max pooling cuts the map into *windows* of 2 × 2
-numbers and hands on the largest of each. So the course notes conclude that it does not raise the risk of over-fitting.
+over the image and answers at each place; the answers are a *feature map*. Max pooling cuts the map into *windows* of
+2 × 2 numbers and hands on the largest of each. So the course notes say that it does not raise the risk of over-fitting.
 
 There is a hole in the argument. A pooling layer stores nothing, but it decides what the weights around it get to see.
 While the kernels hardly change, max pooling hands on the same places of a training image whenever it comes by, and the
