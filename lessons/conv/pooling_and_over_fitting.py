@@ -8,14 +8,15 @@ costs ln 10 = 2.3, being sure and right nothing. The *gap* measures over-fitting
 
     gap = loss on unseen images - loss on training images
 
-What is learned by heart is stored in weights. *Max pooling* has none. It cuts a *feature map*, the responses of one
-kernel at all places of the image, into *windows* of 2 × 2 numbers and hands on the largest of each. So the course notes
-conclude that it does not raise the risk of over-fitting.
+What is learned by heart is stored in weights. *Max pooling* has none. A *kernel*, a small square of weights, slides
+over the image and answers at each place; the answers are a *feature map*. Max pooling cuts the map into *windows* of
+2 × 2 numbers and hands on the largest of each. So the course notes say that it does not raise the risk of over-fitting.
 
 There is a hole in the argument. A pooling layer stores nothing, but it decides what the weights around it get to see.
-Max pooling hands on the same places of a training image whenever it comes by, and the layers behind can get used to
-exactly these. *Stochastic pooling* (Zeiler and Fergus, 2013) denies them that. In training it draws one number of the
-window, each with a probability in proportion to its size. In use it takes what the draw gives on average: ::
+While the kernels hardly change, max pooling hands on the same places of a training image whenever it comes by, and the
+layers behind can get used to exactly these. *Stochastic pooling* (Zeiler and Fergus, 2013) denies them that. In
+training it draws one number of the window, each with a probability in proportion to its size. In use it takes what the
+draw gives on average: ::
 
     window   0.9  0.1      shares   0.45  0.05      in training   today 0.9, tomorrow perhaps 0.6
              0.6  0.4               0.30  0.20      in use        0.45·0.9 + 0.05·0.1 + 0.30·0.6 + 0.20·0.4 = 0.67
@@ -50,8 +51,8 @@ from dlnotes.training import accuracy, evaluate
 # two convolutions, 8 and 16 kernels of 5 × 5, and a linear classifier. After a convolution the map shrinks to half its
 # side, by max, average or stochastic pooling; the fourth arm has no such layer, its convolutions move on by two pixels
 # (*striding*). All have the same 4,874 first weights and the same batches. They are compared twice: each at the
-# learning rate that was best for it on other seeds, and all at one rate, large enough to learn the letters nearly by
-# heart. The rate falls to zero along half a cosine wave. Nothing is drawn any more when we measure.
+# learning rate that was best for it on other seeds, and all at one rate, at which striding and max pooling learn the
+# letters nearly by heart. Rates fall to zero along half a cosine wave. Nothing is drawn any more when we measure.
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# All at one rate means 0.04. At twice that, is the gap of stochastic pooling still narrower than that of max pooling?
-# `python -m lessons run pooling_and_over_fitting --set rate=0.08 --seeds 7`
+# One rate for all is 0.04 here. At twice that, which of the three kinds of pooling has the widest gap? Is it the kind
+# with the most mistakes? `python -m lessons run pooling_and_over_fitting --set rate=0.08 --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("pooling_and_over_fitting")
