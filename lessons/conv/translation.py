@@ -145,11 +145,11 @@ def along(seed: int, images: Tensor) -> Measured:
 
 
 # %%
-# `python -m lessons tune translation` tries four learning rates for each arm. It keeps the one with the least loss on
+# `python -m lessons tune translation` tries five learning rates for each arm. It keeps the one with the least loss on
 # validation images, which are moved if the arm's training images are. Two arms learn slowly and choose among larger
 # rates: "dense on moved", and "mean", where each of 36 places gets a 36th of the gradient of their mean.
 
-TUNING = {arm: grid(0.1, 0.8) if arm in ("mean", "dense on moved") else grid(0.025, 0.2) for arm in ARMS}
+TUNING = {arm: grid(0.05, 0.8) if arm in ("mean", "dense on moved") else grid(0.025, 0.4) for arm in ARMS}
 TUNING_SEEDS = range(1_000, 1_003)
 
 
