@@ -102,8 +102,7 @@ def load(config: Config, seed: int) -> data.Parts:
 def trained(config: Config, seed: int, images: data.Examples, network: str, *, lr: float) -> ConvNet:
     """A network after its steps."""
     model = ConvNet(network, inputs=(1, 14, 14), generator=stream(seed, "weights"))
-    model.reset_parameters(stream(seed, "weights"))  # from the front, so that the first layers are the same in all arms
-    optimizer = SGD(model.to(config.device).parameters(), lr=lr, momentum=0.9)
+    optimizer = SGD(model.to(config.device).parameters(), lr=lr, momentum=0.9, max_norm=1.0)
     batches = Minibatches(images, config.batch_size, stream(seed, "batches"))
     trainer = Trainer(model, cross_entropy, optimizer, batches, scheduler=linear.cosine_decay(optimizer, config.steps))
     train_for(trainer, config.steps)

@@ -102,8 +102,7 @@ def trained(config: Config, seed: int, images: data.Examples, arm: str, *, lr: f
     """The network of an arm after its steps."""
     second = config.module if arm == INCEPTION else PLAIN[arm]
     model = ConvNet(f"3x3x16 max2 {second} max2", inputs=(1, 14, 14), generator=stream(seed, "weights"))
-    model.reset_parameters(stream(seed, "weights"))  # from the front, so that the first layer is the same in all arms
-    optimizer = SGD(model.to(config.device).parameters(), lr=lr, momentum=0.9)
+    optimizer = SGD(model.to(config.device).parameters(), lr=lr, momentum=0.9, max_norm=1.0)
     batches = Minibatches(images, config.batch_size, stream(seed, "batches"))
     trainer = Trainer(model, cross_entropy, optimizer, batches, scheduler=linear.cosine_decay(optimizer, config.steps))
     train_for(trainer, config.steps)
@@ -128,7 +127,7 @@ def error_of_branches(module: nn.Module, inputs: Tensor) -> float:
 # `python -m lessons tune inception_or_plain` chooses the learning rates: the same four for each arm, scored by the loss
 # on validation images.
 
-RATES = grid(0.02, 0.16)
+RATES = grid(0.02, 0.32)
 TUNING = dict.fromkeys(ARMS, RATES)
 TUNING_SEEDS = range(1_000, 1_003)
 
