@@ -185,9 +185,11 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.02", "Yes, where a patch means the same everywhere: separate ones make {many images} times the mistakes.",
-           given={"many images": "supported"}),
-    answer("3.03", "Yes: all numbers of a feature map are one kernel times the patches of the image.",
+    answer("3.02", "Where a patch means the same everywhere, yes: separate weights make {many images} times the mistakes "
+           "of shared ones. Where each place has its own code, shared ones make {own codes} times those of separate ones.",
+           given={"many images": "supported", "few images": "supported", "dense": "supported",
+                  "own codes": "supported"}),
+    answer("3.03", "Yes: all numbers of a trained feature map are one kernel times the patches of the image.",
            given={"one kernel": "supported"}),
 ]
 # fmt: on
