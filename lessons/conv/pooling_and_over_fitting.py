@@ -4,28 +4,30 @@ Can a layer without weights over-fit?
 
 A network *over-fits* when it learns its training images by heart: it knows them well, and images that it has never seen
 less well. The *loss* says how little a network believed in the right answers, in *nats*: guessing one of ten letters
-costs ln 10 = 2.3, being sure and right nothing. The *gap* measures over-fitting: ::
+costs ln 10 = 2.3, being sure and right costs nothing. The *gap* measures over-fitting: ::
 
     gap = loss on unseen images - loss on training images
 
-What is learned by heart is stored in weights. *Max pooling* has none. A *kernel*, a small square of weights, slides
-over the image and answers at each place; the answers are a *feature map*. Max pooling cuts the map into *windows* of
-2 × 2 numbers and hands on the largest of each. So the course notes say that it does not raise the risk of over-fitting.
+In a *convolution* a *kernel*, a small square of weights, slides over the image. At each place it multiplies the pixels
+there by its weights and adds up; these answers are a *feature map*. *Max pooling* cuts the map into *windows* of 2 × 2
+numbers and hands on the largest of each. What is learned by heart is stored in weights, and max pooling has none. So
+the course notes say that it does not raise the risk of over-fitting.
 
 There is a hole in the argument. A pooling layer stores nothing, but it decides what the weights around it get to see.
-While the kernels hardly change, max pooling hands on the same places of a training image whenever it comes by, and the
-layers behind can get used to exactly these. *Stochastic pooling* (Zeiler and Fergus, 2013) denies them that. In
-training it draws one number of the window, each with a probability in proportion to its size. In use it takes what the
-draw gives on average: ::
+As long as the kernels hardly change, max pooling hands on the same places of a training image each time that the
+network sees it, and the layers behind can get used to exactly these. *Stochastic pooling* (Zeiler and Fergus, 2013)
+denies them that. In training it draws one number of the window, a large one more often: the probability is the number's
+share of the window's sum, here of 2. In use it takes what the draw gives on average: ::
 
-    window   0.9  0.1      shares   0.45  0.05      in training   today 0.9, tomorrow perhaps 0.6
+    window   0.9  0.1      shares   0.45  0.05      in training   once 0.9, the next time perhaps 0.6
              0.6  0.4               0.30  0.20      in use        0.45·0.9 + 0.05·0.1 + 0.30·0.6 + 0.20·0.4 = 0.67
 
-Max pooling gives 0.9 each time, average pooling 0.5. None of the three has a weight. If that alone settled the matter,
-all of them would be equally safe.
+Max pooling gives 0.9 each time, average pooling the plain mean, 0.5. None of the three has a weight. If that alone
+settled the matter, all of them would be equally safe.
 
-And a layer without weights has *settings*. Whoever tries ten windows and strides, and keeps the pair with the fewest
-mistakes on some images, has fitted these images too, by hand.
+And a layer without weights still has *settings*: how large a window is, and how far on the next one lies. Whoever tries
+ten pairs and keeps the one with the fewest mistakes on some images has fitted these images too, by hand. That risk is
+real, but we do not measure it here.
 """
 
 from dataclasses import dataclass
@@ -48,11 +50,12 @@ from dlnotes.training import accuracy, evaluate
 # The experiment
 # --------------
 # A *seed* draws 300 letters, A to J of 12 × 12 pixels, and first weights. Four networks learn them, the *arms*. Each is
-# two convolutions, 8 and 16 kernels of 5 × 5, and a linear classifier. After a convolution the map shrinks to half its
-# side, by max, average or stochastic pooling; the fourth arm has no such layer, its convolutions move on by two pixels
-# (*striding*). All have the same 4,874 first weights and the same batches. They are compared twice: each at the
-# learning rate that was best for it on other seeds, and all at one rate, at which striding and max pooling learn the
-# letters nearly by heart. Rates fall to zero along half a cosine wave. Nothing is drawn any more when we measure.
+# two convolutions, 8 and 16 kernels of 5 × 5, and a linear classifier. After each convolution the map shrinks to half
+# its side, by max, average or stochastic pooling. The fourth arm has no such layer: its kernels move on by two pixels
+# at a time (*striding*). All see the same batches and start from the same weights; with biases these are
+# (25 + 1)·8 + (25·8 + 1)·16 + (9·16 + 1)·10 = 4,874. The arms are compared twice: each at the learning rate that was
+# best for it on other seeds, and all at one rate, at which striding and max pooling learn the letters nearly by heart.
+# In training a rate falls to zero along half a cosine wave. When we measure, stochastic pooling no longer draws.
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def trained(config: Config, seed: int, images: data.Examples, layers: str, *, lr
 
 # %%
 # `python -m lessons tune pooling_and_over_fitting` chooses the learning rates: the same five for each arm, scored by
-# the loss on validation images. An arm may take a small rate, which fits less: that is a way not to over-fit.
+# the loss on validation images. An arm may do best at a small rate, at which it fits its training images less: that,
+# too, is a way not to over-fit.
 
 RATES = grid(0.005, 0.08)
 TUNING = dict.fromkeys(ARMS, RATES)
@@ -133,8 +137,9 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement, a *limit* a place where we expect it to fail. "Does not
-# raise" needs a network to compare with: the strided one, which has nothing in the place of pooling. The *margin*, the
-# smallest difference that matters, is a tenth. All are compared as ratios.
+# raise" needs a network to compare with: the strided one, which has nothing in the place of pooling. "Over-fitting" is
+# read in two ways, as the gap and as mistakes on unseen images. Both are compared as ratios. The *margin*, the smallest
+# difference that matters, is a tenth.
 
 
 def gap(t, setting, arm):
@@ -145,19 +150,19 @@ GAP, UNSEEN = "the gap", "mistakes on unseen images"  # two readings of "over-fi
 
 # fmt: off
 PREDICTIONS = [
-    claim("3.13", "gap", "On {train} {data}, each at its best rate, max pooling has no gap that is a tenth wider than "
-          "that of striding.",
+    claim("3.13", "gap", "On {train} {data}, each at its best rate, the gap of max pooling is not over a tenth wider "
+          "than that of striding.",
           lambda t: not_better(ratio(gap(t, "best rate", "max"), gap(t, "best rate", "strided"), margin=1.1)),
           arms=("max", "strided"), reading=GAP, of="gap of max pooling over that of striding"),
-    claim("3.13", "gap at one rate", "On {train} {data} at the rate {rate}, max pooling has no gap that is a tenth "
-          "wider than that of striding.",
+    claim("3.13", "gap at one rate", "On {train} {data}, both at the rate {rate}, the gap of max pooling is not over "
+          "a tenth wider than that of striding.",
           lambda t: not_better(ratio(gap(t, "same rate", "max"), gap(t, "same rate", "strided"), margin=1.1)),
           arms=("max", "strided"), reading=GAP, of="gap of max pooling over that of striding"),
-    limit("3.13", "stochastic gap", "On {train} {data} at the rate {rate}, the gap of max pooling is over a tenth "
-          "wider than that of stochastic pooling.",
+    limit("3.13", "stochastic gap", "On {train} {data}, both at the rate {rate}, the gap of max pooling is over a "
+          "tenth wider than that of stochastic pooling.",
           lambda t: ratio(gap(t, "same rate", "max"), gap(t, "same rate", "stochastic"), margin=1.1),
           arms=("max", "stochastic"), reading=GAP, of="gap of max pooling over that of stochastic",
-          because="Zeiler and Fergus, 2013"),
+          because="max pooling hands on the same places each time (Zeiler and Fergus, 2013)"),
     claim("3.13", "mistakes", "On {train} {data}, each at its best rate, max pooling does not make over a tenth more "
           "mistakes on unseen ones than striding.",
           lambda t: not_better(ratio(t["best rate/max/test mistakes"], t["best rate/strided/test mistakes"],
@@ -167,12 +172,13 @@ PREDICTIONS = [
           "more mistakes on unseen ones than stochastic pooling.",
           lambda t: ratio(t["best rate/max/test mistakes"], t["best rate/stochastic/test mistakes"], margin=1.1),
           arms=("max", "stochastic"), reading=UNSEEN, of="mistakes of max pooling over those of stochastic",
-          because="Zeiler and Fergus, 2013"),
+          because="max pooling hands on the same places each time (Zeiler and Fergus, 2013)"),
 ]
 
 ANSWERS = [
     answer("3.13", "Weights alone do not decide. At one rate max pooling's gap is {gap at one rate} times that of "
-           "striding, but {stochastic gap} times that of stochastic pooling. At best rates it stays open.",
+           "striding, but {stochastic gap} times that of stochastic pooling. Against striding, each at its best "
+           "rate, it stays open.",
            given={"gap": "inconclusive", "gap at one rate": "supported", "stochastic gap": "supported"}),
 ]
 # fmt: on
@@ -180,12 +186,15 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: a letter, and where a kernel answers because it gets brighter from left to right, the darker
-# the more. The dots mark the places that pooling takes its numbers from, one for each window with any. Max pooling
-# takes the same ones every time; of the two draws of stochastic pooling, each takes others. Below, a dot a seed, in
-# pairs of strips: left each arm at its best rate, right all at one. The gap is how far the loss on training images
-# lies below that on unseen ones. On the right the mistakes. The best rate of average and of stochastic pooling is the
-# common one. Striding at its best rate fits its images less, and its gap is smaller for that.
+# Above the thing itself: a letter, and the answers of a kernel that looks for where it gets darker from left to right
+# (the darker, the stronger). A dot marks where pooling takes its number from, in each window that has any above 0. Max
+# pooling takes the same places every time; stochastic pooling takes some others at each draw.
+#
+# Below on the left the loss, a dot a seed and a bar at their mean. Each arm has a pair of strips: the first at its best
+# rate, the second at the rate that all share; they are the same where that is its best. The gap is the distance from
+# the bar of training images (orange) up to that of unseen ones (blue). Striding at its best rate fits its training
+# images less than at the common one, and its gap is smaller for that. Below on the right the mistakes, in the same
+# pairs. The best rate is the one of the lowest loss on validation images: at another an arm may make fewer mistakes.
 
 
 def figure(trials):
@@ -195,7 +204,7 @@ def figure(trials):
     maps = functional.conv2d(image, kernel, padding=1).relu()
     drawn = StochasticPool2d(2, generator=stream(0, "draws"))
     shown: dict[str, torch.nn.Module | None] = {"a letter": None}
-    shown |= {"where it gets brighter:\nmax takes these": MaxPool2d(2)}
+    shown |= {"where it gets darker:\nmax takes these": MaxPool2d(2)}
     shown |= {"stochastic, first time": drawn, "stochastic, second time": drawn}
     look, lefts = axes["look"], [14 * place for place in range(len(shown))]
     for left, layer in zip(lefts, shown.values(), strict=True):
@@ -221,7 +230,7 @@ def figure(trials):
         color, mistakes = "C0" if setting == "best rate" else "C3", f"{setting}/{{}}/test mistakes"
         shares = {arm: 100 * trials[mistakes.format(arm)] for arm in ARMS}
         strips(axes["mistakes"], shares, color=color, label=setting, shift=shift, width=0.25)
-    axes["loss"].set(title="Loss after training (left: best rate, right: same rate)", ylabel="nats")
+    axes["loss"].set(title="Loss after training (each pair: best rate, same rate)", ylabel="nats")
     axes["mistakes"].set(title="Mistakes on unseen images", ylabel="%")
     axes["loss"].legend()
     axes["mistakes"].legend()
@@ -231,7 +240,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# One rate for all is 0.04 here. At twice that, which of the three kinds of pooling has the widest gap? Is it the kind
+# The common rate is 0.04 here. At twice that, which of the three kinds of pooling has the widest gap? Is it the kind
 # with the most mistakes? `python -m lessons run pooling_and_over_fitting --set rate=0.08 --seeds 7`
 
 if __name__ == "__main__":

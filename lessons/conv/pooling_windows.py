@@ -6,9 +6,10 @@ A convolution slides a *kernel*, a small square of weights, over an image. At ea
 (the *patch*) by the weights, adds up, and so says how much this place looks like, say, a rising stroke. These
 *responses*, laid out like the image, are a *feature map*; several kernels give several, the *channels*.
 
-Neighbouring responses say nearly the same, so a smaller map would do. Pooling first computes them all, in steps of one
-pixel. Then it cuts the map into *windows* and makes one number of each: the largest, or the mean. A window has k pixels
-along a side, and the next one lies s pixels further, the *stride*. ::
+Neighbouring responses say nearly the same, so a smaller map would do. The convolution still moves by one pixel at a
+time and computes all responses, a map x. Pooling then lays *windows* over x and makes one number of each, the largest
+or the mean. These numbers are the smaller map y. A window has k pixels along a side, and the next one lies s pixels
+further, the *stride*. If s is less than k, windows overlap; if it is more, some pixels lie in none. ::
 
     max       y[i, j] = the largest of x[s·i + u, s·j + v]         over u, v from 0 to k - 1
     average   y[i, j] = the sum of them / k²
@@ -21,9 +22,9 @@ By hand, with k = 2 and s = 2, so that the windows tile the map: ::
                0  1 | 3  2        Max asks "is the stroke here at all?", the mean "how much of it is here?"
                1  2 | 2  5        With k = 4 and s = 4 one number would be left: 5, or 1.69.
 
-Averaging is itself a convolution, by a kernel that holds 1/k² everywhere. Max is not. In training, the weights before
-it learn from the place that won in a window, and from no other. Neither has a weight of its own. But a smaller map
-leaves the classifier at the end fewer numbers to weigh, so pooling does change the size of the whole network.
+Averaging is itself a convolution, by a kernel that holds 1/k² everywhere. Max is not. With max, the kernels in front
+of it learn from the place that won in a window, and from no other. Neither kind has weights to learn. But a smaller
+map leaves the classifier at the end fewer numbers to weigh, so pooling does change the size of the whole network.
 
 Three choices, then: k, s, and which number. A large window forgets where a stroke was; a large stride keeps few places.
 The mean drowns one strong response among many weak ones (Boureau, Ponce and LeCun, 2010). Do the choices matter?
@@ -48,11 +49,11 @@ from dlnotes.training import accuracy, evaluate
 # %%
 # The experiment
 # --------------
-# A *seed* draws letters, A to J of 12 × 12 pixels, and first weights. Eight networks learn them, the *arms*: window 2
-# or 4, stride 2 or 4, max or average. Each is a convolution of 8 kernels of 5 × 5, the pooling, a convolution of 16
-# such kernels, and a linear classifier. They share images, batches and the first weights of the convolutions; each has
-# the learning rate that was best for it on other seeds, and it falls to zero along half a cosine wave. We count
-# mistakes on unseen images. What pooling is by definition we check on maps of random numbers.
+# A *seed* draws letters, A to J of 12 × 12 pixels, and first weights. Eight networks, the *arms*, learn the letters:
+# window 2 or 4, stride 2 or 4, max or average. Each is a convolution of 8 kernels of 5 × 5, the pooling, a convolution
+# of 16 such kernels, and a linear classifier. They share images, batches and the first weights of the convolutions.
+# Each has the learning rate that was best for it on other seeds; in training the rate falls to zero along half a cosine
+# wave. We count mistakes on unseen images. What pooling is by definition we check on maps of random numbers.
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,9 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is the notes' statement, a *limit* a place where we expect it to fail. Definitions
+# Written before the run. A *claim* is the notes' statement, a *limit* a place where we expect it to fail. A definition
 # must hold up to rounding. For the choices, mistakes are compared as ratios; the *margin*, the smallest difference that
-# matters, is a tenth. The limit of row 3.16: the notes count two choices, window and stride, and there is a third.
+# matters, is a tenth. The notes count two choices, window and stride (row 3.16). The limit: max or mean is a third.
 
 
 def exact(*errors):
@@ -156,52 +157,52 @@ def exact(*errors):
 
 # fmt: off
 PREDICTIONS = [
-    claim("3.10", "pooling", "Max pooling of a map gives, for its first window, the largest response of a convolution "
-          "that moves over the image in steps of one pixel.", lambda t: exact(t["pooling/error"])),
-    claim("3.11", "max", "Max pooling gives the largest of a window, and its gradient goes to the place that won.",
+    claim("3.10", "pooling", "The first number of a max-pooled map is the largest response, in the first window, of a "
+          "convolution that moves by one pixel.", lambda t: exact(t["pooling/error"])),
+    claim("3.11", "max", "Max pooling gives the largest of a window, and the gradient goes to its place alone.",
           lambda t: exact(t["max/error"], t["max/gradient error"])),
-    claim("3.12", "weights", "Where a classifier sees one mean a channel, max pooling adds no parameter.",
+    claim("3.12", "weights", "Where the classifier sees just one mean of each channel, max pooling adds no parameter.",
           lambda t: exact(np.abs(t["ending in means/max/parameters"] - t["ending in means/no pooling/parameters"]))),
     limit("3.12", "classifier", "With a classifier that sees all places, the whole network has less than half the "
           "parameters once max pooling is put in.",
           lambda t: ratio(t["whole network/no pooling/parameters"], t["whole network/max/parameters"], margin=2),
           arms=("no pooling", "max"), of="parameters without max pooling over those with it",
           because="a smaller map leaves the classifier fewer numbers to weigh"),
-    claim("3.16", "stride", "Max pooling at k = 2 makes over a tenth more mistakes on unseen {data} with s = 4 than 2.",
-          lambda t: ratio(t["max k2 s4/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
+    claim("3.16", "stride", "With windows of 2 × 2, max pooling makes over a tenth more mistakes on unseen {data} at "
+          "stride 4 than 2.", lambda t: ratio(t["max k2 s4/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
           arms=("max k2 s4", "max k2 s2"), of="mistakes at stride 4 over those at stride 2"),
-    claim("3.16", "window", "Max pooling at s = 2 makes over a tenth more mistakes on unseen {data} with k = 4 than 2.",
-          lambda t: ratio(t["max k4 s2/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
+    claim("3.16", "window", "At stride 2, max pooling makes over a tenth more mistakes on unseen {data} with windows "
+          "of 4 × 4 than 2 × 2.", lambda t: ratio(t["max k4 s2/mistakes"], t["max k2 s2/mistakes"], margin=1.1),
           arms=("max k4 s2", "max k2 s2"), of="mistakes with window 4 over those with window 2"),
     limit("3.16", "third choice", "With windows of 4 × 4 at stride 2 average pooling makes over a tenth more mistakes "
           "on unseen {data} than max pooling.",
           lambda t: ratio(t["average k4 s2/mistakes"], t["max k4 s2/mistakes"], margin=1.1),
           arms=("average k4 s2", "max k4 s2"), of="mistakes of average pooling over those of max",
-          because="the mean drowns one strong response among 16"),
+          because="the mean drowns one strong response among the 16 of a window"),
     claim("3.17", "average", "Average pooling is a convolution by a kernel of 1/k² everywhere, and never above max.",
           lambda t: exact(t["average/error"], t["average/above the largest"])),
 ]
 
 ANSWERS = [
-    answer("3.10", "Yes: convolve by steps of one pixel, then merge each window.", given={"pooling": "supported"}),
-    answer("3.11", "Yes. In training the gradient goes to the one place that won.", given={"max": "supported"}),
-    answer("3.12", "The layer adds none. But it shrinks the map, and with it a classifier that sees all places: with "
-           "k = 2 the network has {classifier} times fewer parameters.",
+    answer("3.10", "Yes: kernels move by one pixel, then a window gives one number.", given={"pooling": "supported"}),
+    answer("3.11", "Yes. Kernels in front learn from the place of the maximum alone.", given={"max": "supported"}),
+    answer("3.12", "The layer adds none. But it shrinks the map, and with it a classifier that sees all places: "
+           "without the pooling, our network has {classifier} times as many parameters.",
            given={"weights": "supported", "classifier": "supported"}),
     answer("3.16", "Yes: stride 4 makes {stride} times the mistakes of stride 2; whether window 4 makes a tenth more "
-           "than 2 stays open. Max or mean is a third choice, worth {third choice} times.",
+           "than 2 stays open. A third choice: the mean makes {third choice} times the mistakes of max.",
            given={"stride": "supported", "window": "inconclusive", "third choice": "supported"}),
-    answer("3.17", "Yes, and so it is a convolution by a kernel of 1/k² everywhere.", given={"average": "supported"}),
+    answer("3.17", "Yes. It is a convolution, too: by a kernel of 1/k² everywhere.", given={"average": "supported"}),
 ]
 # fmt: on
 
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: a letter, where a kernel answers because it gets brighter from left to right (the darker the
-# more), and what four poolings make of these responses. Red dots mark the largest of each 2 × 2. Max keeps the strokes
-# black, averaging greys them. Below on the left the mistakes of all eight networks, a dot a seed. On the right three
-# pairs of them that differ in one choice: above the line the network named first makes more mistakes.
+# Above the thing itself: a letter, the responses of a kernel that answers where it gets darker from left to right
+# (black: strong), and four poolings of these. Red dots mark the largest of each 2 × 2, if above 0. Max keeps strong
+# responses black, averaging greys them. Below on the left the mistakes of all eight networks, a dot a seed, a bar at
+# the mean. On the right three pairs that differ in one choice: above the line the network named first makes more.
 
 
 def figure(trials):
@@ -209,7 +210,7 @@ def figure(trials):
     image = load(trials.config, trials.seeds[0]).train.inputs[:1].cpu()
     kernel = torch.tensor([[-1.0, 0.0, 1.0]] * 3).view(1, 1, 3, 3)
     maps = functional.conv2d(image, kernel, padding=1).relu()
-    shown = {"a letter": image, "where it gets brighter": maps}
+    shown = {"a letter": image, "where it gets darker": maps}
     for k in (2, 4):
         shown |= {f"max k{k} s{k}": MaxPool2d(k)(maps), f"average k{k} s{k}": AveragePool2d(k)(maps)}
     look, lefts = axes["look"], [14 * place for place in range(len(shown))]
@@ -242,7 +243,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Here 2 × 2 windows make the fewest mistakes. Would you still take them with a tenth of the images, or larger ones?
+# Here the largest of 2 × 2 at stride 2 makes the fewest mistakes. Is it still so with a tenth of the training images?
 # `python -m lessons run pooling_windows --set train=200 --seeds 7`
 
 if __name__ == "__main__":
