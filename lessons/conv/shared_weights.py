@@ -199,9 +199,9 @@ ANSWERS = [
 # ---------------
 # On the left, above, four letters anywhere in their frames, and the same ones where each pixel has its own sign (red
 # above zero, blue below). Beneath, four kernels that were learned from the first kind, at three places. Shared ones are
-# the same at each. Separate ones started as these; in the middle they went ways of their own, and in the corners, where
-# ink is rare, they hardly learned. In the middle the mistakes on unseen images, a dot a seed; on the right how many
-# times those of shared weights the others make: above the line sharing is better.
+# the same at each. Separate ones began as copies of one start and have hardly left it: each learned from what came by
+# its own place alone, and at the corners little ink ever does. In the middle the mistakes on unseen images, a dot a
+# seed; on the right how many times those of shared weights the others make: above the line sharing is better.
 
 
 def figure(trials):
