@@ -3,29 +3,29 @@ Is a 1×1 convolution a cheap way to a deeper network?
 =====================================================
 
 A convolutional layer lays a small grid of weights, its *kernel*, on each place of an image in turn, multiplies and adds
-up. The result is an image again, the kernel's *feature map*. A layer has many kernels and makes a stack of maps, which
-are to the next layer what red, green and blue are to a layer that sees a photograph: its *channels*.
+up. The result is an image again, the kernel's *feature map*. A layer has many kernels and makes a stack of maps. They
+are the *channels* of the next layer, as red, green and blue are those of a photograph, and its kernels see all of them.
 
-A kernel of 1×1 looks at a single pixel, which sounds useless. But it looks through the whole stack: "a stroke on the
-left *and* none on the right". Behind each layer a *ReLU* turns negative numbers into 0, so that a 3×3 layer and a 1×1
-layer behind it are a network of two layers that slides over the image (Lin et al., 2014). By hand, a pixel of three
-channels and two kernels of 1×1: ::
+A kernel of 1×1 looks at a single pixel, which sounds useless. But it combines what all channels say there: "a stroke on
+the left *and* none on the right". Behind each layer a *ReLU* turns negative numbers into 0; without it, a 3×3 layer and
+a 1×1 layer could be merged into one. With it they are a small network of two layers that slides over the image (Lin et
+al., 2014). By hand, a pixel of three channels and two kernels of 1×1: ::
 
     channels of the pixel     2   0   1
     first kernel              1   0  -1         1·2 + 0·0 - 1·1 =  1       behind the ReLU   1
     second kernel            -1   2   1        -1·2 + 2·0 + 1·1 = -1       behind the ReLU   0
 
-We count the price in *multiply-adds*, a product that is added to a sum, and in *parameters*, weights and biases.
-Kernels of k×k that make O maps of H × W pixels from C channels have ::
+We count the price in *multiply-adds*, one for each product that is added to a sum, and in *parameters*, the weights and
+a *bias* for each kernel, which is added to its sums. O kernels of k×k on C channels, for maps of H × W pixels, have ::
 
     H · W · k² · C · O  multiply-adds          k² · C · O + O  parameters
 
 From 16 channels to 16 maps of 7 × 7 pixels, 3×3 takes 112,896 multiply-adds and 1×1 takes 12,544, a ninth. The maps
-keep their size, so that nothing behind them has to change. That is a cheap way to a deeper network, say the notes.
+keep their size, so that nothing behind them has to change. The course notes call that a cheap way to a deeper network.
 
 "Cheap" depends on what stands beside it. MobileNet (Howard et al., 2017), made for phones, lets each 3×3 kernel see one
-channel alone, and leaves all mixing of channels to 1×1. With 512 channels a pixel then costs 9 · 512 multiply-adds by
-3×3 and 512 · 512 by 1×1, 98 % of both. And "deeper" is no end in itself: would a wider network do as well?
+channel alone; 1×1 mixes them. From 512 channels to 512 maps, a pixel costs 9 · 512 multiply-adds by 3×3 and 512 · 512
+by 1×1, 98 % of the sum. "Deeper" is no end in itself: would a *wider* network, with more maps in a layer, do as well?
 """
 
 from dataclasses import dataclass
@@ -47,11 +47,12 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # The experiment
 # --------------
 # A *seed* draws images (letters A to J of 14 × 14 pixels), first weights and batches. Four networks, the *arms*, learn
-# the same images in the same batches. All have two 3×3 layers of 16 maps, each followed by max pooling, which keeps the
-# largest of 2×2 pixels. Arm "none" has nothing else; "1×1" and "3×3" have one more layer behind the second; "wider" has
-# one map more there, which gives it as many parameters as "1×1" within a hundredth. Layers that arms share start from
-# the same weights. Each arm has the learning rate that was best for it on other seeds; it falls to zero along half a
-# cosine wave. We count prices exactly, and mistakes on unseen images, of typefaces that training never saw.
+# the same images in the same batches. All have two 3×3 layers of 16 maps and end in a linear classifier. *Max pooling*
+# behind the first layer and before the classifier keeps the largest of 2×2 pixels: 14 × 14 become 7 × 7, then 3 × 3.
+# Arm "none" adds nothing; "1×1" and "3×3" add a layer behind the second; "wider" adds a map to the second, and so has
+# as many parameters as "1×1" within a hundredth. Layers that arms share start from the same weights. Each arm has the
+# learning rate that was best for it on other seeds; it falls to zero along half a cosine wave. We count prices exactly,
+# and mistakes on unseen images, of typefaces that training never saw.
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,7 @@ def share_of_pointwise(layers: Layers) -> float:
 
 
 # %%
-# `python -m lessons tune cheap_depth` chooses the learning rates: the same five for each arm, scored by the loss on
-# validation images.
+# `python -m lessons tune cheap_depth` chooses each arm's learning rate from the same five, by validation loss.
 
 RATES = grid(0.02, 0.32)
 TUNING = dict.fromkeys(ARMS, RATES)
@@ -160,28 +160,28 @@ PRICE, WORTH = "a low price", "worth its price"  # the two readings
 PREDICTIONS = [
     claim("3.20", "price", "A 1×1 layer adds less than a tenth to the multiply-adds of a network with two 3×3 layers.",
           lambda t: not_better(ratio(t["1×1/multiply-adds"], t["none/multiply-adds"], margin=1.1)),
-          arms=("none", "1×1"), reading=PRICE, of="multiply-adds with it over those without"),
+          arms=("none", "1×1"), reading=PRICE, of="multiply-adds with 1×1 over those without"),
     claim("3.20", "mistakes", "A 1×1 layer cuts the mistakes on unseen {data} by a tenth.",
           lambda t: ratio(t["none/mistakes"], t["1×1/mistakes"], margin=1.1),
-          arms=("none", "1×1"), reading=WORTH, of="mistakes without it over those with"),
+          arms=("none", "1×1"), reading=WORTH, of="mistakes without 1×1 over those with"),
     limit("3.20", "MobileNet", "In MobileNet, 1×1 layers make more than half of all multiply-adds.",
-          lambda t: difference(t["MobileNet/share of 1×1"], margin=0.5), reading=PRICE, of="their share",
-          because="Howard et al., 2017"),
+          lambda t: difference(t["MobileNet/share of 1×1"], margin=0.5), reading=PRICE, of="share of 1×1",
+          because="its 3×3 kernels see one channel each (Howard et al., 2017)"),
     limit("3.20", "as many parameters", "On unseen {data} a wider network of as many parameters does not make a tenth "
-          "more mistakes than that with a 1×1 layer.",
+          "more mistakes than one with a 1×1 layer.",
           lambda t: not_better(ratio(t["wider/mistakes"], t["1×1/mistakes"], margin=1.1)),
           arms=("wider", "1×1"), reading=WORTH, of="mistakes of the wider network over those with 1×1",
-          because="what helps may be the parameters and not the depth"),
-    limit("3.20", "three by three", "On unseen {data} a 1×1 layer makes a tenth more mistakes than a 3×3 layer in "
-          "its place.",
+          because="if 1×1 helps, it may be by its parameters and not by depth"),
+    limit("3.20", "three by three", "On unseen {data} a network with a 1×1 layer makes a tenth more mistakes than one "
+          "with a 3×3 layer in its place.",
           lambda t: ratio(t["1×1/mistakes"], t["3×3/mistakes"], margin=1.1),
           arms=("1×1", "3×3"), reading=WORTH, of="mistakes with 1×1 over those with 3×3",
-          because="it also sees neighbours, for nine times the price"),
+          because="3×3 also sees neighbours, for nine times the price"),
 ]
 
 ANSWERS = [
-    answer("3.20", "Cheap, yes: {price:more} more multiply-adds where the other layers are 3×3 (in MobileNet 1×1 make "
-           "{MobileNet:.0%}). Better, no: it cuts no tenth of the mistakes on {data}, nor does it beat a wider layer.",
+    answer("3.20", "Cheap, yes: a 1×1 layer adds {price:more} to the multiply-adds of two 3×3 layers (of MobileNet's, "
+           "{MobileNet:.0%} are 1×1). But on {data} it neither cuts a tenth of the mistakes nor beats a wider layer.",
            given={"price": "supported", "MobileNet": "supported", "mistakes": "refuted",
                   "as many parameters": "supported"}),
 ]
@@ -191,10 +191,10 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left the thing itself: a letter, the 16 maps that the second 3×3 layer of a trained network makes of it, and
-# the 16 that its 1×1 layer makes of those, each a weighted sum of all 16 with a ReLU behind it. A white map is 0 all
-# over. In the middle the prices: grey is the network without an added layer, orange what 1×1 layers make, blue what the
-# other changes add. A 1×1 layer adds a ninth of what a 3×3 layer adds; of the whole of MobileNet, nearly all is 1×1. On
-# the right a dot a seed: above the line, a network makes fewer mistakes than the one without an added layer.
+# the 16 that its 1×1 layer makes of those, each a weighted sum of all 16 with a ReLU behind it. Dark is large; a white
+# map is 0 all over. In the middle the prices: orange is what 1×1 layers take, blue what the other changes add, grey the
+# rest. A 1×1 layer adds a ninth of what a 3×3 layer adds; in MobileNet nearly all is 1×1. On the right a dot a seed,
+# and a bar at their mean: above the line, a network makes fewer mistakes than the one without an added layer.
 
 
 def figure(trials):
@@ -228,12 +228,12 @@ def figure(trials):
     price.barh(len(ARMS), share, left=100 - share, color="C1")
     price.text(102, len(ARMS), f"{share:.1f} % of it", va="center")
     price.set_yticks(range(len(ARMS) + 1), [*ARMS, "MobileNet"])
-    price.set(title="Multiply-adds, as a share of those of “none”", xlabel="percent", xlim=(0, 215), ylim=(4.6, -0.6))
+    price.set(title="Multiply-adds", xlabel="percent of “none”, or of MobileNet", xlim=(0, 215), ylim=(4.6, -0.6))
 
     gain = {arm: trials["none/mistakes"] / trials[f"{arm}/mistakes"] for arm in ARMS[1:]}
     strips(gains, gain, geometric=True)
     reference_line(gains, 1, "equal")
-    gains.set(title="Mistakes of “none” over those of the other", yscale="log")
+    gains.set(title="Mistakes of “none” over those of each other", yscale="log")
     gains.set_yticks([0.2, 0.4, 0.7, 1, 1.4, 2], ["0.2", "0.4", "0.7", "1", "1.4", "2"])
     gains.minorticks_off()
     return drawing
