@@ -26,12 +26,14 @@ def train_classifier(
     lr: float = 0.05,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    max_norm: float = 1.0,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> list[float]:
-    """Train a classifier of images: SGD with momentum on the cross-entropy, with a rate that falls to 0.
+    """Train a classifier of images: SGD with momentum on the cross-entropy, clipped, with a rate that falls to 0.
 
-    A few lines over `Trainer`. The rate follows half a cosine wave (`linear.cosine_decay`), which convolutional
-    networks need more than linear ones: their last steps should be small.
+    A few lines over `Trainer`. The gradient of a kernel is a sum over all places of the image. At a rate that learns
+    fast, the first ones are so long that kernels are thrown where their ReLU is 0 for every image, and stay there:
+    that is why gradients are shortened. The rate follows half a cosine wave (`linear.cosine_decay`).
 
     Args:
         model: gives scores of shape (N, K), such as a `ConvNet`. Trained in place.
@@ -43,6 +45,7 @@ def train_classifier(
         lr: the learning rate at the start.
         momentum: what is kept of the past steps, from 0 to below 1.
         weight_decay: the strength of the L2 penalty.
+        max_norm: the length to which a longer gradient, of all weights together, is shortened; inf leaves it.
         change: what is done to the images of each batch, such as ``lambda images: augment(images, moves)``.
 
     Returns:
@@ -65,7 +68,7 @@ def train_classifier(
     batches: Iterator[tuple[Tensor, ...]] = Minibatches(examples, limit_batch_size(batch_size, examples), generator)
     if change is not None:
         batches = ((change(images), *rest) for images, *rest in batches)
-    optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, max_norm=max_norm)
     model.train()
     trainer = Trainer(model, cross_entropy, optimizer, batches, scheduler=cosine_decay(optimizer, steps))
     return [step.loss for step in islice(trainer, steps)]

@@ -118,11 +118,11 @@ def trained(config: Config, seed: int, images: data.Examples, layers: str, *, lr
 
 
 # %%
-# `python -m lessons tune pooling_and_over_fitting` chooses the learning rates: the same five for each arm, scored by
+# `python -m lessons tune pooling_and_over_fitting` chooses the learning rates: the same six for each arm, scored by
 # the loss on validation images. An arm may do best at a small rate, at which it fits its training images less: that,
 # too, is a way not to over-fit.
 
-RATES = grid(0.005, 0.08)
+RATES = grid(0.01, 0.32)
 TUNING = dict.fromkeys(ARMS, RATES)
 TUNING_SEEDS = range(1_000, 1_003)
 

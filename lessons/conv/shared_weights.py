@@ -185,8 +185,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.02", "Where a patch means the same everywhere, yes: separate weights make {many images} times the mistakes "
-           "of shared ones. Where each place has its own code, shared ones make {own codes} times those of separate ones.",
+    answer("3.02", "Where a patch means the same everywhere, yes: separate weights make {many images} times the "
+           "mistakes of shared ones. Where each place has its own code, shared ones make {own codes} times those of "
+           "separate ones.",
            given={"many images": "supported", "few images": "supported", "dense": "supported",
                   "own codes": "supported"}),
     answer("3.03", "Yes: all numbers of a trained feature map are one kernel times the patches of the image.",

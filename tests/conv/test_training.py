@@ -26,9 +26,9 @@ def trained(model, examples=None, **settings):
     return train_classifier(model, examples or problem(), generator=stream(0, "batches"), **{"steps": 6, **settings})
 
 
-def test_it_is_a_trainer_with_momentum_and_a_rate_that_falls_to_0():
+def test_it_is_a_trainer_with_momentum_clipped_gradients_and_a_rate_that_falls_to_0():
     model, twin = network(), network()
-    settings = {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.01}
+    settings = {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, "max_norm": 0.5}
     losses = trained(model, batch_size=7, **settings)
     optimizer = SGD(twin.parameters(), **settings)
     batches = Minibatches(problem(), 7, stream(0, "batches"))
@@ -39,7 +39,9 @@ def test_it_is_a_trainer_with_momentum_and_a_rate_that_falls_to_0():
 
 
 def test_the_defaults_are_those_of_its_signature():
-    assert trained(network()) == trained(network(), batch_size=64, lr=0.05, momentum=0.9, weight_decay=0.0)
+    settings = {"batch_size": 64, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "max_norm": 1.0}
+    assert trained(network()) == trained(network(), **settings)
+    assert trained(network()) != trained(network(), max_norm=math.inf)
     assert trained(network(), batch_size=1_000) == trained(network(), batch_size=30)
 
 
