@@ -55,8 +55,9 @@ from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
 # a linear classifier. They differ in the second layer alone: an Inception module; a plain 3×3 layer with as many maps
 # (28); one so narrow (18) that the whole network has as many parameters as with Inception; and one of 24 behind a
 # reduction, with a few parameters less. *Max pooling* behind both layers keeps the largest of 2×2 pixels. Each network
-# has the learning rate that was best for it on other seeds; it falls to zero along half a cosine wave. We count
-# mistakes on unseen images, of typefaces that training never saw.
+# has the learning rate that was best for it on other seeds; it falls to zero along half a cosine wave. A gradient
+# longer than 1 is shortened: without that, many kernels die. We count mistakes on unseen images, of typefaces that
+# training never saw.
 
 
 @dataclass(frozen=True)

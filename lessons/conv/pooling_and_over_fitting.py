@@ -52,10 +52,11 @@ from dlnotes.training import accuracy, evaluate
 # A *seed* draws 300 letters, A to J of 12 × 12 pixels, and first weights. Four networks learn them, the *arms*. Each is
 # two convolutions, 8 and 16 kernels of 5 × 5, and a linear classifier. After each convolution the map shrinks to half
 # its side, by max, average or stochastic pooling. The fourth arm has no such layer: its kernels move on by two pixels
-# at a time (*striding*). All see the same batches and start from the same weights; with biases these are
-# (25 + 1)·8 + (25·8 + 1)·16 + (9·16 + 1)·10 = 4,874. The arms are compared twice: each at the learning rate that was
-# best for it on other seeds, and all at one rate, at which striding and max pooling learn the letters nearly by heart.
-# In training a rate falls to zero along half a cosine wave. When we measure, stochastic pooling no longer draws.
+# at a time (*striding*). All see the same batches and start from the same weights; with biases these are (25 + 1)·8 +
+# (25·8 + 1)·16 + (9·16 + 1)·10 = 4,874. The arms are compared twice: each at the learning rate that was best for it on
+# other seeds, and all at one rate, at which striding and max pooling learn the letters nearly by heart. A rate falls to
+# zero along half a cosine wave, and gradients longer than 1 are shortened. When we measure, stochastic pooling no
+# longer draws.
 
 
 @dataclass(frozen=True)

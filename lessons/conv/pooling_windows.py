@@ -51,9 +51,9 @@ from dlnotes.training import accuracy, evaluate
 # --------------
 # A *seed* draws letters, A to J of 12 × 12 pixels, and first weights. Eight networks, the *arms*, learn the letters:
 # window 2 or 4, stride 2 or 4, max or average. Each is a convolution of 8 kernels of 5 × 5, the pooling, a convolution
-# of 16 such kernels, and a linear classifier. They share images, batches and the first weights of the convolutions.
-# Each has the learning rate that was best for it on other seeds; in training the rate falls to zero along half a cosine
-# wave. We count mistakes on unseen images. What pooling is by definition we check on maps of random numbers.
+# of 16 such kernels, and a linear classifier. They share images, batches and first kernels. Each has its best learning
+# rate, chosen on other seeds, which falls to zero; gradients longer than 1 are shortened. We count mistakes on unseen
+# images. What pooling is by definition we check on maps of random numbers.
 
 
 @dataclass(frozen=True)

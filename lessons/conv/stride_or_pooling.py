@@ -48,8 +48,8 @@ from dlnotes.training import accuracy, evaluate
 # Each *seed* draws images, the letters A to J on 16 × 16 pixels, and first weights. Four networks, the *arms*, see the
 # same batches. Three have 8 kernels of 5 × 5, then 16, and the same first weights; what is negative in a map becomes 0,
 # and maps are halved by stride, by max pooling, or by the mean of 2 × 2. The fourth strides with twice the kernels, at
-# nearly the cost of pooling. Each has the learning rate that was best for it on other seeds. We count multiply-adds and
-# unseen letters, of other typefaces, that are named right. We rebuild images from first layers, untrained and trained.
+# nearly the cost of pooling. Each has its best learning rate, chosen on other seeds, and shortens gradients longer than
+# 1. We count multiply-adds and unseen letters named right, and rebuild images from first layers, untrained and trained.
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,9 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # see them there: a dense one; a convolutional one, whose linear classifier has a weight for each place of its maps; and
 # the same with a global mean before the classifier. The fourth is dense and sees each letter in a new place every time.
 # All make as many steps with the same letters, each at the learning rate that was best for it on other *seeds* (a seed
-# draws letters, first weights and batches). Then unseen letters move by 0 to 4 pixels, each up, down, left or right.
-# How many are recognised, how many get another answer than in the middle? Last, all move *anywhere*: up to 4 both ways.
+# draws letters, first weights and batches). A gradient longer than 1 is shortened. Then unseen letters move by 0 to 4
+# pixels, each up, down, left or right. How many are recognised, how many get another answer than in the middle? Last,
+# all move *anywhere*: up to 4 both ways.
 
 
 @dataclass(frozen=True)
