@@ -221,11 +221,11 @@ def figure(trials):
     words = (f"{config.few:,}\nanywhere", f"{config.train:,}\nanywhere", f"{config.train:,}\nown codes")
     mistakes = {arm: [trials[f"{setting}/{arm}/mistakes"] for setting in SETTINGS] for arm in ARMS}
     for number, (arm, found) in enumerate(mistakes.items()):
-        style = {"color": f"C{number}", "label": arm, "width": 0.2}
-        strips(axes["l"], dict(zip(words, found, strict=True)), shift=0.27 * number - 0.27, **style)
+        color, left, right = f"C{number}", 0.27 * number - 0.27, 0.27 * number - 0.4
+        strips(axes["l"], dict(zip(words, found, strict=True)), shift=left, color=color, label=arm, width=0.2)
         if arm != "shared":
-            times = np.divide(found, mistakes["shared"])
-            strips(axes["r"], dict(zip(words, times, strict=True)), shift=0.27 * number - 0.4, geometric=True, **style)
+            times = dict(zip(words, np.divide(found, mistakes["shared"]), strict=True))
+            strips(axes["r"], times, shift=right, color=color, label=arm, width=0.2, geometric=True)
     reference_line(axes["r"], 1, "equal")
     axes["l"].set(title="Share of mistakes on unseen images", xlabel="training images", ylim=(0, None))
     axes["r"].set(title="Mistakes over those of shared weights", xlabel="training images", yscale="log")
