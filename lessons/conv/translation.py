@@ -208,8 +208,8 @@ ANSWERS = [
 # On the left a letter, moved to the right by 0, 1 and 2 pixels; below it the map of a kernel that answers where it gets
 # darker from left to right; below that the map pooled by 2 × 2. The map moves along and keeps its mean. Pooled, it is
 # another picture after one pixel; after two the first again, moved. Then the accuracy, a thin line for each seed.
-# Without moved examples only the global mean holds, but it starts lowest of the three. It dips at two pixels and is
-# back at four. Even these change a few answers (right): near the edge of the frame, kernels reach past it.
+# Without moved examples only the global mean holds. It dips at two pixels and is back at four; its average is lowered
+# by a seed that never learned (10 %). Even four change a few answers (right): at the frame's edge kernels reach past it.
 
 
 def figure(trials):
