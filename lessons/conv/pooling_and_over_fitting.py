@@ -178,8 +178,8 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("3.13", "Weights alone do not decide. At one rate max pooling's gap is {gap at one rate} times that of "
-           "striding, but {stochastic gap} times that of stochastic pooling. Against striding at best rates it "
-           "stays open.",
+           "striding, but {stochastic gap} times that of stochastic pooling. At best rates it stays "
+           "open.",
            given={"gap": "inconclusive", "gap at one rate": "supported", "stochastic gap": "supported"}),
 ]
 # fmt: on

@@ -209,7 +209,7 @@ ANSWERS = [
 # darker from left to right; below that the map pooled by 2 × 2. The map moves along and keeps its mean. Pooled, it is
 # another picture after one pixel; after two the first again, moved. Then the accuracy, a thin line for each seed.
 # Without moved examples only the global mean holds. It dips at two pixels and is back at four; its average is lowered
-# by a seed that never learned (10 %). Even four change a few answers (right): at the frame's edge kernels reach past it.
+# by a seed that never learned (10 %). Even four change a few answers (right): at the edge kernels see past the frame.
 
 
 def figure(trials):
