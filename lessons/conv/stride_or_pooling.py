@@ -99,7 +99,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 def load(config: Config, seed: int) -> data.Parts:
     counts = {"train": config.train, "validation": config.validation, "test": config.test}
-    return data.load(config.data, seed, **counts, side=SIDE).to(config.device)  # type: ignore[arg-type]
+    return data.load(config.data, seed, **counts, side=SIDE, flat=False).to(config.device)
 
 
 def network(config: Config, seed: int, layers: str) -> ConvNet:

@@ -107,7 +107,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 def load(config: Config, seed: int) -> data.Parts:
     """Images in the middle of an empty frame."""
     counts = {"train": config.train, "validation": config.validation, "test": config.test}
-    parts = data.load(config.data, seed, **counts, side=14).to(config.device)  # type: ignore[arg-type]
+    parts = data.load(config.data, seed, **counts, side=14, flat=False).to(config.device)
     return data.Parts(*(data.Examples(pad(images, ((config.frame - 14) // 2,) * 4), made) for images, made in parts))
 
 
