@@ -47,7 +47,7 @@ class ConvNet(nn.Module):
         layers: the parts, with spaces between them; none at all is a linear classifier of the pixels.
         inputs: (channels, height, width) of an image.
         classes: how many scores it returns for an image.
-        padding: of the convolutions, as for `Conv2d`. Pooling has none, and Inception always keeps the size.
+        padding: of the convolutions, as for `Conv2d`. Pooling and 1×1 have none, and Inception always keeps the size.
         fused: use PyTorch's own routines for convolution and pooling: faster, and the same numbers up to rounding.
             Without it, each layer computes what its formula in this chapter says, step by step.
         generator: where the first weights are drawn from: normal with variance 2 / fan-in. Biases start at 0.
