@@ -2,9 +2,10 @@
 Should a network use the same weights everywhere in an image?
 =============================================================
 
-An A is an A in any corner of the page. What a unit has learned about a slanted stroke in one corner would help in all
-of them, if only it were asked there. A *convolution* asks it everywhere. It slides one small set of weights, the
-*kernel*, over the image. At each place it multiplies the pixels under it, the *patch*, by its weights, and adds up. ::
+An A is an A in any corner of the page. Weights that have learned to see a slanted stroke in one corner would be of use
+in all corners, if they were applied there. A *convolution* applies them everywhere. It slides one small set of weights,
+the *kernel*, over the image. At each place it multiplies the pixels under the kernel, the *patch*, by the weights, and
+adds up, plus a constant, the *bias* (here 0). The answers, laid out as the places are, make a *feature map*. ::
 
     answer at a place = kernel · patch          kernel (1, -1)
 
@@ -12,18 +13,19 @@ of them, if only it were asked there. A *convolution* asks it everywhere. It sli
     patches of two          (0,3) (3,1) (1,0) (0,0) (0,0)
     answers                  -3     2     1     0     0
 
-Say that the answer to (3, 1) should be larger. A step of descent at the rate 0.1 adds a tenth of the patch: the kernel
-becomes (1.3, -0.9), and the answer 3.0. Next time the stroke stands two pixels further right. The shared kernel answers
-3.0 there as well. Had each place a kernel of its own, the one there would still be (1, -1) and answer 2. With a stroke
-in both places, a shared kernel learns from the two: its gradient is the sum of what separate ones would have.
+Say that (3, 1) is a stroke, and that the answer to it should be larger. The gradient of that answer with respect to the
+kernel is the patch. So a step at the rate 0.1 adds a tenth of the patch: the kernel becomes (1.3, -0.9), and the answer
+3.0. Next time the stroke stands two pixels further right. The shared kernel answers 3.0 there as well. Had each place a
+kernel of its own, a *separate* one, that of the new place would still be (1, -1) and answer 2. With a stroke in both
+places, the shared kernel learns from both: its gradient is the sum of the gradients that separate kernels would have.
 
-This needs a premise: a patch must mean the same everywhere. Suppose that the pixels on the right are wired the wrong
-way round, and the stroke comes as (-3, -1). The shared kernel answers -3.0, and unlearns there what it learns on the
-left; separate ones would not mind. For faces that are cut out alike, with the eyes always in the same place, Taigman et
-al. (2014) took separate kernels. For letters that may lie anywhere in a frame, sharing should pay.
+Sharing has a premise: a patch means the same everywhere. Suppose that pixels on the right have the wrong sign, so that
+the stroke is (-3, -1) there. The shared kernel answers -3.0. A step that makes this answer larger adds (-0.3, -0.1):
+it undoes what was learned on the left. Separate kernels would not mind. For faces that are cut out alike, with the eyes
+always in the same place, Taigman et al. (2014) used them. For letters anywhere in a frame, sharing should pay.
 
-A *convolutional network* is one that shares weights over space (LeCun et al., 1989). That is said of its convolutions:
-the classifier at its end has, here too, weights for each place.
+A *convolutional network* is one that shares weights over space (LeCun et al., 1989). Only its convolutions share them:
+the classifier at its end has, in this lesson too, other weights for each place.
 """
 
 from contextlib import suppress
@@ -48,12 +50,14 @@ from dlnotes.training import DivergedError, Minibatches, Trainer, accuracy, eval
 # --------------
 # Letters of 14 × 14 pixels lie anywhere in frames of 20 × 20. Three networks, the *arms*, learn to name them. "Shared"
 # has two convolutions, of 8 and 16 kernels. "Separate" starts as the same function, with a copy of each kernel at each
-# place, but each copy learns by itself: 105,354 weights in place of 4,074. "Dense" knows no places: its 256 units see
-# all pixels, with about as many weights as "separate". All three make about 104,000 multiplications an image, see the
-# same batches, and have the learning rate that was best for each on other seeds. All shorten a gradient that is longer
-# than 1: that of a shared kernel is a sum over 256 places. A *seed* draws images and weights. In a third setting it
-# breaks the premise: it flips the sign of half of the pixels, of the same ones in all images. No image loses anything,
-# but each place has its own code.
+# place, but each copy learns by itself: 105,354 weights in place of 4,074. "Dense" has no kernels: 256 units with a
+# weight for every pixel, and about as many weights as "separate". All three make about 104,000 multiplications an
+# image, see the same batches, and have the learning rate that was best for each on other seeds. A gradient longer than
+# 1 is shortened to 1: that of a shared kernel can be long, as a sum over up to 256 places.
+#
+# All learn from few images, from many, and from many with *own codes*. That third setting breaks the premise: it flips
+# the sign of about half of the pixels, the same ones in all images. No image loses anything, but each place has a code
+# of its own, in which the same stroke looks different. A *seed* draws images, their places, signs and first weights.
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Config:
 
     data: str = "letters"  # or fashion_mnist, not_mnist
     train: int = 4_000  # training images
-    few: int = 1_000  # of the smaller training set, its first ones
+    few: int = 1_000  # images of the smaller training set, the first of the larger one
     validation: int = 1_000  # images that rates are chosen by
     test: int = 2_000  # unseen images
     flipped: float = 0.5  # share of the pixels whose sign is flipped where each place has its own code
@@ -75,7 +79,7 @@ QUICK = Config(train=200, few=100, validation=100, test=200, steps=20)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 ARMS = {
-    "shared": "5x5x8 max2 5x5x16 max2",  # 8 kernels of 5×5, the largest of each 2×2, then 16 kernels, and again
+    "shared": "5x5x8 max2 5x5x16 max2",  # 8 kernels of 5×5, the largest of each 2×2 square, 16 kernels, and again
     "separate": "local5x5x8 max2 local5x5x16 max2",
     "dense": "dense256",
 }
@@ -115,7 +119,7 @@ def load(config: Config, seed: int, setting: str) -> data.Parts:
 
 
 def network(arm: str, seed: int) -> ConvNet:
-    """Without padding, whose zeros would tell a kernel where it is."""
+    """Without padding: zeros around the image would tell a kernel where it is."""
     model = ConvNet(ARMS[arm], inputs=(1, 20, 20), padding="valid", generator=stream(seed, "weights"))
     return filled(model, network("shared", seed)) if arm == "separate" else model
 
@@ -161,8 +165,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes, by row, and a *limit*, a case where we expect them to fail. "A tenth"
-# is the *margin*, the smallest difference that matters. Mistakes are counted on unseen images.
+# Written before the run: *claims* of the course notes, by row, and a *limit*, a case where we expect them to fail. "A
+# tenth" is the *margin*, the smallest difference that matters. Mistakes are counted on unseen images.
 
 
 def over(one, other, setting):
@@ -171,26 +175,26 @@ def over(one, other, setting):
 
 # fmt: off
 PREDICTIONS = [
-    claim("3.02", "many images", "With {train:,} {data} anywhere in a frame, separate weights make over a tenth more "
-          "mistakes than shared ones.", over("separate", "shared", "many images"), arms=("separate", "shared")),
-    claim("3.02", "few images", "With {few:,} {data} anywhere in a frame, separate weights make over a tenth more "
-          "mistakes than shared ones.", over("separate", "shared", "few images"), arms=("separate", "shared")),
-    claim("3.02", "dense", "With {train:,} {data} anywhere in a frame, a dense layer makes over a tenth more mistakes "
-          "than shared weights.", over("dense", "shared", "many images"), arms=("dense", "shared")),
-    limit("3.02", "own codes", "With {train:,} {data} in frames where each place has its own code, shared weights make "
-          "over a tenth more mistakes than separate ones.", over("shared", "separate", "own codes"),
+    claim("3.02", "many images", "With {train:,} {data}, each anywhere in a frame, separate weights make over a tenth "
+          "more mistakes than shared ones.", over("separate", "shared", "many images"), arms=("separate", "shared")),
+    claim("3.02", "few images", "With {few:,} {data}, each anywhere in a frame, separate weights make over a tenth "
+          "more mistakes than shared ones.", over("separate", "shared", "few images"), arms=("separate", "shared")),
+    claim("3.02", "dense", "With {train:,} {data}, each anywhere in a frame, a dense layer makes over a tenth "
+          "more mistakes than shared weights.", over("dense", "shared", "many images"), arms=("dense", "shared")),
+    limit("3.02", "own codes", "With {train:,} {data} where the sign of a pixel depends on its place, shared weights "
+          "make over a tenth more mistakes than separate ones.", over("shared", "separate", "own codes"),
           arms=("shared", "separate"), because="the same patch means something else at each place"),
-    claim("3.03", "one kernel", "All numbers of a trained feature map are one kernel times the patches of the image.",
-          lambda t: identity(t["one kernel/error"], tolerance=1e-10), of="largest error"),
+    claim("3.03", "one kernel", "Each number of a trained feature map is the same kernel times its patch of the image, "
+          "plus the same bias.", lambda t: identity(t["one kernel/error"], tolerance=1e-10), of="largest error"),
 ]
 
 ANSWERS = [
-    answer("3.02", "Where a patch means the same everywhere, yes: separate weights make {many images} times the "
-           "mistakes of shared ones. Where each place has its own code, shared ones make {own codes} times those of "
-           "separate ones.",
+    answer("3.02", "Yes, if things look the same everywhere: separate weights make {many images} times the mistakes of "
+           "shared ones. If a pixel's sign depends on its place, shared ones make {own codes} times those of separate "
+           "ones.",
            given={"many images": "supported", "few images": "supported", "dense": "supported",
                   "own codes": "supported"}),
-    answer("3.03", "Yes: all numbers of a trained feature map are one kernel times the patches of the image.",
+    answer("3.03", "Yes: a convolution multiplies every patch of the image by the same weights, after training too.",
            given={"one kernel": "supported"}),
 ]
 # fmt: on
@@ -199,10 +203,11 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left, above, four letters anywhere in their frames, and the same ones where each pixel has its own sign (red
-# above zero, blue below). Beneath, four kernels that were learned from the first kind, at three places. Shared ones are
-# the same at each. Separate ones began as copies of one start and have hardly left it: each learned from what came by
-# its own place alone, and at the corners little ink ever does. In the middle the mistakes on unseen images, a dot a
-# seed; on the right how many times those of shared weights the others make: above the line sharing is better.
+# above zero, blue below). Beneath, four kernels of the first layer, learned from letters of the upper row, at three
+# places. Shared ones are the same at each. Separate ones began as copies of one start and have hardly left it: each
+# learned from what came by its own place alone, and little ink ever comes to the corners. In the middle the share of
+# unseen images that were named wrongly: a dot a seed, a bar at the mean. Own codes hurt shared weights most. On the
+# right how many times the mistakes of shared weights the others make: above the dotted line sharing is better.
 
 
 def figure(trials):
@@ -210,12 +215,12 @@ def figure(trials):
     drawing, axes = plt.subplot_mosaic("slr;klr", figsize=(14, 4.4), width_ratios=(1.25, 1.2, 1))
     plain, coded = (load(config, trials.seeds[0], name).test.inputs[:4, 0] for name in SETTINGS[1:])
     tiles(axes["s"], torch.cat([plain, coded]).cpu(), columns=4, signed=True, each=False)
-    axes["s"].set(title="Letters anywhere, and with a code for each place")
+    axes["s"].set(title="Letters anywhere; below, with own codes")
     learned = [[trials[f"kernels/{arm}/{name}"][0] for name in PLACES] for arm in ("shared", "separate")]
     shared, separate = torch.tensor(np.array(learned), dtype=torch.float32).view(2, 3, 4, 5, 5)
     gap = torch.full((3, 1, 5, 5), torch.nan)
     tiles(axes["k"], torch.cat([shared, gap, separate], dim=1).flatten(0, 1), columns=9, signed=True)
-    axes["k"].set(title="Four kernels at three places: shared, separate")
+    axes["k"].set(title="Four kernels at three places: shared (left), separate")
     axes["k"].set_yticks([3, 9, 15], list(PLACES), size="small")
 
     words = (f"{config.few:,}\nanywhere", f"{config.train:,}\nanywhere", f"{config.train:,}\nown codes")
@@ -227,8 +232,8 @@ def figure(trials):
             times = dict(zip(words, np.divide(found, mistakes["shared"]), strict=True))
             strips(axes["r"], times, shift=right, color=color, label=arm, width=0.2, geometric=True)
     reference_line(axes["r"], 1, "equal")
-    axes["l"].set(title="Share of mistakes on unseen images", xlabel="training images", ylim=(0, None))
-    axes["r"].set(title="Mistakes over those of shared weights", xlabel="training images", yscale="log")
+    axes["l"].set(title="Share of unseen images named wrongly", xlabel="training images", ylim=(0, None))
+    axes["r"].set(title="Mistakes divided by those of shared weights", xlabel="training images", yscale="log")
     axes["r"].set_yticks([0.7, 1, 1.4, 2], ["0.7", "1", "1.4", "2"])
     axes["r"].minorticks_off()
     axes["l"].legend()
