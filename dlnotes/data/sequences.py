@@ -1,0 +1,238 @@
+"""Sequences whose truth is known, drawn from a generator: what recurrent networks are tried on.
+
+Each is `Examples`: inputs with the sequence second, (N, T, ...), and targets. What an answer needs is known, and how
+far back it lies; a text would not tell.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import one_hot
+
+from dlnotes.data.examples import Examples, check_count
+
+__all__ = ["adding", "copy_memory", "delayed_recall", "k_back", "markov_chain", "sentences", "transition_matrix"]
+
+
+def delayed_recall(count: int, delay: int, *, symbols: int = 8, distractors: int = 4, generator: Generator) -> Examples:
+    """A symbol, then distractors, then a cue: which symbol was it? One answer, ``delay`` steps back.
+
+    Args:
+        count: examples.
+        delay: steps from the symbol to the cue, 1 or more; between them lie ``delay - 1`` distractors.
+        symbols: kinds of symbols, the classes.
+        distractors: kinds of distractors, each as likely.
+        generator: where they are drawn from.
+
+    Shape:
+        inputs (N, delay + 1, symbols + distractors + 1), one-hot, float32; targets (N,), int64.
+
+    Example:
+        >>> inputs, targets = delayed_recall(2, 3, generator=torch.Generator().manual_seed(0))
+        >>> inputs.shape, bool((inputs[:, 0].argmax(1) == targets).all()), inputs[:, -1].argmax(1).tolist()
+        (torch.Size([2, 4, 13]), True, [12, 12])
+
+    Source: after Sepp Hochreiter and Jürgen Schmidhuber, "Long short-term memory", 1997, experiment 2.
+    """
+    _check(count, delay=delay, symbols=symbols, distractors=distractors)
+    targets = torch.randint(symbols, (count,), generator=generator)
+    between = symbols + torch.randint(distractors, (count, delay - 1), generator=generator)
+    cue = torch.full((count, 1), symbols + distractors)
+    return Examples(one_hot(torch.cat([targets[:, None], between, cue], 1), symbols + distractors + 1).float(), targets)
+
+
+def copy_memory(count: int, delay: int, *, length: int = 10, symbols: int = 8, generator: Generator) -> Examples:
+    """Some symbols, blanks, then a cue: write the symbols again in their order. Before the cue, write blanks.
+
+    Args:
+        count: examples.
+        delay: blanks between the last symbol and the cue, 0 or more.
+        length: symbols to be remembered.
+        symbols: kinds of symbols; blank is the number after the last, the cue the one after that.
+        generator: where they are drawn from.
+
+    Shape:
+        inputs (N, T, symbols + 2), one-hot, float32, with T = 2 · length + delay + 1; targets (N, T), int64, the symbol
+        to be written at each step.
+
+    Example:
+        >>> inputs, targets = copy_memory(1, 2, length=3, generator=torch.Generator().manual_seed(0))
+        >>> inputs[0].argmax(1).tolist(), targets[0].tolist()
+        ([4, 7, 5, 8, 8, 9, 8, 8, 8], [8, 8, 8, 8, 8, 8, 4, 7, 5])
+
+    Source: Martin Arjovsky, Amar Shah and Yoshua Bengio, "Unitary evolution recurrent neural networks", 2016.
+    """
+    _check(count, length=length, symbols=symbols)
+    check_count("delay", delay)
+    drawn = torch.randint(symbols, (count, length), generator=generator)
+    blank, cue = symbols, symbols + 1
+    steps = 2 * length + delay + 1
+    inputs, targets = torch.full((2, count, steps), blank)
+    inputs[:, :length], inputs[:, length + delay], targets[:, -length:] = drawn, cue, drawn
+    return Examples(one_hot(inputs, symbols + 2).float(), targets)
+
+
+def adding(count: int, length: int, *, generator: Generator) -> Examples:
+    """Numbers from 0 to 1, two of them marked, one in either half: what is the sum of the two?
+
+    Always answering 1 has a squared error of 1/6.
+
+    Args:
+        count: examples.
+        length: numbers in a sequence, 2 or more.
+        generator: where they are drawn from.
+
+    Shape:
+        inputs (N, length, 2), float32: the number, and 1 where it is marked; targets (N,), float32.
+
+    Example:
+        >>> inputs, targets = adding(1_000, 50, generator=torch.Generator().manual_seed(0))
+        >>> numbers, marks = inputs.unbind(2)
+        >>> bool(torch.allclose((numbers * marks).sum(1), targets)), marks.sum(1).unique().tolist()
+        (True, [2.0])
+
+    Source: Sepp Hochreiter and Jürgen Schmidhuber, "Long short-term memory", 1997, experiment 4.
+    """
+    _check(count, length=length)
+    if length < 2:
+        raise ValueError(f"length must be 2 or more, so that there are two numbers to add, not {length}")
+    numbers = torch.rand(count, length, generator=generator)
+    half = length // 2
+    first = torch.randint(half, (count, 1), generator=generator)
+    second = half + torch.randint(length - half, (count, 1), generator=generator)
+    marks = torch.zeros_like(numbers).scatter_(1, torch.cat([first, second], 1), 1.0)
+    return Examples(torch.stack([numbers, marks], 2), (numbers * marks).sum(1))
+
+
+def k_back(count: int, length: int, back: int, *, symbols: int = 2, generator: Generator) -> Examples:
+    """At each step, say which symbol came ``back`` steps before. Where none did, the target is -100.
+
+    The symbols are independent and equally likely: who sees the present one alone is right in 1 of ``symbols`` cases.
+    PyTorch's cross-entropy leaves targets of -100 out.
+
+    Args:
+        count: examples.
+        length: symbols in a sequence.
+        back: how far back the answer lies, from 0 to below ``length``.
+        symbols: kinds of symbols.
+        generator: where they are drawn from.
+
+    Shape:
+        inputs (N, length, symbols), one-hot, float32; targets (N, length), int64.
+
+    Example:
+        >>> inputs, targets = k_back(1, 6, 2, generator=torch.Generator().manual_seed(1))
+        >>> inputs[0].argmax(1).tolist(), targets[0].tolist()
+        ([1, 1, 0, 0, 1, 1], [-100, -100, 1, 1, 0, 0])
+    """
+    _check(count, length=length, symbols=symbols)
+    if not 0 <= check_count("back", back) < length:
+        raise ValueError(f"back must be from 0 to {length - 1}, below the length of {length}, not {back}")
+    drawn = torch.randint(symbols, (count, length), generator=generator)
+    targets = torch.full_like(drawn, -100)
+    targets[:, back:] = drawn[:, : length - back]
+    return Examples(one_hot(drawn, symbols).float(), targets)
+
+
+def transition_matrix(symbols: int, *, sharpness: float = 2.0, generator: Generator) -> Tensor:
+    """A random matrix of transition probabilities, (symbols, symbols): row i says what follows symbol i.
+
+    Args:
+        symbols: kinds of symbols.
+        sharpness: standard deviation of the scores that a softmax makes probabilities of: at 0 all are equally likely,
+            the larger the surer is the next symbol.
+        generator: where they are drawn from.
+
+    Example:
+        >>> matrix = transition_matrix(3, generator=torch.Generator().manual_seed(0))
+        >>> matrix.shape, bool(torch.allclose(matrix.sum(1), matrix.new_ones(3)))
+        (torch.Size([3, 3]), True)
+    """
+    _check(0, symbols=symbols)
+    scores = torch.randn(symbols, symbols, generator=generator, dtype=torch.float64)
+    return (sharpness * scores).softmax(1)
+
+
+def markov_chain(count: int, length: int, transitions: Tensor, *, generator: Generator) -> Tensor:
+    """Sequences in which the next symbol depends on the present one alone, (N, length), int64.
+
+    Where one matrix is given, the chain is *stationary*: the same at each step. Where one is given for each step, it
+    *drifts*. The first symbol is drawn evenly.
+
+    Args:
+        count: sequences.
+        length: symbols in a sequence, 1 or more.
+        transitions: probabilities of the next symbol by the present one: (K, K), or (length - 1, K, K) of each step.
+        generator: where they are drawn from.
+
+    Raises:
+        ValueError: another shape, or rows that are not probabilities.
+
+    Example:
+        >>> after = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> markov_chain(1, 5, after, generator=torch.Generator().manual_seed(0)).tolist()
+        [[0, 1, 0, 1, 0]]
+    """
+    _check(count, length=length)
+    kinds = transitions.shape[-1]
+    if transitions.shape not in ((kinds, kinds), (length - 1, kinds, kinds)):
+        raise ValueError(
+            f"transitions must be [K, K], or [{length - 1}, K, K] for the steps of {length} symbols, "
+            f"not {list(transitions.shape)}"
+        )
+    if not ((transitions >= 0).all() and torch.allclose(transitions.sum(-1), transitions.new_ones(()))):
+        raise ValueError("each row of transitions must be probabilities: 0 or larger, with a sum of 1")
+    edges = transitions.expand(length - 1, kinds, kinds).cumsum(-1)
+    chain = torch.empty(count, length, dtype=torch.int64)
+    chain[:, 0] = torch.randint(kinds, (count,), generator=generator)
+    drawn = torch.rand(length - 1, count, 1, generator=generator, dtype=edges.dtype)
+    for step in range(length - 1):
+        after = edges[step, chain[:, step]]  # (N, K), cumulated
+        chain[:, step + 1] = (drawn[step] >= after[:, :-1]).sum(1)
+    return chain
+
+
+def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = "S", generator: Generator) -> list[str]:
+    """Sentences of a small grammar, whose truth is known: each choice between its rules is as likely.
+
+    Args:
+        count: sentences.
+        grammar: what each symbol may become, as texts of symbols and words between blanks. What has no rule is a word.
+        start: the symbol that a sentence is made of.
+        generator: where choices are drawn from.
+
+    Raises:
+        ValueError: the start has no rule, a symbol has an empty list of them, or a sentence grows beyond 1,000 words.
+
+    Example:
+        >>> grammar = {"S": ["N runs", "N sees N"], "N": ["the dog", "a cat"]}
+        >>> sentences(3, grammar, generator=torch.Generator().manual_seed(0))
+        ['a cat runs', 'the dog sees a cat', 'a cat sees a cat']
+    """
+    check_count("count", count)
+    empty = [symbol for symbol, rules in grammar.items() if not rules or isinstance(rules, str)]
+    if start not in grammar or empty:
+        raise ValueError(f"each symbol needs a list of rules, and {', '.join(map(repr, empty)) or repr(start)} has none")
+    found = []
+    for _ in range(count):
+        left, words = [start], []
+        while left:
+            symbol = left.pop()
+            if symbol in grammar:
+                rules = grammar[symbol]
+                chosen = rules[int(torch.randint(len(rules), (), generator=generator))]
+                left.extend(reversed(chosen.split()))
+            else:
+                words.append(symbol)
+            if len(left) + len(words) > 1_000:
+                raise ValueError(f"a sentence from {start!r} grew beyond 1,000 words: its rules hardly ever end")
+        found.append(" ".join(words))
+    return found
+
+
+def _check(count: int, **sizes: int) -> None:
+    check_count("count", count)
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
