@@ -1,5 +1,22 @@
 """Chapter 4, text: sequences of symbols, and networks that read and write them."""
 
+from dlnotes.linear.optimizers import clip_by_global_norm
+from dlnotes.text.characters import (
+    CharacterModel,
+    Windows,
+    bits_per_character,
+    next_character_loss,
+    train_character_model,
+)
 from dlnotes.text.recurrent import LSTM, RNN
 
-__all__ = ["LSTM", "RNN"]
+__all__ = [
+    "LSTM",
+    "RNN",
+    "CharacterModel",
+    "Windows",
+    "bits_per_character",
+    "clip_by_global_norm",
+    "next_character_loss",
+    "train_character_model",
+]
