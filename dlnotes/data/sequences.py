@@ -213,7 +213,8 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
     check_count("count", count)
     empty = [symbol for symbol, rules in grammar.items() if not rules or isinstance(rules, str)]
     if start not in grammar or empty:
-        raise ValueError(f"each symbol needs a list of rules, and {', '.join(map(repr, empty)) or repr(start)} has none")
+        without = ", ".join(map(repr, empty or [start]))
+        raise ValueError(f"each symbol needs a list of rules, and {without} has none")
     found = []
     for _ in range(count):
         left, words = [start], []

@@ -89,11 +89,10 @@ class CharacterModel(nn.Module):
     def reset_parameters(self, generator: Generator) -> None:
         """Draw the weights anew."""
         self.recurrent.reset_parameters(generator)
-        drawn = {"dtype": self.embedding.dtype, "device": generator.device}
-        self.embedding.copy_(torch.randn(self.embedding.shape, generator=generator, **drawn))
-        half_width = 1 / math.sqrt(self.recurrent.hidden_size)
-        weights = torch.rand(self.scores.weight.shape, generator=generator, **drawn).mul_(2).sub_(1).mul_(half_width)
-        self.scores.weight.copy_(weights)
+        embedding, weight = self.embedding, self.scores.weight
+        embedding.copy_(torch.randn(embedding.shape, generator=generator, dtype=weight.dtype, device=generator.device))
+        even = torch.rand(weight.shape, generator=generator, dtype=weight.dtype, device=generator.device)
+        weight.copy_(even.mul_(2).sub_(1).div_(math.sqrt(self.recurrent.hidden_size)))
         self.scores.bias.zero_()
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -151,7 +150,7 @@ class CharacterModel(nn.Module):
     def _check(self, ids: Tensor) -> None:
         check_tensor("ids", ids)
         if ids.dtype not in (torch.int64, torch.int32):
-            raise TypeError(f"ids must be whole numbers (int64), the places of characters in the alphabet, not {ids.dtype}")
+            raise TypeError(f"ids must be int64, the places of characters in the alphabet, not {ids.dtype}")
         if ids.ndim != 2 or not ids.numel():
             raise ValueError(f"ids must be [batch, time], with one or more of each, not {list(ids.shape)}")
         lowest, highest = ids.aminmax()
@@ -223,8 +222,8 @@ class Windows:
         here = self.state_dict()
         differ = [name for name, size in here.items() if name != "position" and state.get(name) != size]
         if differ or "position" not in state:
-            said = ", ".join(f"{name} {state.get(name)} and not {here[name]}" for name in differ) or "it has no position"
-            raise ValueError(f"this state is of other windows: {said}")
+            said = [f"{name} {state.get(name)} and not {here[name]}" for name in differ]
+            raise ValueError(f"this state is of other windows: {', '.join(said) or 'it has no position'}")
         self._position = state["position"]
 
 
@@ -291,8 +290,7 @@ def train_character_model(
         raise ValueError(f"save_every must be an int of 1 or more, not {save_every!r}")
     windows = Windows(ids, batch_size, window)
     optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, max_norm=max_norm)
-    layer = model.recurrent
-    drops = {"masks": drop.generator for drop in (layer.dropout, layer.recurrent_dropout) if drop is not None}
+    masks = model.recurrent.masks
     model.train()
     model.carry_state(batch_size)
     try:
@@ -302,7 +300,7 @@ def train_character_model(
             optimizer,
             windows,
             scheduler=cosine_decay(optimizer, steps),
-            generators=drops,
+            generators={} if masks is None else {"masks": masks},
         )
         if checkpoint is not None and Path(checkpoint).exists():
             trainer.load_state_dict(load_checkpoint(checkpoint))

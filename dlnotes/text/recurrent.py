@@ -1,7 +1,4 @@
-"""Recurrent layers: one set of weights for all steps of a sequence, and a state that is handed on from step to step.
-
-    state = step(input, state)        what has been read so far, in a fixed number of numbers
-"""
+"""Recurrent layers: one set of weights for all steps of a sequence, and a state that is handed on from step to step."""
 
 import math
 from abc import abstractmethod
@@ -40,7 +37,7 @@ class _Recurrent(nn.Module):
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if type(size) is not int or size < 1:
                 raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
-        self.input_size, self.hidden_size, self.variational = input_size, hidden_size, variational
+        self.input_size, self.hidden_size, self.variational, self.masks = input_size, hidden_size, variational, masks
         self.dropout = _dropout("dropout", dropout, masks)
         self.recurrent_dropout = _dropout("recurrent_dropout", recurrent_dropout, masks)
         options: dict[str, Any] = {"dtype": dtype, "device": torch.get_default_device()}
