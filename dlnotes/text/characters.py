@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.utils import skip_init
 
 from dlnotes.arguments import check_tensor
 from dlnotes.linear.losses import cross_entropy
@@ -82,7 +83,7 @@ class CharacterModel(nn.Module):
         options: dict[str, Any] = {"dtype": dtype, "device": torch.get_default_device()}
         self.embedding = nn.Parameter(torch.empty(symbols, width, **options))
         self.recurrent: LSTM | RNN = layer(width, hidden_size, generator=generator, dtype=dtype, **settings)
-        self.scores = nn.Linear(hidden_size, symbols, **options)
+        self.scores = skip_init(nn.Linear, hidden_size, symbols, **options)
         self.reset_parameters(generator)
 
     @torch.no_grad()

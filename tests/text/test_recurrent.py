@@ -52,7 +52,7 @@ def test_outputs_states_and_gradients_are_pytorchs(name):
         (second.pow(3).sum() + first.sum() + flat(last).pow(2).sum()).backward()
         found.append([first, second, flat(last), sequence.grad, *(each.grad for each in one.parameters())])
     for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -81,7 +81,7 @@ def test_the_plain_layer_is_its_formula():
             for row in range(2)
         ]
         state = torch.tensor([[math.tanh(one) for one in row] for row in sums], dtype=DOUBLE)
-        torch.testing.assert_close(outputs[:, step].detach(), state, rtol=0, atol=1e-13)
+        torch.testing.assert_close(outputs[:, step].detach(), state, rtol=0, atol=1e-12)
     assert torch.equal(last[0], outputs[:, -1])
 
 
@@ -97,8 +97,8 @@ def test_the_lstm_is_its_formula():
         i, f, o = (1 / (1 + torch.exp(-sums[gate])) for gate in "ifo")
         cell = f * cell + i * torch.tanh(sums["g"])
         hidden = o * torch.tanh(cell)
-        torch.testing.assert_close(outputs[:, step], hidden, rtol=0, atol=1e-13)
-    torch.testing.assert_close(last_cell[0], cell, rtol=0, atol=1e-13)
+        torch.testing.assert_close(outputs[:, step], hidden, rtol=0, atol=1e-12)
+    torch.testing.assert_close(last_cell[0], cell, rtol=0, atol=1e-12)
     assert torch.equal(last[0], outputs[:, -1])
 
 
@@ -122,7 +122,7 @@ def test_without_recurrence_it_is_a_convolution_of_width_1():
     convolution.bias.data.copy_(layer.bias_ih_l0)
     inputs = drawn(4, 6, 3)
     maps = convolution(inputs.transpose(1, 2)[..., None]).relu()  # time as height
-    torch.testing.assert_close(layer(inputs)[0], maps[..., 0].transpose(1, 2), rtol=0, atol=1e-13)
+    torch.testing.assert_close(layer(inputs)[0], maps[..., 0].transpose(1, 2), rtol=0, atol=1e-12)
 
 
 def test_the_gradient_of_shared_weights_is_the_sum_over_the_steps():

@@ -1,0 +1,272 @@
+"""The character model: the same function however it is computed, a state that is carried, a run that can be resumed."""
+
+import copy
+import math
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from dlnotes.randomness import stream
+from dlnotes.text import (
+    CharacterModel,
+    Windows,
+    bits_per_character,
+    next_character_loss,
+    train_character_model,
+)
+from dlnotes.training import CheckpointError, Trainer
+
+DOUBLE = torch.float64
+
+
+def model(cell="lstm", symbols=7, hidden=6, **settings):
+    return CharacterModel(symbols, hidden, cell=cell, generator=stream(0, "weights"), dtype=DOUBLE, **settings)
+
+
+def text(length, symbols=7, seed=0):
+    return torch.randint(symbols, (length,), generator=stream(seed, "text"))
+
+
+BOTH = pytest.mark.parametrize("cell", ["rnn", "lstm"])
+
+
+@BOTH
+def test_products_that_are_looked_up_are_those_of_the_embedding(cell):
+    one = model(cell, embedding_size=4)
+    ids = text(30).view(3, 10)
+    one(ids).pow(2).sum().backward()
+    found = [each.grad.clone() for each in one.parameters()]
+    one.zero_grad()
+    outputs, _ = one.recurrent(nn.functional.one_hot(ids, 7).to(DOUBLE) @ one.embedding)
+    scores = one.scores(outputs)
+    scores.pow(2).sum().backward()
+    torch.testing.assert_close(one(ids), scores, rtol=0, atol=1e-12)
+    for ours, plain in zip(found, one.parameters(), strict=True):
+        torch.testing.assert_close(ours, plain.grad, rtol=1e-10, atol=1e-12)
+
+
+@BOTH
+def test_with_dropout_each_input_has_a_mask_of_its_own(cell):
+    one = model(cell, dropout=0.5, masks=stream(0, "masks"))
+    same = torch.zeros(2, 5, dtype=torch.int64)
+    scores = one(same)
+    assert not torch.equal(scores[0], scores[1])
+    assert torch.equal(one.eval()(same)[0], one(same)[1])
+
+
+@BOTH
+def test_a_text_in_pieces_is_the_text_at_once(cell):
+    one, ids = model(cell), text(40).view(2, 20)
+    state, pieces = None, []
+    for piece in ids.split(7, dim=1):
+        scores, state = one.read(piece, state)
+        pieces.append(scores)
+    torch.testing.assert_close(torch.cat(pieces, 1), one(ids), rtol=0, atol=1e-13)
+
+
+@BOTH
+def test_a_carried_state_goes_from_call_to_call_while_training_and_takes_no_gradient(cell):
+    one, ids = model(cell), text(40).view(2, 20)
+    whole = one(ids)
+    one.carry_state(2)
+    first, second = one(ids[:, :12]), one(ids[:, 12:])
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=0, atol=1e-13)
+    kept = copy.deepcopy(one.state_dict())
+    second.sum().backward()  # through the second window alone
+    assert torch.equal(one.eval()(ids), whole)  # evaluation begins with zeros, and changes nothing
+    assert all(torch.equal(kept[name], now) for name, now in one.state_dict().items())
+    assert any(name.startswith("carried") for name in kept)
+    one.train().carry_state(None)
+    assert torch.equal(one(ids), whole)
+    assert not any(name.startswith("carried") for name in one.state_dict())
+
+
+def test_a_gradient_ends_at_the_window():
+    one, ids = model(), text(20).view(1, 20)
+    one.carry_state(1)
+    one(ids[:, :12])
+    one(ids[:, 12:])[0, -1, 0].backward()
+    carried = one.embedding.grad.clone()
+    one.zero_grad()
+    one.carry_state(None)
+    one(ids)[0, -1, 0].backward()
+    assert not torch.allclose(carried, one.embedding.grad, atol=1e-9)
+
+
+def test_a_state_of_another_batch_size_is_refused():
+    one = model()
+    one.carry_state(3)
+    with pytest.raises(ValueError, match=r"\[1, 2, 6\], for 2 sequences and 6 units, not \[1, 3, 6\]"):
+        one(text(10).view(2, 5))
+    with pytest.raises(ValueError, match="batch_size must be an int of 1 or more, not 0"):
+        one.carry_state(0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "message"),
+    [
+        (torch.tensor([[0, 7]]), ValueError, "ids must be from 0 to 6, the alphabet's, and there is a 7"),
+        (torch.tensor([[-1, 6]]), ValueError, "and there is a -1"),
+        (torch.tensor([0, 1]), ValueError, r"ids must be \[batch, time\], with one or more of each, not \[2\]"),
+        (torch.zeros(1, 0, dtype=torch.int64), ValueError, r"not \[1, 0\]"),
+        (
+            torch.zeros(1, 2),
+            TypeError,
+            "ids must be int64, the places of characters in the alphabet, not torch.float32",
+        ),
+        ("ab", TypeError, "ids must be a tensor"),
+    ],
+)
+def test_ids_that_do_not_fit_are_refused(ids, error, message):
+    with pytest.raises(error, match=message):
+        model()(ids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cell": "gru"}, 'cell must be "lstm" or "rnn", not \'gru\''),
+        ({"symbols": 0}, "symbols must be an int of 1 or more, not 0"),
+        ({"embedding_size": 0}, "embedding_size must be an int of 1 or more, not 0"),
+        ({"recurrent_dropout": 0.1}, "recurrent_dropout=0.1 draws masks"),
+    ],
+)
+def test_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        model(**settings)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Windows
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_read_on_where_they_were_and_targets_are_the_next_characters():
+    ids = torch.arange(23)
+    rows = [[], []]
+    for inputs, targets in islice(Windows(ids, 2, 5), 9):
+        for row, (one, next_ones) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
+            rows[row] += one
+            assert next_ones == [(character + 1) % 23 for character in one]
+    assert rows == [[place % 23 for place in range(45)], [(11 + place) % 23 for place in range(45)]]
+
+
+def test_windows_go_back_to_a_state():
+    windows = Windows(text(100), 3, 7)
+    list(islice(windows, 5))
+    state = windows.state_dict()
+    ahead = list(islice(windows, 30))
+    again = Windows(text(100), 3, 7)
+    again.load_state_dict(state)
+    for left, right in zip(ahead, islice(again, 30), strict=True):
+        assert torch.equal(left[0], right[0])
+        assert torch.equal(left[1], right[1])
+    with pytest.raises(ValueError, match="other windows: batch_size 3 and not 4"):
+        Windows(text(100), 4, 7).load_state_dict(state)
+    with pytest.raises(ValueError, match="other windows"):
+        windows.load_state_dict({})
+
+
+@pytest.mark.parametrize(
+    ("ids", "sizes", "error", "message"),
+    [
+        (text(23), (4, 5), ValueError, r"24 or more for 4 rows of 5 and the one after, not \[23\]"),
+        (text(20).view(2, 10), (1, 5), ValueError, r"not \[2, 10\]"),
+        (text(20), (0, 5), ValueError, "batch_size must be an int of 1 or more, not 0"),
+        (text(20), (1, 0), ValueError, "window must be an int of 1 or more, not 0"),
+        ("a text", (1, 5), TypeError, "ids must be a tensor"),
+    ],
+)
+def test_texts_that_are_too_short_are_refused(ids, sizes, error, message):
+    with pytest.raises(error, match=message):
+        Windows(ids, *sizes)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Training
+# ----------------------------------------------------------------------------------------------------------------
+
+SMALL = {"batch_size": 3, "window": 5, "steps": 12, "save_every": 4}
+
+
+class Killed(BaseException):
+    """What ends a run at any place."""
+
+
+@pytest.mark.parametrize("settings", [{}, {"recurrent_dropout": 0.3}, {"dropout": 0.3, "variational": True}])
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(settings, tmp_path, monkeypatch):
+    def new():
+        return model(masks=stream(0, "masks"), **settings)
+
+    undisturbed, killed, resumed = new(), new(), new()
+    losses = train_character_model(undisturbed, text(200), **SMALL)
+    path = tmp_path / "run.pt"
+    step = Trainer.__next__
+
+    def dies(trainer):
+        if trainer.steps == 9:
+            raise Killed
+        return step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "__next__", dies)
+        with pytest.raises(Killed):
+            train_character_model(killed, text(200), checkpoint=path, **SMALL)
+    rest = train_character_model(resumed, text(200), checkpoint=path, **SMALL)
+    assert rest == losses[8:]  # the last save was after step 8
+    assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in undisturbed.state_dict().items())
+    assert train_character_model(new(), text(200), checkpoint=path, **SMALL) == []  # it has ended
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_text_is_refused(tmp_path):
+    path = tmp_path / "run.pt"
+    train_character_model(model(), text(200), checkpoint=path, **SMALL)
+    with pytest.raises(ValueError, match="characters 200 and not 300"):
+        train_character_model(model(), text(300), checkpoint=path, **SMALL)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError):
+        train_character_model(model(), text(200), checkpoint=path, **SMALL)
+
+
+def test_training_leaves_no_state_behind_also_when_it_fails():
+    one = model()
+    with pytest.raises(ValueError, match="and there is a 9"):
+        train_character_model(one, torch.full((200,), 9), **SMALL)
+    one(text(10).view(2, 5))  # of another batch size than the training's
+
+
+def test_a_text_that_can_be_known_is_learned():
+    """Period 5: from the second character on nothing is left to guess."""
+    ids = torch.arange(5).repeat(80)
+    one = CharacterModel(5, 16, generator=stream(0, "weights"))
+    losses = train_character_model(one, ids, steps=150, batch_size=4, window=10)
+    assert losses[0] == pytest.approx(math.log(5), rel=0.1)
+    assert bits_per_character(one, ids) < 0.05
+
+
+@BOTH
+@pytest.mark.parametrize("window", [1, 7, 1_000])
+def test_bits_are_the_mean_surprise_of_each_next_character(cell, window):
+    one, ids = model(cell), text(50)
+    scores = one(ids[None])[0].log_softmax(1)
+    expected = -sum(scores[place, ids[place + 1]].item() for place in range(49)) / 49 / math.log(2)
+    one.train()
+    one.carry_state(4)
+    kept = copy.deepcopy(one.state_dict())
+    assert bits_per_character(one, ids, window=window) == pytest.approx(expected, abs=1e-12)
+    assert one.training
+    assert all(torch.equal(kept[name], now) for name, now in one.state_dict().items())
+
+
+def test_bits_need_two_characters():
+    with pytest.raises(ValueError, match=r"\[characters\], two or more, not \[1\]"):
+        bits_per_character(model(), text(1))
+
+
+def test_the_loss_is_pytorchs_over_all_places():
+    scores = torch.randn(3, 4, 7, generator=stream(0, "scores"), dtype=DOUBLE)
+    targets = text(12).view(3, 4)
+    theirs = nn.functional.cross_entropy(scores.transpose(1, 2), targets)
+    torch.testing.assert_close(next_character_loss(scores, targets), theirs, rtol=0, atol=1e-13)
