@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import dlnotes
-from dlnotes import conv, data, deep, linear
+from dlnotes import conv, data, deep, linear, text
 from dlnotes.data import fonts
 from dlnotes.randomness import stream, streams
 from dlnotes.training import Minibatches, Trainer, accuracy, evaluate
@@ -30,7 +30,7 @@ FOUNDATION = (
     "dlnotes.sweeps",
     "dlnotes.training",
 )
-CHAPTERS = ("dlnotes.linear", "dlnotes.deep", "dlnotes.conv")
+CHAPTERS = ("dlnotes.linear", "dlnotes.deep", "dlnotes.conv", "dlnotes.text")
 
 # What cannot be shown in a line or two that run anywhere, or shows itself in the example of another name.
 WITHOUT_EXAMPLE = {
@@ -114,6 +114,9 @@ TENSOR_FUNCTIONS = {
     "patches": (lambda x: conv.patches(pictures(x), 2, padding="same").movedim(1, 0), True),
     "shift": (lambda x: conv.shift(pictures(x), 1, -1), True),
     "augment": (lambda x: conv.augment(pictures(x), stream(0, "moves")), False),
+    "RNN": (lambda x: read(text.RNN, x), True),
+    "LSTM": (lambda x: read(text.LSTM, x), True),
+    "next_character_loss": (lambda x: text.next_character_loss(x[None], x.argmax(1)[None]), False),
 }
 WITH_TESTS_OF_THEIR_OWN = {
     *("SGD", "AdaGrad", "GradientDescent", "Link", "Slot"),
@@ -126,6 +129,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("EarlyStopping", "History", "train_with_early_stopping"),
     *("effective_degrees_of_freedom", "weight_decay_groups"),
     *("ReceptiveField", "count_multiply_adds", "output_size", "receptive_field"),
+    *("CharacterModel", "Windows", "bits_per_character", "train_character_model"),
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
@@ -160,6 +164,11 @@ def pictures(x):
 def looked_at(kind, x, *sizes, **settings):
     """What a layer with weights, or a network, makes of pictures."""
     return started(kind(*sizes, **settings, generator=stream(0, "w"), dtype=x.dtype).to(x.device))(pictures(x))
+
+
+def read(kind, x):
+    """What a recurrent layer makes of rows as sequences of one number a step."""
+    return started(kind(1, 3, generator=stream(0, "w"), dtype=x.dtype).to(x.device))(x[:, :, None])[0]
 
 
 def test_every_name_of_the_chapters_is_in_the_table():
@@ -246,6 +255,19 @@ WITHOUT_DEFAULTS = {
     ),
     "shift": lambda: (conv.shift(pictures(example()), torch.arange(6, device="cpu"), -1),),
     "augment": lambda: (conv.augment(pictures(example(torch.float32)), stream(0, "moves"), shift=0.5),),
+    "sequences": lambda: tuple(
+        itertools.chain(
+            data.delayed_recall(3, 4, generator=stream(0, "x")),
+            data.copy_memory(3, 4, generator=stream(0, "x")),
+            data.adding(3, 4, generator=stream(0, "x")),
+            data.k_back(3, 4, 2, generator=stream(0, "x")),
+        )
+    ),
+    "markov_chain": lambda: (
+        data.markov_chain(4, 5, data.transition_matrix(3, generator=stream(0, "x")), generator=stream(1, "x")),
+    ),
+    "text": lambda: data.load_text("python_docs", 0, train=50, validation=10, test=10)[1:],
+    "LSTM": lambda: (LSTM(example()[:, :, None])[0].detach(),),
     "ConvNet": lambda: (
         CONV_NET(pictures(example())).detach(),
         torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
@@ -275,6 +297,7 @@ def learned_by_hand():
 
 
 NETWORK = deep.MLP([7, 6, 7], generator=stream(0, "weights"), dtype=torch.float64)
+LSTM = text.LSTM(1, 3, generator=stream(0, "weights"), dtype=torch.float64)
 CONV_NET = conv.ConvNet("2x2x3 max2", inputs=(1, 2, 3), generator=stream(0, "weights"), dtype=torch.float64)
 
 

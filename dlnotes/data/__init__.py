@@ -1,4 +1,4 @@
-"""What the lessons learn from: letters drawn on the spot, and published sets of pictures, checked byte by byte.
+"""What the lessons learn from: letters and sequences drawn on the spot, pictures and texts checked byte by byte.
 
 >>> from dlnotes import data
 >>> letters = data.letters(0, train=500)
@@ -8,9 +8,19 @@ torch.Size([500, 1, 28, 28])
 """
 
 from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names
+from dlnotes.data.corpora import Text, load_text
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
+from dlnotes.data.sequences import (
+    adding,
+    copy_memory,
+    delayed_recall,
+    k_back,
+    markov_chain,
+    sentences,
+    transition_matrix,
+)
 from dlnotes.places import cache, root
 
 __all__ = [
@@ -21,17 +31,26 @@ __all__ = [
     "Faces",
     "MissingDataError",
     "Parts",
+    "Text",
+    "adding",
     "available",
     "cache",
+    "copy_memory",
+    "delayed_recall",
     "describe",
     "download",
     "fashion_mnist",
     "fingerprint",
+    "k_back",
     "letters",
     "load",
+    "load_text",
+    "markov_chain",
     "mnist",
     "names",
     "not_mnist",
     "root",
+    "sentences",
     "split_faces",
+    "transition_matrix",
 ]

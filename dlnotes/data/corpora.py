@@ -18,7 +18,7 @@ from dlnotes.data.examples import DataError, MissingDataError, check_count
 from dlnotes.data.idx import Checksum
 from dlnotes.randomness import stream
 
-__all__ = ["CORPORA", "Corpus", "Text", "describe", "fingerprint", "is_there", "read", "text"]
+__all__ = ["CORPORA", "Corpus", "Text", "describe", "fingerprint", "is_there", "load_text", "read"]
 
 LONGEST = 200_000_000  # bytes of a text that is read: twice the whole of text8
 HELD_OUT = 0.05  # of a text for validation, and as much for testing: its end
@@ -113,7 +113,7 @@ CORPORA = {
 """The published texts, by name. Beside them there are ``python_docs``, and ``text:PATH`` for any file."""
 
 
-def text(
+def load_text(
     name: str,
     seed: int,
     *,
@@ -140,7 +140,7 @@ def text(
         ValueError: an unknown name, or more characters than there are.
 
     Example:
-        >>> alphabet, train, _, test = text("python_docs", 0, train=1_000, test=100)
+        >>> alphabet, train, _, test = load_text("python_docs", 0, train=1_000, test=100)
         >>> train.shape, test.shape, "e" in alphabet
         (torch.Size([1000]), torch.Size([100]), True)
     """
@@ -153,7 +153,7 @@ def text(
         if count is not None and check_count(part, count) > there:
             raise ValueError(f"{name} has {there:,} characters for {part}, not {count:,}")
         count = there if count is None else count
-        begin = int(torch.randint(there - count + 1, (), generator=stream(seed, f"stretch of {part}")))
+        begin = int(torch.randint(there - count + 1, (), generator=stream(seed, f"stretch of {part}"), device="cpu"))
         numbers.append(_numbers(characters[begin : begin + count], alphabet))
     return Text(alphabet, *numbers)
 
@@ -162,7 +162,7 @@ def read(name: str) -> tuple[str, str, str]:
     """The characters of a text: to learn from, for validation, for testing.
 
     Raises:
-        MissingDataError, DataError, ValueError: as `text`.
+        MissingDataError, DataError, ValueError: as `load_text`.
     """
     found = _found(name)
     if len(found) == 3:
@@ -174,7 +174,7 @@ def read(name: str) -> tuple[str, str, str]:
 
 
 def is_there(name: str) -> bool:
-    """Whether `text` can read it now.
+    """Whether `load_text` can read it now.
 
     Raises:
         DataError: it is there and damaged.

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
 from dlnotes.data.examples import Examples, check_count
+from dlnotes.randomness import uniform
 
 __all__ = ["adding", "copy_memory", "delayed_recall", "k_back", "markov_chain", "sentences", "transition_matrix"]
 
@@ -36,9 +37,9 @@ def delayed_recall(count: int, delay: int, *, symbols: int = 8, distractors: int
     Source: after Sepp Hochreiter and Jürgen Schmidhuber, "Long short-term memory", 1997, experiment 2.
     """
     _check(count, delay=delay, symbols=symbols, distractors=distractors)
-    targets = torch.randint(symbols, (count,), generator=generator)
-    between = symbols + torch.randint(distractors, (count, delay - 1), generator=generator)
-    cue = torch.full((count, 1), symbols + distractors)
+    targets = _integers(symbols, (count,), generator)
+    between = symbols + _integers(distractors, (count, delay - 1), generator)
+    cue = torch.full_like(targets[:, None], symbols + distractors)
     return Examples(one_hot(torch.cat([targets[:, None], between, cue], 1), symbols + distractors + 1).float(), targets)
 
 
@@ -65,10 +66,10 @@ def copy_memory(count: int, delay: int, *, length: int = 10, symbols: int = 8, g
     """
     _check(count, length=length, symbols=symbols)
     check_count("delay", delay)
-    drawn = torch.randint(symbols, (count, length), generator=generator)
+    drawn = _integers(symbols, (count, length), generator)
     blank, cue = symbols, symbols + 1
     steps = 2 * length + delay + 1
-    inputs, targets = torch.full((2, count, steps), blank)
+    inputs, targets = torch.full((2, count, steps), blank, device=generator.device)
     inputs[:, :length], inputs[:, length + delay], targets[:, -length:] = drawn, cue, drawn
     return Examples(one_hot(inputs, symbols + 2).float(), targets)
 
@@ -97,10 +98,10 @@ def adding(count: int, length: int, *, generator: Generator) -> Examples:
     _check(count, length=length)
     if length < 2:
         raise ValueError(f"length must be 2 or more, so that there are two numbers to add, not {length}")
-    numbers = torch.rand(count, length, generator=generator)
+    numbers = uniform((count, length), generator)
     half = length // 2
-    first = torch.randint(half, (count, 1), generator=generator)
-    second = half + torch.randint(length - half, (count, 1), generator=generator)
+    first = _integers(half, (count, 1), generator)
+    second = half + _integers(length - half, (count, 1), generator)
     marks = torch.zeros_like(numbers).scatter_(1, torch.cat([first, second], 1), 1.0)
     return Examples(torch.stack([numbers, marks], 2), (numbers * marks).sum(1))
 
@@ -129,7 +130,7 @@ def k_back(count: int, length: int, back: int, *, symbols: int = 2, generator: G
     _check(count, length=length, symbols=symbols)
     if not 0 <= check_count("back", back) < length:
         raise ValueError(f"back must be from 0 to {length - 1}, below the length of {length}, not {back}")
-    drawn = torch.randint(symbols, (count, length), generator=generator)
+    drawn = _integers(symbols, (count, length), generator)
     targets = torch.full_like(drawn, -100)
     targets[:, back:] = drawn[:, : length - back]
     return Examples(one_hot(drawn, symbols).float(), targets)
@@ -150,7 +151,7 @@ def transition_matrix(symbols: int, *, sharpness: float = 2.0, generator: Genera
         (torch.Size([3, 3]), True)
     """
     _check(0, symbols=symbols)
-    scores = torch.randn(symbols, symbols, generator=generator, dtype=torch.float64)
+    scores = torch.randn(symbols, symbols, generator=generator, dtype=torch.float64, device=generator.device)
     return (sharpness * scores).softmax(1)
 
 
@@ -184,9 +185,9 @@ def markov_chain(count: int, length: int, transitions: Tensor, *, generator: Gen
     if not ((transitions >= 0).all() and torch.allclose(transitions.sum(-1), transitions.new_ones(()))):
         raise ValueError("each row of transitions must be probabilities: 0 or larger, with a sum of 1")
     edges = transitions.expand(length - 1, kinds, kinds).cumsum(-1)
-    chain = torch.empty(count, length, dtype=torch.int64)
-    chain[:, 0] = torch.randint(kinds, (count,), generator=generator)
-    drawn = torch.rand(length - 1, count, 1, generator=generator, dtype=edges.dtype)
+    chain = torch.empty(count, length, dtype=torch.int64, device=edges.device)
+    chain[:, 0] = _integers(kinds, (count,), generator)
+    drawn = torch.rand(length - 1, count, 1, generator=generator, dtype=edges.dtype, device=generator.device)
     for step in range(length - 1):
         after = edges[step, chain[:, step]]  # (N, K), cumulated
         chain[:, step + 1] = (drawn[step] >= after[:, :-1]).sum(1)
@@ -222,7 +223,7 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
             symbol = left.pop()
             if symbol in grammar:
                 rules = grammar[symbol]
-                chosen = rules[int(torch.randint(len(rules), (), generator=generator))]
+                chosen = rules[int(_integers(len(rules), (), generator))]
                 left.extend(reversed(chosen.split()))
             else:
                 words.append(symbol)
@@ -230,6 +231,11 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
                 raise ValueError(f"a sentence from {start!r} grew beyond 1,000 words: its rules hardly ever end")
         found.append(" ".join(words))
     return found
+
+
+def _integers(kinds: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Whole numbers from 0 to below ``kinds``, each as likely, on the generator's own device."""
+    return torch.randint(kinds, shape, generator=generator, device=generator.device)
 
 
 def _check(count: int, **sizes: int) -> None:
