@@ -6,6 +6,7 @@ A text comes as its characters and, for learning, as numbers: the place of each 
 import functools
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -273,7 +274,7 @@ def _read(path: Path, piece: Piece, size: int, modified: int) -> str:
         try:
             with zipfile.ZipFile(path) as archive, archive.open(piece.member) as file:
                 content = file.read(expected.size + 1)
-        except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError, RuntimeError) as error:
             raise DataError(f"{path} is damaged: expected a zip archive with {piece.member}, found {error}") from error
     else:
         with path.open("rb") as file:

@@ -65,7 +65,8 @@ def copy_memory(count: int, delay: int, *, length: int = 10, symbols: int = 8, g
     Source: Martin Arjovsky, Amar Shah and Yoshua Bengio, "Unitary evolution recurrent neural networks", 2016.
     """
     _check(count, length=length, symbols=symbols)
-    check_count("delay", delay)
+    if type(delay) is not int or delay < 0:
+        raise ValueError(f"delay must be an int of 0 or more, not {delay!r}")
     drawn = _integers(symbols, (count, length), generator)
     blank, cue = symbols, symbols + 1
     steps = 2 * length + delay + 1
@@ -128,8 +129,8 @@ def k_back(count: int, length: int, back: int, *, symbols: int = 2, generator: G
         ([1, 1, 0, 0, 1, 1], [-100, -100, 1, 1, 0, 0])
     """
     _check(count, length=length, symbols=symbols)
-    if not 0 <= check_count("back", back) < length:
-        raise ValueError(f"back must be from 0 to {length - 1}, below the length of {length}, not {back}")
+    if type(back) is not int or not 0 <= back < length:
+        raise ValueError(f"back must be an int from 0 to {length - 1}, below the length of {length}, not {back!r}")
     drawn = _integers(symbols, (count, length), generator)
     targets = torch.full_like(drawn, -100)
     targets[:, back:] = drawn[:, : length - back]
@@ -241,5 +242,5 @@ def _integers(kinds: int, shape: tuple[int, ...], generator: Generator) -> Tenso
 def _check(count: int, **sizes: int) -> None:
     check_count("count", count)
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if type(size) is not int or size < 1:
             raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")

@@ -9,6 +9,7 @@ from dlnotes.text.characters import (
     train_character_model,
 )
 from dlnotes.text.recurrent import LSTM, RNN
+from dlnotes.text.through_time import gradient_norms, gradients_by_step
 
 __all__ = [
     "LSTM",
@@ -17,6 +18,8 @@ __all__ = [
     "Windows",
     "bits_per_character",
     "clip_by_global_norm",
+    "gradient_norms",
+    "gradients_by_step",
     "next_character_loss",
     "train_character_model",
 ]

@@ -53,6 +53,9 @@ def test_with_dropout_each_input_has_a_mask_of_its_own(cell):
     same = torch.zeros(2, 5, dtype=torch.int64)
     scores = one(same)
     assert not torch.equal(scores[0], scores[1])
+    _, state = one.read(same)  # which no mask of the outputs touches
+    hidden = state if isinstance(state, torch.Tensor) else state[0]
+    assert not torch.equal(hidden[0, 0], hidden[0, 1])
     assert torch.equal(one.eval()(same)[0], one(same)[1])
 
 
