@@ -182,8 +182,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.09", "Of the variance of {data} stride 2 loses {one kernel:.0%} with one kernel, {eight kernels:.0%} with "
-           "eight. If pooling loses less with one is open. In trained networks it loses {trained kernels} times as much.",
+    answer("3.09", "Of the variance of {data} stride 2 loses {one kernel:.0%} with one kernel, {eight kernels:.0%} "
+           "with eight. If pooling loses less with one is open. Trained, it loses {trained kernels} times as much.",
            given={"one kernel": "supported", "eight kernels": "supported", "trained kernels": "supported",
                   "one compared": "inconclusive"}),
     answer("3.14", "Yes, by {same steps:points} points on {data} after as many steps; open on notMNIST, no on "
