@@ -177,8 +177,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.13", "Weights alone do not decide: max pooling's gap is {gap at one rate} times striding's at one rate, "
-           "but {stochastic gap} times that of stochastic pooling. At best rates: open; larger on notMNIST, not on "
+    answer("3.13", "Weights do not decide: max pooling's gap is {gap at one rate} times striding's at one rate, "
+           "{stochastic gap} times stochastic pooling's. At best rates open; larger on notMNIST, not on "
            "Fashion-MNIST.", given={"gap": "inconclusive", "gap at one rate": "supported",
            "stochastic gap": "supported", "fashion_mnist/gap": "supported", "not_mnist/gap": "refuted"}),
 ]
