@@ -27,7 +27,7 @@ setup:
 run: setup  ## the tour: five lessons at full strength; about five minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
-test: check  ## the checks, then all tests; 6 minutes on two cores
+test: check  ## the checks, then all tests; 5 minutes on two cores
 	$(PYTEST)
 
 check: setup  ## format, lint, types, and what is stale: results, planted bugs; seconds, without running anything
@@ -51,7 +51,7 @@ bench: setup  ## how fast the library is, beside what one would use instead; ten
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
 
-lessons: setup  ## every lesson at full strength, a quarter of an hour on two cores; finished seeds are kept
+lessons: setup  ## every lesson at full strength, 25 minutes on two cores; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)
 
 results: setup  ## the same into results/, also on each real set in the data root, and the tables made of them

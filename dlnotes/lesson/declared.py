@@ -290,7 +290,7 @@ class Effect(float):
 
     Example:
         >>> f"{Effect(2.5)} {Effect(2.5):fewer} {Effect(2.5):more} {Effect(0.0123):points} {Effect(0.5):.0%}"
-        '2.5 60 % 150 % 1.2 50%'
+        '2.5 60 % 150 % 1.2 50 %'
     """
 
     def __format__(self, how: str) -> str:
@@ -299,7 +299,7 @@ class Effect(float):
             return f"{words[how]:.0f} %"
         if how == "points":
             return f"{100 * self:.1f}"
-        return super().__format__(how) if how else two_digits(self)
+        return super().__format__(how).replace("%", " %") if how else two_digits(self)
 
 
 def two_digits(value: float) -> str:

@@ -189,11 +189,10 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.02", "Yes, if things look the same everywhere: separate weights make {many images} times the mistakes of "
-           "shared ones. If a pixel's sign depends on its place, shared ones make {own codes} times those of separate "
-           "ones.",
-           given={"many images": "supported", "few images": "supported", "dense": "supported",
-                  "own codes": "supported"}),
+    answer("3.02", "For {data} anywhere, yes: separate weights make {many images} times the mistakes of shared ones "
+           "(open on notMNIST, no on Fashion-MNIST). If a pixel's sign depends on its place, shared make {own codes} "
+           "times as many.", given={"many images": "supported", "few images": "supported", "dense": "supported",
+           "own codes": "supported", "fashion_mnist/many images": "refuted", "not_mnist/many images": "inconclusive"}),
     answer("3.03", "Yes: a convolution multiplies every patch of the image by the same weights, after training too.",
            given={"one kernel": "supported"}),
 ]
