@@ -10,6 +10,7 @@ A budget is `itertools.islice`, stopping is ``break``, logging is ``if``: there 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ __all__ = [
     "Trainer",
     "accuracy",
     "evaluate",
+    "in_mode",
     "load_checkpoint",
     "save_checkpoint",
 ]
@@ -266,6 +268,27 @@ def _restore_buffers(buffers: Iterable[tuple[dict[str, Any], list[tuple[str, Any
 # ----------------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Inside the ``with`` block the model trains or evaluates; after it every part is in the mode it was found in.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with in_mode(model, training=False):
+        ...     model[0].training
+        False
+        >>> model[0].training, model[1].training
+        (True, False)
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -297,10 +320,8 @@ def evaluate(
         4.5
     """
     check_batch_size(batch_size)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        total, count = 0.0, 0
+    total, count = 0.0, 0
+    with in_mode(model, training=False):
         for batch in batches_to_evaluate(examples, batch_size):
             inputs, targets = inputs_and_targets(batch)
             size = _size(batch)
@@ -308,9 +329,6 @@ def evaluate(
                 continue
             total += measure(model(*inputs), targets).cpu().double().mean().item() * size
             count += size
-    finally:
-        for module, training in modes.items():
-            module.training = training
     if not count:
         raise ValueError("evaluate needs at least one example, and no batch had any: have the batches ended before?")
     return total / count

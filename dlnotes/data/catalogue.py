@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from dlnotes.data import images
+from dlnotes.data.corpora import CORPORA
 from dlnotes.data.examples import Examples, MissingDataError, Parts, check_count
 from dlnotes.data.fonts import masters, version
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST
@@ -146,6 +147,8 @@ def download(name: str) -> str:
 
 
 def _checked(name: str) -> str:
+    if name in ("python_docs", *CORPORA) or name.startswith("text:"):
+        raise ValueError(f"{name} is a text, not a set of pictures: data.load_text reads it")
     if name not in names():
         raise ValueError(f"no data set is called {name!r}; known are {', '.join(names())}")
     return name

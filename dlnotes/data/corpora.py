@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dlnotes import places
-from dlnotes.data.examples import DataError, MissingDataError, check_count
+from dlnotes.data.examples import DataError, MissingDataError
 from dlnotes.data.idx import Checksum
 from dlnotes.randomness import stream
 
@@ -33,8 +33,8 @@ class Text(NamedTuple):
 
     Example:
         >>> text = Text("ab ", *torch.tensor([[0, 1, 2], [0, 0, 0], [1, 1, 1]]))
-        >>> text.written(text.train)
-        'ab '
+        >>> text.written(text.train), text.numbers("b a").tolist()
+        ('ab ', [1, 2, 0])
     """
 
     alphabet: str
@@ -45,6 +45,18 @@ class Text(NamedTuple):
     def written(self, numbers: Tensor) -> str:
         """The characters that numbers stand for."""
         return "".join(self.alphabet[number] for number in numbers.tolist())
+
+    def numbers(self, characters: str) -> Tensor:
+        """The numbers of characters: the other direction.
+
+        Raises:
+            ValueError: a character is not in the alphabet.
+        """
+        places = {character: place for place, character in enumerate(self.alphabet)}
+        unknown = sorted(set(characters) - places.keys())
+        if unknown:
+            raise ValueError(f"the alphabet of this text has no {', '.join(map(repr, unknown[:5]))}")
+        return torch.tensor([places[character] for character in characters], dtype=torch.int64, device="cpu")
 
 
 class Piece(NamedTuple):
@@ -151,9 +163,9 @@ def load_text(
     numbers = []
     for (part, count), characters in zip(asked.items(), parts, strict=True):
         there = len(characters)
-        if count is not None and check_count(part, count) > there:
-            raise ValueError(f"{name} has {there:,} characters for {part}, not {count:,}")
         count = there if count is None else count
+        if type(count) is not int or not 0 <= count <= there:
+            raise ValueError(f"{part} must be a number of characters from 0 to the {there:,} of {name}, not {count!r}")
         begin = int(torch.randint(there - count + 1, (), generator=stream(seed, f"stretch of {part}"), device="cpu"))
         numbers.append(_numbers(characters[begin : begin + count], alphabet))
     return Text(alphabet, *numbers)
@@ -217,11 +229,16 @@ def _found(name: str) -> tuple[str, ...]:
         return (_python_docs(),)
     if name.startswith("text:"):
         path = _path(name)
-        if not path.is_file():
-            raise MissingDataError(f"there is no text file {path}: expected text:PATH with the path of one")
-        if path.stat().st_size > LONGEST:
-            raise DataError(f"{path} is too long: expected at most {LONGEST:,} bytes, found {path.stat().st_size:,}")
-        content = _decoded(path.read_bytes(), str(path))
+        try:
+            if not path.is_file():
+                raise MissingDataError(f"there is no text file {path}: expected text:PATH with the path of one")
+            with path.open("rb") as file:
+                packed = file.read(LONGEST + 1)
+        except OSError as error:
+            raise DataError(f"{str(path)[:200]} cannot be read: {error.strerror or error}") from error
+        if len(packed) > LONGEST:
+            raise DataError(f"{path} is too long: expected at most {LONGEST:,} bytes")
+        content = _decoded(packed, str(path))
         if len(content) < 100:
             raise DataError(f"{path} is too short: expected a text of 100 characters or more, found {len(content)}")
         return (content,)
@@ -232,7 +249,11 @@ def _found(name: str) -> tuple[str, ...]:
 
 
 def _path(name: str) -> Path:
-    return Path(name.removeprefix("text:")).expanduser()
+    path = Path(name.removeprefix("text:"))
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # no such user
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 @functools.cache

@@ -4,12 +4,14 @@ Each is `Examples`: inputs with the sequence second, (N, T, ...), and targets. W
 far back it lies; a text would not tell.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
+from dlnotes.arguments import check_number, check_tensor
 from dlnotes.data.examples import Examples, check_count
 from dlnotes.randomness import uniform
 
@@ -94,7 +96,7 @@ def adding(count: int, length: int, *, generator: Generator) -> Examples:
         >>> bool(torch.allclose((numbers * marks).sum(1), targets)), marks.sum(1).unique().tolist()
         (True, [2.0])
 
-    Source: Sepp Hochreiter and Jürgen Schmidhuber, "Long short-term memory", 1997, experiment 4.
+    Source: after Sepp Hochreiter and Jürgen Schmidhuber, "Long short-term memory", 1997, experiment 4.
     """
     _check(count, length=length)
     if length < 2:
@@ -110,7 +112,8 @@ def adding(count: int, length: int, *, generator: Generator) -> Examples:
 def k_back(count: int, length: int, back: int, *, symbols: int = 2, generator: Generator) -> Examples:
     """At each step, say which symbol came ``back`` steps before. Where none did, the target is -100.
 
-    The symbols are independent and equally likely: who sees the present one alone is right in 1 of ``symbols`` cases.
+    The symbols are independent and equally likely: who sees the present one alone is right in 1 of ``symbols`` cases,
+    for any ``back`` of 1 or more.
     PyTorch's cross-entropy leaves targets of -100 out.
 
     Args:
@@ -152,6 +155,9 @@ def transition_matrix(symbols: int, *, sharpness: float = 2.0, generator: Genera
         (torch.Size([3, 3]), True)
     """
     _check(0, symbols=symbols)
+    check_number("sharpness", sharpness)
+    if not math.isfinite(sharpness):
+        raise ValueError(f"sharpness must be finite, not {sharpness}")
     scores = torch.randn(symbols, symbols, generator=generator, dtype=torch.float64, device=generator.device)
     return (sharpness * scores).softmax(1)
 
@@ -177,7 +183,10 @@ def markov_chain(count: int, length: int, transitions: Tensor, *, generator: Gen
         [[0, 1, 0, 1, 0]]
     """
     _check(count, length=length)
-    kinds = transitions.shape[-1]
+    check_tensor("transitions", transitions)
+    if not transitions.is_floating_point():
+        raise TypeError(f"transitions must be probabilities in floating point, not {transitions.dtype}")
+    kinds = transitions.shape[-1] if transitions.ndim else 0
     if transitions.shape not in ((kinds, kinds), (length - 1, kinds, kinds)):
         raise ValueError(
             f"transitions must be [K, K], or [{length - 1}, K, K] for the steps of {length} symbols, "
@@ -205,7 +214,7 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
         generator: where choices are drawn from.
 
     Raises:
-        ValueError: the start has no rule, a symbol has an empty list of them, or a sentence grows beyond 1,000 words.
+        ValueError: the start has no rule, a symbol has an empty list of them, or a sentence does not end.
 
     Example:
         >>> grammar = {"S": ["N runs", "N sees N"], "N": ["the dog", "a cat"]}
@@ -219,17 +228,18 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
         raise ValueError(f"each symbol needs a list of rules, and {without} has none")
     found = []
     for _ in range(count):
-        left, words = [start], []
+        left, words, choices = [start], [], 0
         while left:
             symbol = left.pop()
             if symbol in grammar:
                 rules = grammar[symbol]
                 chosen = rules[int(_integers(len(rules), (), generator))]
                 left.extend(reversed(chosen.split()))
+                choices += 1
             else:
                 words.append(symbol)
-            if len(left) + len(words) > 1_000:
-                raise ValueError(f"a sentence from {start!r} grew beyond 1,000 words: its rules hardly ever end")
+            if len(left) + len(words) + choices > 10_000:
+                raise ValueError(f"a sentence from {start!r} did not end within 10,000 choices and words")
         found.append(" ".join(words))
     return found
 

@@ -1,5 +1,6 @@
 """A network that says which character comes next, and its training on a text that is far longer than its memory."""
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from dlnotes.linear.losses import cross_entropy
 from dlnotes.linear.optimizers import SGD
 from dlnotes.linear.schedules import cosine_decay
 from dlnotes.text.recurrent import LSTM, RNN, State
-from dlnotes.training import Trainer, load_checkpoint, save_checkpoint
+from dlnotes.training import Trainer, in_mode, load_checkpoint, save_checkpoint
 
 __all__ = ["CharacterModel", "Windows", "bits_per_character", "next_character_loss", "train_character_model"]
 
@@ -73,13 +74,16 @@ class CharacterModel(nn.Module):
     ) -> None:
         super().__init__()
         width = hidden_size if embedding_size is None else embedding_size
-        for name, size in (("symbols", symbols), ("embedding_size", width)):
+        for name, size in (("symbols", symbols), ("hidden_size", hidden_size), ("embedding_size", width)):
             if type(size) is not int or size < 1:
                 raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
         if cell not in ("lstm", "rnn"):
             raise ValueError(f'cell must be "lstm" or "rnn", not {cell!r}')
         layer: Any = LSTM if cell == "lstm" else RNN
         self.symbols = symbols
+        for name in CARRIED:  # named from the start, so that a trainer finds what it has to restore
+            self.register_buffer(name, None)
+        self.register_load_state_dict_pre_hook(_leave_carried)
         options: dict[str, Any] = {"dtype": dtype, "device": torch.get_default_device()}
         self.embedding = nn.Parameter(torch.empty(symbols, width, **options))
         self.recurrent: LSTM | RNN = layer(width, hidden_size, generator=generator, dtype=dtype, **settings)
@@ -123,7 +127,7 @@ class CharacterModel(nn.Module):
         """
         self._check(ids)
         layer = self.recurrent
-        if layer.dropout is not None and self.training:  # each input has a mask of its own: nothing to look up
+        if layer.dropout is not None and layer.training:  # each input has a mask of its own: nothing to look up
             outputs, state = layer(nn.functional.embedding(ids, self.embedding), state)
         else:
             table = nn.functional.linear(self.embedding, layer.weight_ih_l0)
@@ -134,30 +138,56 @@ class CharacterModel(nn.Module):
     def carry_state(self, batch_size: int | None) -> None:
         """From now on carry the state of so many sequences from call to call, beginning with zeros; None: no longer.
 
+        What is carried belongs to one process: a model that is wrapped in ``DistributedDataParallel`` needs
+        ``broadcast_buffers=False``. A model that carries nothing loads the weights of one that does.
+
         Raises:
             ValueError: a batch size below 1.
+
+        Example:
+            >>> model = CharacterModel(5, 8, generator=torch.Generator().manual_seed(0))
+            >>> ids = torch.tensor([[0, 3, 1, 4, 2, 2]])
+            >>> whole = model(ids)
+            >>> model.carry_state(1)
+            >>> torch.allclose(torch.cat([model(ids[:, :2]), model(ids[:, 2:])], 1), whole, atol=1e-6)
+            True
         """
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(f"batch_size must be an int of 1 or more, not {batch_size!r}")
-        for number in range(self.recurrent.states):
-            zeros = self.embedding.new_zeros(1, batch_size or 0, self.recurrent.hidden_size).detach()
-            self.register_buffer(f"carried_{number}", None if batch_size is None else zeros)
+        for name in CARRIED[: self.recurrent.states]:
+            zeros = self.embedding.detach().new_zeros(1, batch_size or 0, self.recurrent.hidden_size)
+            setattr(self, name, None if batch_size is None else zeros)
 
     @property
     def _carried(self) -> tuple[Tensor, ...]:
-        found = (getattr(self, f"carried_{number}", None) for number in range(self.recurrent.states))
-        return tuple(part for part in found if part is not None)
+        return tuple(part for name in CARRIED if (part := getattr(self, name)) is not None)
 
     def _check(self, ids: Tensor) -> None:
         check_tensor("ids", ids)
-        if ids.dtype not in (torch.int64, torch.int32):
-            raise TypeError(f"ids must be int64, the places of characters in the alphabet, not {ids.dtype}")
         if ids.ndim != 2 or not ids.numel():
             raise ValueError(f"ids must be [batch, time], with one or more of each, not {list(ids.shape)}")
-        lowest, highest = ids.aminmax()
-        if lowest < 0 or highest >= self.symbols:
-            wrong = int(lowest) if lowest < 0 else int(highest)
-            raise ValueError(f"ids must be from 0 to {self.symbols - 1}, the alphabet's, and there is a {wrong}")
+        _check_alphabet(ids, self.symbols)
+
+
+CARRIED = ("carried_hidden", "carried_cell")
+
+
+def _leave_carried(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before loading: leave out what another model carried where this one carries nothing."""
+    for name in CARRIED:
+        if getattr(model, name) is None:
+            state_dict.pop(prefix + name, None)
+
+
+def _check_alphabet(ids: Tensor, symbols: int) -> None:
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"ids must be int64, the places of characters in the alphabet, not {ids.dtype}")
+    if ids.is_meta:
+        return
+    lowest, highest = torch.stack(ids.aminmax()).tolist()  # one wait for a GPU, not two
+    if lowest < 0 or highest >= symbols:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"ids must be from 0 to {symbols - 1}, the alphabet's, and there is a {wrong}")
 
 
 class Windows:
@@ -231,10 +261,18 @@ class Windows:
 def next_character_loss(scores: Tensor, targets: Tensor) -> Tensor:
     """The mean cross-entropy of the next characters, in nats: scores (N, T, K), targets (N, T).
 
+    Raises:
+        ValueError: targets of another shape, or outside 0 to K - 1.
+
     Example:
         >>> next_character_loss(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64))
         tensor(2.3026)
     """
+    if scores.ndim != 3 or targets.shape != scores.shape[:2]:
+        raise ValueError(
+            f"scores must be [batch, time, symbols] and targets [batch, time], not {list(scores.shape)} and "
+            f"{list(targets.shape)}"
+        )
     return cross_entropy(scores.flatten(0, 1), targets.flatten())
 
 
@@ -255,13 +293,14 @@ def train_character_model(
     """Train a character model by truncated back-propagation through time: SGD with momentum, clipped, rate to 0.
 
     The text is read in its order in `Windows`; the state is carried from window to window, the gradient is not. With a
-    ``checkpoint``, the run is saved there now and then and at its end; where the file is there already, the run goes on
-    from it, to the bits of one that was never interrupted. It begins with no state and leaves the model without.
+    ``checkpoint``, the run is saved there now and then and at its end; where the file is there already, the same call
+    goes on from it, to the bits of one that was never interrupted. It begins with no state, leaves the model without,
+    and in the mode in which it was found.
 
     Args:
         model: trained in place.
         ids: the text, (characters,), int64.
-        steps: windows to train on, counted from the first, before an interruption too.
+        steps: windows to train on, counted from the first, also where a checkpoint is gone on from.
         batch_size: rows that read the text at places of their own.
         window: characters that a gradient goes back through.
         lr: the learning rate at the start; it falls along half a cosine wave.
@@ -276,7 +315,7 @@ def train_character_model(
 
     Raises:
         ValueError: a text shorter than its windows, ids outside the alphabet, sizes below 1; a checkpoint of another
-            model or text length.
+            run: another text, model or setting, which is named.
         CheckpointError: the file is damaged.
         DivergedError: the loss is no longer finite.
 
@@ -287,32 +326,59 @@ def train_character_model(
         >>> losses[0] > 1.3, losses[-1] < 0.1
         (True, True)
     """
-    if type(save_every) is not int or save_every < 1:
-        raise ValueError(f"save_every must be an int of 1 or more, not {save_every!r}")
+    for name, count in (("steps", steps), ("save_every", save_every)):
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{name} must be an int of 1 or more, not {count!r}")
     windows = Windows(ids, batch_size, window)
+    _check_alphabet(ids, model.symbols)
+    settings = {
+        "model": repr(model),
+        "text": hashlib.sha256(ids.cpu().numpy().tobytes()).hexdigest(),
+        "steps": steps,
+        "batch_size": batch_size,
+        "window": window,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "max_norm": max_norm,
+    }
+    state = _state_of_run(checkpoint, settings)
     optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, max_norm=max_norm)
     masks = model.recurrent.masks
-    model.train()
     model.carry_state(batch_size)
+    losses = []
     try:
-        trainer = Trainer(
-            model,
-            next_character_loss,
-            optimizer,
-            windows,
-            scheduler=cosine_decay(optimizer, steps),
-            generators={} if masks is None else {"masks": masks},
-        )
-        if checkpoint is not None and Path(checkpoint).exists():
-            trainer.load_state_dict(load_checkpoint(checkpoint))
-        losses = []
-        for step in islice(trainer, max(steps - trainer.steps, 0)):
-            losses.append(step.loss)
-            if checkpoint is not None and (step.number % save_every == 0 or step.number == steps):
-                save_checkpoint(checkpoint, trainer.state_dict())
+        with in_mode(model, training=True):
+            trainer = Trainer(
+                model,
+                next_character_loss,
+                optimizer,
+                windows,
+                scheduler=cosine_decay(optimizer, steps),
+                generators={} if masks is None else {"masks": masks},
+            )
+            if state is not None:
+                trainer.load_state_dict(state)
+            for step in islice(trainer, steps - trainer.steps):
+                losses.append(step.loss)
+                if checkpoint is not None and (step.number % save_every == 0 or step.number == steps):
+                    save_checkpoint(checkpoint, {"settings": settings, "trainer": trainer.state_dict()})
     finally:
         model.carry_state(None)
     return losses
+
+
+def _state_of_run(checkpoint: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The trainer's state in a checkpoint, if there is one, and if it is of a run with these settings."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return None
+    found = load_checkpoint(checkpoint)
+    kept = found.get("settings", {})
+    differ = [f"{name} was {kept.get(name)} and is {now}" for name, now in settings.items() if kept.get(name) != now]
+    if differ:
+        raise ValueError(f"{checkpoint} is of another run; name another file, or remove it: {'; '.join(differ)}")
+    trainer: dict[str, Any] = found["trainer"]
+    return trainer
 
 
 @torch.no_grad()
@@ -329,7 +395,7 @@ def bits_per_character(model: CharacterModel, ids: Tensor, *, window: int = 256)
         window: characters that are read at once; it bounds the memory and does not change the result.
 
     Raises:
-        ValueError: a text of fewer than two characters, or ids outside the alphabet.
+        ValueError: a text of fewer than two characters, ids outside the alphabet, or a window below 1.
 
     Example:
         >>> model = CharacterModel(8, 16, generator=torch.Generator().manual_seed(0))
@@ -338,15 +404,14 @@ def bits_per_character(model: CharacterModel, ids: Tensor, *, window: int = 256)
         3.0
     """
     check_tensor("ids", ids)
+    if type(window) is not int or window < 1:
+        raise ValueError(f"window must be an int of 1 or more, not {window!r}")
     if ids.ndim != 1 or len(ids) < 2:
         raise ValueError(f"the text must be [characters], two or more, not {list(ids.shape)}")
-    training, state, nats = model.training, None, 0.0
-    model.eval()
-    try:
+    state, nats = None, 0.0
+    with in_mode(model, training=False):
         for begin in range(0, len(ids) - 1, window):
             piece = ids[begin : begin + window + 1]
             scores, state = model.read(piece[None, :-1], state)
             nats += cross_entropy(scores[0].double(), piece[1:]).item() * (len(piece) - 1)
-    finally:
-        model.train(training)
     return nats / (len(ids) - 1) / math.log(2)

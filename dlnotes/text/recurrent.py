@@ -37,7 +37,7 @@ class _Recurrent(nn.Module):
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if type(size) is not int or size < 1:
                 raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
-        self.input_size, self.hidden_size, self.variational, self.masks = input_size, hidden_size, variational, masks
+        self.input_size, self.hidden_size, self.variational = input_size, hidden_size, variational
         self.dropout = _dropout("dropout", dropout, masks)
         self.recurrent_dropout = _dropout("recurrent_dropout", recurrent_dropout, masks)
         options: dict[str, Any] = {"dtype": dtype, "device": torch.get_default_device()}
@@ -47,6 +47,12 @@ class _Recurrent(nn.Module):
         self.bias_ih_l0 = nn.Parameter(torch.empty(rows, **options))
         self.bias_hh_l0 = nn.Parameter(torch.empty(rows, **options))
         self.reset_parameters(generator)
+
+    @property
+    def masks(self) -> Generator | None:
+        """The generator that masks are drawn from; None where there are none."""
+        drops = (self.dropout, self.recurrent_dropout)
+        return next((drop.generator for drop in drops if drop is not None), None)
 
     @torch.no_grad()
     def reset_parameters(self, generator: Generator) -> None:
@@ -110,7 +116,8 @@ class _Recurrent(nn.Module):
         """The tensors (N, H) of a state, or zeros."""
         batch = len(weighed)
         if state is None:
-            return (weighed.new_zeros(batch, self.hidden_size),) * self.states
+            # In the dtype of the weights, also under autocast: what is added up in a cell needs its digits.
+            return (self.weight_hh_l0.new_zeros(batch, self.hidden_size),) * self.states
         parts = (state,) if isinstance(state, Tensor) else tuple(state)
         if len(parts) != self.states:
             expected = "a tensor, the hidden state" if self.states == 1 else "a pair, the hidden state and the cell"
@@ -144,7 +151,7 @@ class RNN(_Recurrent):
         dropout: the share of inputs and of outputs that is dropped while training. Neither is handed on to the next
             step (Zaremba et al., 2014).
         recurrent_dropout: the share of the state that is dropped on its way to the next step.
-        variational: one mask for all steps of a sequence (Gal and Ghahramani, 2016), not a fresh one at each.
+        variational: one mask for all steps of a call (Gal and Ghahramani, 2016), not a fresh one at each.
         generator: where the first weights are drawn from: evenly between ±1/√H, PyTorch's choice. For others, fill
             ``weight_hh_l0`` by ``torch.nn.init.orthogonal_`` or ``eye_``. Biases start at 0.
         masks: where the masks are drawn from, if there are any.
@@ -265,8 +272,8 @@ class LSTM(_Recurrent):
 
     def gates_of(self, sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Input gate, forget gate, what could be written and output gate, (N, H) each, from the sums (N, 4H)."""
-        written, forgotten, candidate, shown = sums.chunk(4, -1)
-        return written.sigmoid(), forgotten.sigmoid(), candidate.tanh(), shown.sigmoid()
+        written, kept, candidate, shown = sums.chunk(4, -1)
+        return written.sigmoid(), kept.sigmoid(), candidate.tanh(), shown.sigmoid()
 
     def step(self, sums: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """The next hidden state and cell, from the sums (N, 4H)."""

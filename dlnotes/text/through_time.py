@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from dlnotes.text.recurrent import LSTM, RNN, State
+from dlnotes.training import in_mode
 
 __all__ = ["gradient_norms", "gradients_by_step"]
 
@@ -25,8 +26,8 @@ def gradient_norms(layer: RNN | LSTM, inputs: Tensor, direction: Tensor | None =
         direction: v, which way the last hidden state is looked at; 1/√H for each unit where not given.
 
     Shape:
-        inputs (N, T, C), direction (H,) or (N, H); returns (N, T): at the state after step 1, after step 2, … to the
-        last, where it is the length of v (of an `LSTM`: of v at hidden state and cell, which v does not look at).
+        inputs (N, T, C), direction (H,) or (N, H); returns (N, T), float64, since such lengths go far: at the state
+        after step 1, after step 2, … to the last, where it is the length of v.
 
     Raises:
         ValueError: as the layer does for such inputs; a direction of another size.
@@ -37,7 +38,7 @@ def gradient_norms(layer: RNN | LSTM, inputs: Tensor, direction: Tensor | None =
         >>> layer = RNN(1, 1, nonlinearity="linear", generator=torch.Generator())
         >>> _ = layer.weight_hh_l0.data.fill_(0.5)
         >>> gradient_norms(layer, torch.zeros(1, 4, 1))
-        tensor([[0.1250, 0.2500, 0.5000, 1.0000]])
+        tensor([[0.1250, 0.2500, 0.5000, 1.0000]], dtype=torch.float64)
 
     Source: Razvan Pascanu, Tomas Mikolov and Yoshua Bengio, "On the difficulty of training recurrent neural networks",
     2013.
@@ -47,23 +48,18 @@ def gradient_norms(layer: RNN | LSTM, inputs: Tensor, direction: Tensor | None =
         direction = layer.weight_hh_l0.new_full((size,), size**-0.5).detach()
     if direction.shape not in ((size,), (len(inputs), size)):
         raise ValueError(f"direction must be [{size}] or [{len(inputs)}, {size}], not {list(direction.shape)}")
-    training, states, state = layer.training, [], None
-    layer.eval()
-    try:
-        with torch.enable_grad():
-            for step in inputs.detach().split(1, dim=1):
-                _, state = layer(step, state)
-                states.append(_parts(state))
-            looked_at = (states[-1][0] * direction).sum()
-            flat = [part for parts in states for part in parts]
-            found = torch.autograd.grad(looked_at, flat, allow_unused=True)
-    finally:
-        layer.train(training)
-    squares = [
-        torch.zeros_like(part[0, :, 0]) if one is None else one[0].square().sum(1)
-        for part, one in zip(flat, found, strict=True)
-    ]
-    return torch.stack(squares).unflatten(0, (len(states), -1)).sum(1).sqrt().T
+    states: list[tuple[Tensor, ...]] = []
+    state = None
+    with in_mode(layer, training=False), torch.enable_grad():
+        # The inputs ask for a gradient so that there is a path also where the weights are frozen.
+        for step in inputs.detach().requires_grad_().split(1, dim=1):
+            _, state = layer(step, state)
+            states.append((state,) if isinstance(state, Tensor) else state)
+        looked_at = (states[-1][0] * direction).sum()
+        flat = [part for parts in states for part in parts]
+        found = torch.autograd.grad(looked_at, flat, materialize_grads=True)
+    squares = torch.stack([one[0].double().square().sum(1) for one in found])
+    return squares.unflatten(0, (len(states), -1)).sum(1).sqrt().T
 
 
 def gradients_by_step(
@@ -74,7 +70,7 @@ def gradients_by_step(
     Back-propagation through time adds these up, since all steps share their weights.
 
     Args:
-        layer: a recurrent layer.
+        layer: a recurrent layer; taken in evaluation mode, without dropout.
         inputs: sequences.
         loss: takes the hidden states after each step, (N, T, H), and gives a scalar.
         state: where to begin; zeros where not given.
@@ -96,7 +92,7 @@ def gradients_by_step(
     Source: Paul Werbos, "Backpropagation through time: what it does and how to do it", 1990.
     """
     copies, hiddens = [], []
-    with torch.enable_grad():
+    with in_mode(layer, training=False), torch.enable_grad():
         for step in inputs.split(1, dim=1):
             own = {name: one.detach().clone().requires_grad_() for name, one in layer.named_parameters()}
             outputs, state = functional_call(layer, own, (step, state))
@@ -106,7 +102,3 @@ def gradients_by_step(
         gradients = iter(torch.autograd.grad(loss(torch.cat(hiddens, 1)), flat, materialize_grads=True))
     by_step = [{name: next(gradients) for name in own} for own in copies]
     return {name: torch.stack([one[name] for one in by_step]) for name in by_step[0]}
-
-
-def _parts(state: State) -> tuple[Tensor, ...]:
-    return (state,) if isinstance(state, Tensor) else state

@@ -58,9 +58,9 @@ def test_the_seed_says_which_stretch_is_taken(root):
         assert text.written(text.train) in "ab c" * 100
     assert torch.equal(found[0].train, found[1].train)
     assert len({tuple(data.load_text("one", seed, train=300).train.tolist()) for seed in range(30)}) == 4
-    with pytest.raises(ValueError, match="one has 360 characters for train, not 361"):
+    with pytest.raises(ValueError, match="train must be a number of characters from 0 to the 360 of one, not 361"):
         data.load_text("one", 0, train=361)
-    with pytest.raises(ValueError, match="test must be 0 examples or more"):
+    with pytest.raises(ValueError, match="test must be a number of characters from 0 to the 20 of one, not -1"):
         data.load_text("one", 0, test=-1)
 
 
@@ -99,8 +99,26 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "mine.txt"
     path.write_bytes(b"a" * 500)
     monkeypatch.setattr(corpora, "LONGEST", 499)
-    with pytest.raises(DataError, match="is too long: expected at most 499 bytes, found 500"):
+    with pytest.raises(DataError, match="is too long: expected at most 499 bytes"):
         data.load_text(f"text:{path}", 0)
+
+
+def test_a_path_that_cannot_be_read_is_said_in_a_line(tmp_path):
+    for path in ("a" * 5_000, "~no-such-user/x"):
+        with pytest.raises(DataError, match="cannot be read"):
+            data.load_text(f"text:{path}", 0)
+
+
+def test_a_text_is_no_set_of_pictures():
+    with pytest.raises(ValueError, match=r"python_docs is a text, not a set of pictures: data\.load_text reads it"):
+        data.load("python_docs", 0)
+
+
+def test_characters_become_numbers_and_back(root):
+    text = data.load_text("one", 0)
+    assert text.written(text.numbers("cab a")) == "cab a"
+    with pytest.raises(ValueError, match="the alphabet of this text has no 'x', 'z'"):
+        text.numbers("zax")
 
 
 def test_what_is_missing_says_where_it_was_looked_for(root):

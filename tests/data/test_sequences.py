@@ -103,7 +103,10 @@ def test_sentences_are_those_of_the_grammar_and_all_of_them_come():
         (lambda: data.markov_chain(2, 3, torch.tensor([[2.0, -1], [0, 1]]), generator=draws()), "0 or larger"),
         (lambda: data.sentences(1, {"N": ["a"]}, generator=draws()), "each symbol needs a list of rules, and 'S'"),
         (lambda: data.sentences(1, {"S": []}, generator=draws()), "and 'S' has none"),
-        (lambda: data.sentences(1, {"S": ["S S"]}, generator=draws()), "grew beyond 1,000 words"),
+        (lambda: data.sentences(1, {"S": ["S S"]}, generator=draws()), "did not end within 10,000 choices"),
+        (lambda: data.sentences(1, {"S": ["A"], "A": ["S"]}, generator=draws()), "did not end within 10,000 choices"),
+        (lambda: data.transition_matrix(3, sharpness=float("nan"), generator=draws()), "sharpness must be finite"),
+        (lambda: data.markov_chain(2, 3, torch.tensor(1.0), generator=draws()), r"must be \[K, K\], or \[2, K, K\]"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message):

@@ -191,7 +191,7 @@ def test_texts_that_are_too_short_are_refused(ids, sizes, error, message):
 # Training
 # ----------------------------------------------------------------------------------------------------------------
 
-SMALL = {"batch_size": 3, "window": 5, "steps": 12, "save_every": 4}
+SMALL = {"batch_size": 3, "window": 5, "steps": 13, "save_every": 4}
 
 
 class Killed(BaseException):
@@ -226,18 +226,107 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(settings, tmp_path, monk
 def test_a_checkpoint_that_is_damaged_or_of_another_text_is_refused(tmp_path):
     path = tmp_path / "run.pt"
     train_character_model(model(), text(200), checkpoint=path, **SMALL)
-    with pytest.raises(ValueError, match="characters 200 and not 300"):
-        train_character_model(model(), text(300), checkpoint=path, **SMALL)
+    before = path.read_bytes()
+    for other, settings, message in (
+        (text(200, seed=1), {}, "is of another run; name another file, or remove it: text was"),
+        (text(200), {"steps": 20}, "steps was 13 and is 20"),
+        (text(200), {"lr": 0.5}, "lr was 1.0 and is 0.5"),
+        (text(200), {"batch_size": 4}, "batch_size was 3 and is 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_character_model(model(), other, checkpoint=path, **SMALL | settings)
+    with pytest.raises(ValueError, match="model was CharacterModel"):
+        train_character_model(model("rnn"), text(200), checkpoint=path, **SMALL)
+    assert path.read_bytes() == before
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError):
         train_character_model(model(), text(200), checkpoint=path, **SMALL)
 
 
-def test_training_leaves_no_state_behind_also_when_it_fails():
+def test_training_leaves_no_state_behind_and_the_mode_as_it_was_also_when_it_fails(monkeypatch):
+    one = model().eval()
+    one.scores.train()
+    before = one.scores.weight.clone()
+    train_character_model(one, text(200), **SMALL)
+    assert not torch.equal(one.scores.weight, before)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "__next__", lambda trainer: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            train_character_model(one, text(200), **SMALL)
+    assert [one.training, one.recurrent.training, one.scores.training] == [False, False, True]
+    one.train()(text(10).view(2, 5))  # of another batch size than the training's
+
+
+def test_masks_are_drawn_while_training_also_of_a_model_that_was_evaluating():
+    models = model().eval(), model(dropout=0.5, masks=stream(0, "masks")).eval()
+    without, under = (train_character_model(one, text(200), **SMALL) for one in models)
+    assert without[0] != under[0]
+
+
+def test_an_id_outside_the_alphabet_is_found_before_the_first_step():
+    ids = text(200)
+    ids[-1] = 9
+    with pytest.raises(ValueError, match="ids must be from 0 to 6, the alphabet's, and there is a 9"):
+        train_character_model(model(), ids, **SMALL)
+
+
+def test_the_rate_falls_to_0_along_half_a_cosine(monkeypatch):
+    rates, step = [], Trainer.__next__
+
+    def watched(trainer):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, "__next__", watched)
+    train_character_model(model(), text(200), lr=0.8, **SMALL)
+    assert rates[:13] == pytest.approx([0.4 * (1 + math.cos(math.pi * step / 13)) for step in range(13)])
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": 2.0}, {"save_every": 0}])
+def test_counts_of_steps_are_refused_by_name(settings):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must be an int of 1 or more"):
+        train_character_model(model(), text(200), **SMALL | settings)
+
+
+def test_first_weights_are_as_described():
+    one = CharacterModel(200, 100, embedding_size=50, generator=stream(0, "weights"))
+    assert one.embedding.std().item() == pytest.approx(1, rel=0.03)
+    weight = one.scores.weight
+    assert weight.abs().max() <= 0.1
+    assert weight.std().item() == pytest.approx(0.1 / math.sqrt(3), rel=0.03)
+    assert weight.mean().abs() < 0.002
+    assert not one.scores.bias.any()
+
+
+def test_a_step_that_fails_gives_the_carried_state_back():
     one = model()
-    with pytest.raises(ValueError, match="and there is a 9"):
-        train_character_model(one, torch.full((200,), 9), **SMALL)
-    one(text(10).view(2, 5))  # of another batch size than the training's
+    optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+    calls = []
+
+    def loss(scores, targets):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no")
+        return next_character_loss(scores, targets)
+
+    trainer = Trainer(one, loss, optimizer, Windows(text(200), 3, 5))
+    one.carry_state(3)  # after the trainer was made
+    next(trainer)
+    before = one.carried_hidden.clone()
+    with pytest.raises(RuntimeError, match="no"):
+        next(trainer)
+    assert torch.equal(one.carried_hidden, before)
+
+
+def test_a_model_that_carries_nothing_loads_the_weights_of_one_that_does():
+    one, other = model(), model()
+    one.carry_state(4)
+    one(text(20).view(4, 5))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one.eval()(text(10).view(2, 5)), other(text(10).view(2, 5)))
+    other.carry_state(5)
+    with pytest.raises(RuntimeError, match="size mismatch for carried_hidden"):
+        other.load_state_dict(one.state_dict())
 
 
 def test_a_text_that_can_be_known_is_learned():
@@ -250,7 +339,7 @@ def test_a_text_that_can_be_known_is_learned():
 
 
 @BOTH
-@pytest.mark.parametrize("window", [1, 7, 1_000])
+@pytest.mark.parametrize("window", [1, 8, 1_000])
 def test_bits_are_the_mean_surprise_of_each_next_character(cell, window):
     one, ids = model(cell), text(50)
     scores = one(ids[None])[0].log_softmax(1)
@@ -263,9 +352,16 @@ def test_bits_are_the_mean_surprise_of_each_next_character(cell, window):
     assert all(torch.equal(kept[name], now) for name, now in one.state_dict().items())
 
 
-def test_bits_need_two_characters():
+def test_bits_need_two_characters_and_a_window():
     with pytest.raises(ValueError, match=r"\[characters\], two or more, not \[1\]"):
         bits_per_character(model(), text(1))
+    with pytest.raises(ValueError, match="window must be an int of 1 or more, not -1"):
+        bits_per_character(model(), text(9), window=-1)
+
+
+def test_scores_and_targets_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"not \[2, 3, 5\] and \[3, 2\]"):
+        next_character_loss(torch.zeros(2, 3, 5), torch.zeros(3, 2, dtype=torch.int64))
 
 
 def test_the_loss_is_pytorchs_over_all_places():

@@ -104,12 +104,17 @@ def test_the_lstm_is_its_formula():
 
 @pytest.mark.parametrize("kind", [RNN, LSTM])
 def test_there_are_as_many_parameters_for_any_length(kind):
-    """4.09: one layer serves at every step."""
-    layer = kind(3, 5, generator=stream(0, "weights"))
-    before = sum(each.numel() for each in layer.parameters())
-    lengths = [layer(torch.zeros(1, length, 3))[0].shape[1] for length in (1, 10, 1_000)]
-    assert lengths == [1, 10, 1_000]
-    assert sum(each.numel() for each in layer.parameters()) == before
+    """4.09: the same weights learn from every step of 1 as of 1,000, and there are no others."""
+    layer, shapes = kind(3, 5, generator=stream(0, "weights")), []
+    for length in (1, 1_000):
+        layer.zero_grad()
+        outputs, _ = layer(torch.ones(1, length, 3))
+        assert outputs.shape == (1, length, 5)
+        outputs.sum().backward()
+        shapes.append({name: each.grad.shape for name, each in layer.named_parameters() if each.grad.any()})
+        if length == 1:  # the state before the first step is 0: the recurrence has nothing to learn from
+            shapes[-1]["weight_hh_l0"] = layer.weight_hh_l0.shape
+    assert shapes[0] == shapes[1] == {name: each.shape for name, each in layer.named_parameters()}
 
 
 def test_without_recurrence_it_is_a_convolution_of_width_1():
@@ -285,3 +290,33 @@ def test_an_unknown_nonlinearity_is_refused():
 def test_inputs_and_states_that_do_not_fit_are_refused(inputs, state, message):
     with pytest.raises(ValueError, match=message):
         RNN(3, 5, generator=stream(0, "weights"))(inputs, state)
+
+
+def test_a_cell_of_another_batch_size_is_refused():
+    layer = LSTM(3, 5, generator=stream(0, "weights"))
+    with pytest.raises(ValueError, match=r"\[1, 2, 5\], for 2 sequences and 5 units, not \[1, 4, 5\]"):
+        layer(torch.zeros(2, 6, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 4, 5)))
+    with pytest.raises(ValueError, match="the state must be a pair, the hidden state and the cell, not 1 tensors"):
+        layer(torch.zeros(2, 6, 3), torch.zeros(1, 2, 5))
+
+
+def test_under_autocast_a_cell_keeps_its_digits():
+    """Many small steps add up, although the gates are computed in bfloat16."""
+    layer = LSTM(1, 1, forget_bias=20.0, generator=stream(0, "weights"))
+    for parameter in (layer.weight_ih_l0, layer.weight_hh_l0):
+        parameter.data.zero_()
+    layer.bias_hh_l0.data.copy_(torch.tensor([20.0, 0.0, 0.005, 0.0]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        _, (_, cell) = layer(torch.zeros(1, 2_000, 1))
+    assert cell.dtype == torch.float32
+    assert cell.item() == pytest.approx(10, rel=0.02)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM])
+def test_a_layer_can_be_built_without_memory_and_reset(kind):
+    with torch.device("meta"):
+        layer = kind(3, 5, generator=stream(0, "weights"))
+    assert all(parameter.is_meta for parameter in layer.parameters())
+    layer.to_empty(device="cpu").reset_parameters(stream(0, "weights"))
+    fresh = kind(3, 5, generator=stream(0, "weights"))
+    assert all(torch.equal(one, other) for one, other in zip(layer.parameters(), fresh.parameters(), strict=True))

@@ -35,18 +35,36 @@ def test_a_gradient_is_a_product_of_as_many_matrices_as_there_are_steps(nonlinea
 
 
 def test_of_an_lstm_hidden_state_and_cell_count():
-    one, inputs = layer(LSTM), drawn(2, 4, 3)
-    states, state = [], None
-    for step in range(4):
-        _, state = one(inputs[:, step : step + 1], state)
-        states.append(state)
-    (states[-1][0] / 5**0.5).sum().backward(inputs=[part for state in states for part in state])
-    expected = torch.stack(
-        [sum(0 if part.grad is None else part.grad[0].square().sum(1) for part in state).sqrt() for state in states],
-        dim=1,
-    )
-    torch.testing.assert_close(gradient_norms(one, inputs), expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(expected[:, -1], torch.ones(2, dtype=DOUBLE))
+    """Against the matrices of one step from (h, c) to (h, c), multiplied out."""
+    one, inputs = layer(LSTM), drawn(1, 4, 3)
+
+    def step(number):
+        def of(packed):
+            _, (hidden, cell) = one(inputs[:, number : number + 1], tuple(packed.view(2, 1, 1, 5)))
+            return torch.cat([hidden.flatten(), cell.flatten()])
+
+        return of
+
+    states, jacobians = [torch.zeros(10, dtype=DOUBLE)], []
+    for number in range(4):
+        jacobians.append(torch.func.jacrev(step(number))(states[-1]).detach())
+        states.append(step(number)(states[-1]).detach())
+    gradient, expected = torch.tensor([5**-0.5] * 5 + [0.0] * 5, dtype=DOUBLE), []
+    for jacobian in reversed(jacobians):
+        expected.insert(0, gradient.norm())
+        gradient = gradient @ jacobian
+    torch.testing.assert_close(gradient_norms(one, inputs)[0], torch.stack(expected), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("weight", "length"), [(3.0, 60), (0.3, 60)])
+def test_lengths_that_single_precision_cannot_square_are_given(weight, length):
+    """4.14: which is where a gradient that explodes or vanishes goes."""
+    one = RNN(1, 1, nonlinearity="linear", generator=stream(0, "weights"))
+    one.weight_hh_l0.data.fill_(weight)
+    one.requires_grad_(False)  # also of a layer that does not learn
+    norms = gradient_norms(one, torch.zeros(1, length, 1))
+    expected = weight ** torch.arange(length - 1.0, -1, -1, dtype=DOUBLE)
+    torch.testing.assert_close(norms[0], expected, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("radius", [0.8, 1.0, 1.2])
@@ -83,9 +101,14 @@ def test_a_step_that_the_loss_does_not_see_adds_nothing():
 
 def test_the_layer_is_left_as_it_was():
     one = layer(dropout=0.5, masks=stream(0, "masks"))
+    one.dropout.eval()
     norms = gradient_norms(one, drawn(2, 6, 3))
     assert torch.equal(norms, gradient_norms(one, drawn(2, 6, 3)))  # without masks
+    apart = gradients_by_step(layer(LSTM, recurrent_dropout=0.5, masks=stream(0, "masks")), drawn(2, 6, 3), torch.sum)
+    without = gradients_by_step(layer(LSTM), drawn(2, 6, 3), torch.sum)
+    assert all(torch.equal(apart[name], own) for name, own in without.items())
     assert one.training
+    assert not one.dropout.training
     assert all(parameter.grad is None for parameter in one.parameters())
     with torch.no_grad():
         assert torch.equal(norms, gradient_norms(one, drawn(2, 6, 3)))
