@@ -332,11 +332,13 @@ def _changed_since(plan: Plan, results: Mapping[str, Any]) -> str:
 
     One seed is measured, unless today's code is the code that measured.
     """
+    today = environment(getattr(plan.config, "device", "cpu"))
     here = {
         "config": as_dict(plan.config),
         "tuned": dict(plan.tuned),
         "data": _data_used(plan.config),
-        "environment": environment(getattr(plan.config, "device", "cpu")),
+        # A package that the results do not name has come to the environment since, and was not asked for by them.
+        "environment": {name: today.get(name) for name in results["environment"]},
     }
     if other := [name for name, value in here.items() if results[name] != value]:
         return f"numbers under another {' and '.join(other)}"

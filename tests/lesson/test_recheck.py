@@ -146,3 +146,16 @@ def test_the_runs_on_other_data_are_looked_at_too(toy, capsys, monkeypatch):
     change(toy, "0.1 * drawn", "0.2 * drawn")
     assert runner.recheck([lesson(toy)]) == 1
     assert "mnist/toy: not by today's code, and it cannot be measured again: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("change_of", "said"), [("torch", "numbers under another environment"), ("", "the same bits")])
+def test_another_version_is_said_and_a_package_that_came_since_is_none(toy, capsys, change_of, said):
+    path = toy.parent / "results" / "toy.json"
+    results = kept(toy)
+    del results["environment"]["torchvision"]
+    if change_of:
+        results["environment"][change_of] = "0.1"
+    path.write_text(json.dumps(results), encoding="utf-8")
+    change(toy, "config.shift + 0.1 * drawn[0].item()", "0.1 * drawn[0].item() + config.shift")
+    assert runner.recheck([lesson(toy)]) == bool(change_of)
+    assert said in capsys.readouterr().out
