@@ -105,11 +105,17 @@ def test_the_tests_of_a_chapter_are_its_folder():
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("4.26", "the row 4.26 has no tests yet"), ("text", "there are no tests of text yet"), ("Deep", "near: deep")],
+    [("4.26", "the row 4.26 has no tests yet"), ("Deep", "near: deep")],
 )
 def test_tests_that_are_not_there_are_said_to_be_missing(word, said):
     with pytest.raises(UsageError, match=said):
         choosing.tests_of([word])
+
+
+def test_where_the_tests_were_not_brought_along_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "CHECKOUT", tmp_path)
+    with pytest.raises(UsageError, match="there are no tests of text yet"):
+        choosing.tests_of(["text"])
 
 
 def test_capitals_and_hyphens_do_not_matter_to_what_is_near():

@@ -52,8 +52,8 @@ def planned(monkeypatch, tmp_path):
         ),
         (["run", "momentum", "--data", "mnist", "--set", "data=letters"], "--data and --set data=… both name the data"),
         (["tune", "momentum", "--data", "all"], "settings are tuned for one data set at a time: --data NAME"),
-        (["test", "text"], "there are no tests of text yet"),
-        (["test", "text", "1.18"], "there are no tests of text yet"),
+        (["test", "4.26"], "the row 4.26 has no tests yet"),
+        (["test", "4.26", "1.18"], "the row 4.26 has no tests yet"),
         (["run", "momentum", "masks", "--set", "train=5"], "--set changes the settings of one lesson: name one"),
     ],
 )

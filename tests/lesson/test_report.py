@@ -20,6 +20,7 @@ def results(tmp_path):
     path = contents.lesson_named("temperature").path
     content["code"] = checksum_of_code(path, contents.PACKAGE)
     content["judge"] = checksum_of_judge(path, contents.PACKAGE)
+    content.pop("rechecked", None)
 
     def write(**changes):
         (tmp_path / "temperature.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")
