@@ -292,6 +292,8 @@ def _read(path: Path, piece: Piece, size: int, modified: int) -> str:
     """Size and date are in the key, so that a file that changed is read, and judged, again."""
     expected = piece.checksum
     if piece.member:
+        # What zipfile raises depends on the byte that is wrong: no archive or a wrong sum, bytes that do not unpack, no
+        # such member, a way of packing that nobody has, a sudden end, or a flag that says it is encrypted.
         try:
             with zipfile.ZipFile(path) as archive, archive.open(piece.member) as file:
                 content = file.read(expected.size + 1)

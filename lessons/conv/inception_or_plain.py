@@ -180,7 +180,7 @@ ANSWERS = [
     answer("3.22", "Yes: a module stacks the maps of its branches, and each branch alone gives the same maps. The "
            "notes leave out the 1×1 reductions that make it affordable.", given={"side by side": "supported"}),
     answer("3.23", "Few parameters, yes: a plain 3×3 layer of as many maps has {few parameters} times as many. On "
-           "{data} Inception is not better than it. As good, or better at equal size (real images: no), is open.",
+           "{data} Inception is not better than it. As good, or a tenth better at equal size (real images: no): open.",
            given={"few parameters": "supported", "not better": "supported", "as good": "inconclusive",
                   "better": "inconclusive", "fashion_mnist/better": "refuted", "not_mnist/better": "refuted"}),
 ]

@@ -206,7 +206,8 @@ ANSWERS = [
 # places. Shared ones are the same at each. Separate ones began as copies of one start and have hardly left it: each
 # learned from what came by its own place alone, and little ink ever comes to the corners. In the middle the share of
 # unseen images that were named wrongly: a dot a seed, a bar at the mean. Own codes hurt shared weights most. On the
-# right how many times the mistakes of shared weights the others make: above the dotted line sharing is better.
+# right how many times the mistakes of shared weights the others make: above the dotted line sharing is better. A run of
+# 320 steps, its rates chosen anew, had 1.28 times for 4,000 letters [1.09, 1.51]: there a tenth stayed open.
 
 
 def figure(trials):

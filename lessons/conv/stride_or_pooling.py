@@ -182,12 +182,12 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("3.09", "Of the variance of {data} stride 2 loses {one kernel:.0%} with one kernel, {eight kernels:.0%} "
-           "with eight. If pooling loses less with one is open. Trained, it loses {trained kernels} times as much.",
+    answer("3.09", "Of the variance of {data} stride 2 loses {one kernel:.0%} with one kernel (a tenth more than by "
+           "pooling? open), {eight kernels:.0%} with eight. Trained, pooling loses {trained kernels} times as much.",
            given={"one kernel": "supported", "eight kernels": "supported", "trained kernels": "supported",
                   "one compared": "inconclusive"}),
     answer("3.14", "Yes, by {same steps:points} points on {data} after as many steps; open on notMNIST, no on "
-           "Fashion-MNIST. Over stride with twice the kernels, as costly, by {same cost:points}: open if by a point.",
+           "Fashion-MNIST. Over stride with twice the kernels, as costly, by {same cost:points}; if by a point is open.",
            given={"same steps": "supported", "same cost": "inconclusive", "fashion_mnist/same steps": "refuted",
                   "not_mnist/same steps": "inconclusive"}),
     answer("3.15", "Yes: {multiply-adds} times the multiply-adds of striding in the whole network. Computing all "
