@@ -187,7 +187,7 @@ ANSWERS = [
            given={"one kernel": "supported", "eight kernels": "supported", "trained kernels": "supported",
                   "one compared": "inconclusive"}),
     answer("3.14", "Yes, by {same steps:points} points on {data} after as many steps; open on notMNIST, no on "
-           "Fashion-MNIST. Over stride with twice the kernels, as costly, by {same cost:points}; if by a point is open.",
+           "Fashion-MNIST. Over stride with twice the kernels, as costly, by {same cost:points}: if by one is open.",
            given={"same steps": "supported", "same cost": "inconclusive", "fashion_mnist/same steps": "refuted",
                   "not_mnist/same steps": "inconclusive"}),
     answer("3.15", "Yes: {multiply-adds} times the multiply-adds of striding in the whole network. Computing all "
