@@ -7,7 +7,7 @@
 torch.Size([500, 1, 28, 28])
 """
 
-from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names
+from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names, texts
 from dlnotes.data.corpora import Text, load_text
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
@@ -52,5 +52,6 @@ __all__ = [
     "root",
     "sentences",
     "split_faces",
+    "texts",
     "transition_matrix",
 ]

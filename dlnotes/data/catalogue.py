@@ -6,14 +6,13 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
-from dlnotes.data import images
-from dlnotes.data.corpora import CORPORA
+from dlnotes.data import corpora, images
 from dlnotes.data.examples import Examples, MissingDataError, Parts, check_count
 from dlnotes.data.fonts import masters, version
 from dlnotes.data.known import FASHION_MNIST, MNIST, NOT_MNIST
 from dlnotes.data.letters import letters
 
-__all__ = ["available", "describe", "download", "fingerprint", "load", "names"]
+__all__ = ["available", "describe", "download", "fingerprint", "load", "names", "texts"]
 
 _DRAWN: dict[str, Callable[..., Parts]] = {"letters": letters}
 _READ: dict[str, Callable[..., Parts]] = {
@@ -25,7 +24,7 @@ _KNOWN = {known.name: known for known in (FASHION_MNIST, MNIST, NOT_MNIST)}
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` knows.
+    """The names of sets of pictures, which `load` reads.
 
     Example:
         >>> names()
@@ -34,8 +33,18 @@ def names() -> tuple[str, ...]:
     return (*_DRAWN, *_READ)
 
 
+def texts() -> tuple[str, ...]:
+    """The names of texts, which `load_text` reads: the last one stands for any file.
+
+    Example:
+        >>> texts()
+        ('python_docs', 'tiny_shakespeare', 'text8', 'wikitext2', 'text:PATH')
+    """
+    return (*corpora.NAMES, "text:PATH")
+
+
 def available() -> tuple[str, ...]:
-    """The names of the sets that `load` can read now: those that are drawn, and those that lie in the data root.
+    """The names of the sets and texts that can be read now: on every machine, or because they lie in the data root.
 
     Raises:
         DataError: a set lies there and is damaged.
@@ -44,7 +53,8 @@ def available() -> tuple[str, ...]:
         >>> "letters" in available()
         True
     """
-    return tuple(name for name in names() if name in _DRAWN or _is_there(name))
+    pictures = tuple(name for name in names() if name in _DRAWN or _is_there(name))
+    return pictures + tuple(filter(corpora.is_there, corpora.NAMES))
 
 
 def _is_there(name: str) -> bool:
@@ -107,11 +117,14 @@ def _resized(images: Tensor, side: int | None, *, flat: bool) -> Tensor:
 
 
 def describe(name: str) -> str:
-    """In a sentence, which data `load` would use.
+    """In a sentence, which data `load` or `load_text` would use.
 
     Raises:
         DataError: the set is missing or damaged.
+        ValueError: the name is not known.
     """
+    if corpora.is_text(name):
+        return corpora.describe(name)
     if _checked(name) in _DRAWN:
         return f"letters, drawn from {len(masters().faces)} faces that {version()} brings along"
     found = images.find(_KNOWN[name])
@@ -119,15 +132,18 @@ def describe(name: str) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """A short text that changes when the data that `load` would use changes: a record is kept under it.
+    """A short text that changes when the data that would be used changes: a record is kept under it.
 
     Raises:
         DataError: the set is missing or damaged.
+        ValueError: the name is not known.
 
     Example:
         >>> fingerprint("letters") == fingerprint("letters")
         True
     """
+    if corpora.is_text(name):
+        return corpora.fingerprint(name)
     if _checked(name) in _DRAWN:
         return f"letters: {version()}, sha256 {_short(masters().checksum)}"
     found = images.find(_KNOWN[name])
@@ -138,16 +154,18 @@ def fingerprint(name: str) -> str:
 def download(name: str) -> str:
     """Fetch a set into the data root if it is not there, check it, and return what `describe` says of it.
 
+    Texts are not fetched: what is missing says where it would have to be.
+
     Raises:
         DataError: it could not be fetched, nobody offers it, or what came is not the known set.
     """
-    if _checked(name) not in _DRAWN:
+    if not corpora.is_text(name) and _checked(name) not in _DRAWN:
         images.fetch(_KNOWN[name])
     return describe(name)
 
 
 def _checked(name: str) -> str:
-    if name in ("python_docs", *CORPORA) or name.startswith("text:"):
+    if corpora.is_text(name):
         raise ValueError(f"{name} is a text, not a set of pictures: data.load_text reads it")
     if name not in names():
         raise ValueError(f"no data set is called {name!r}; known are {', '.join(names())}")

@@ -19,7 +19,7 @@ from dlnotes.data.examples import DataError, MissingDataError
 from dlnotes.data.idx import Checksum
 from dlnotes.randomness import stream
 
-__all__ = ["CORPORA", "Corpus", "Text", "describe", "fingerprint", "is_there", "load_text", "read"]
+__all__ = ["CORPORA", "NAMES", "Corpus", "Text", "describe", "fingerprint", "is_text", "is_there", "load_text", "read"]
 
 LONGEST = 200_000_000  # bytes of a text that is read: twice the whole of text8
 HELD_OUT = 0.05  # of a text for validation, and as much for testing: its end
@@ -123,7 +123,10 @@ CORPORA = {
         },
     ),
 }
-"""The published texts, by name. Beside them there are ``python_docs``, and ``text:PATH`` for any file."""
+"""The published texts, by name."""
+
+NAMES = ("python_docs", *CORPORA)
+"""Of all texts, but for files that are named by their path, as ``text:PATH``."""
 
 
 def load_text(
@@ -186,6 +189,16 @@ def read(name: str) -> tuple[str, str, str]:
     return whole[:end], whole[end : end + held_out], whole[end + held_out :]
 
 
+def is_text(name: str) -> bool:
+    """Whether a name is that of a text.
+
+    Example:
+        >>> is_text("text8"), is_text("text:notes.txt"), is_text("letters")
+        (True, True, False)
+    """
+    return name in NAMES or name.startswith("text:")
+
+
 def is_there(name: str) -> bool:
     """Whether `load_text` can read it now.
 
@@ -243,7 +256,7 @@ def _found(name: str) -> tuple[str, ...]:
             raise DataError(f"{path} is too short: expected a text of 100 characters or more, found {len(content)}")
         return (content,)
     if name not in CORPORA:
-        raise ValueError(f"no text is called {name!r}; known are python_docs, {', '.join(CORPORA)} and text:PATH")
+        raise ValueError(f"no text is called {name!r}; known are {', '.join(NAMES)} and text:PATH")
     _, pieces = _copy(name)
     return tuple(_checked(places.root() / piece.path, piece) for piece in pieces)
 

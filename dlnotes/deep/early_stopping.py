@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from dlnotes.deep.regularization import weight_decay_groups
 from dlnotes.linear import SGD, cross_entropy
 from dlnotes.minibatches import Minibatches, batches_to_evaluate, limit_batch_size
-from dlnotes.training import Trainer, evaluate
+from dlnotes.training import Trainer, evaluate, in_mode
 
 __all__ = ["EarlyStopping", "History", "train_with_early_stopping"]
 
@@ -208,17 +208,16 @@ def train_with_early_stopping(
     batches = Minibatches(train, limit_batch_size(batch_size, train), generator)
     optimizer = SGD(weight_decay_groups(model, weight_decay), lr=lr, momentum=momentum)
     stopper = EarlyStopping(model, patience)
-    losses, values, mode = [], [], model.training
+    losses, values = [], []
     try:
-        model.train()
-        for step in islice(Trainer(model, cross_entropy, optimizer, batches), max_steps):
-            losses.append(step.loss)
-            if step.number % evaluate_every == 0:
-                values.append(evaluate(model, validation, cross_entropy))
-                if stopper.should_stop(values[-1]):
-                    break
+        with in_mode(model, training=True):
+            for step in islice(Trainer(model, cross_entropy, optimizer, batches), max_steps):
+                losses.append(step.loss)
+                if step.number % evaluate_every == 0:
+                    values.append(evaluate(model, validation, cross_entropy))
+                    if stopper.should_stop(values[-1]):
+                        break
     finally:
-        model.train(mode)
         if stopper.best_evaluation:
             stopper.restore()
     if not stopper.best_evaluation:

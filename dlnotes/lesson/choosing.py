@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlnotes.lesson.contents import CHAPTERS, CHECKOUT, Lesson, UsageError, lesson_at, lessons, notes
 
-__all__ = ["nearest", "select", "tests_of"]
+__all__ = ["nearest", "select", "tests_of", "unknown_data"]
 
 _OFFERED = 6  # lessons about a word that are named, at most
 
@@ -75,6 +75,21 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
     spelled = {one.casefold(): one for one in known}
     plain = word.casefold().replace("-", "_").replace(" ", "_")
     return [spelled[one] for one in get_close_matches(plain, spelled, cutoff=0.65)]
+
+
+def unknown_data(name: str, known: Sequence[str]) -> str:
+    """What to say of a data set that is not among the known ones; empty where it is.
+
+    Example:
+        >>> unknown_data("shakespeare", ["python_docs", "tiny_shakespeare"])
+        "no data set 'shakespeare'; near: tiny_shakespeare; known: python_docs, tiny_shakespeare"
+        >>> unknown_data("text:notes.txt", ["python_docs", "text:PATH"])
+        ''
+    """
+    if name in known or ("text:PATH" in known and name.startswith("text:")):
+        return ""
+    near = f"; near: {', '.join(found)}" if (found := nearest(name, known)) else ""
+    return f"no data set {name!r}{near}; known: {', '.join(known)}"
 
 
 def _meant(word: str, command: str) -> list[Lesson]:

@@ -164,7 +164,8 @@ def _run_options() -> "_Parser":
     add(
         "--data",
         metavar="NAME",
-        help="another data set: letters, fashion_mnist, mnist, not_mnist; or all that are there: all",
+        help="another data set: letters, fashion_mnist, mnist, not_mnist; another text: python_docs, tiny_shakespeare, "
+        "text8, wikitext2, or any file as text:PATH; or all that are there: all",
     )
     add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change settings of the lesson")
@@ -314,7 +315,7 @@ def _recheck(chosen: Sequence[contents.Lesson]) -> int:
 def _download(name: str) -> int:
     from dlnotes import data
 
-    _check_data(name, data.names())
+    _check_data(name, (*data.names(), *data.texts()))
     try:
         print(data.download(name))
     except KeyboardInterrupt:
@@ -337,9 +338,8 @@ def _report(write: bool) -> int:
 
 
 def _check_data(name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        near = f"; near: {', '.join(found)}" if (found := choosing.nearest(name, known)) else ""
-        raise UsageError(f"no data set {name!r}{near}; known: {', '.join(known)}")
+    if unknown := choosing.unknown_data(name, known):
+        raise UsageError(unknown)
 
 
 def _checked(given: argparse.Namespace) -> "Options":
@@ -351,7 +351,7 @@ def _checked(given: argparse.Namespace) -> "Options":
     if given.data is not None:
         from dlnotes import data
 
-        _check_data(given.data, (*data.names(), "all"))
+        _check_data(given.data, (*data.names(), *data.texts(), "all"))
     if given.device:
         import torch
 

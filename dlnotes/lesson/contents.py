@@ -4,6 +4,7 @@ Standard library alone, so that ``python -m lessons`` can answer before PyTorch 
 """
 
 import ast
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ __all__ = [
     "Lesson",
     "Note",
     "UsageError",
+    "file_name_of",
     "lesson_at",
     "lesson_named",
     "lessons",
@@ -142,6 +144,16 @@ def results_folder() -> Path:
 def output_folder() -> Path:
     """Where a run writes its results and figures unless told otherwise: ``output`` in the checkout, or right here."""
     return (places.checkout() or Path.cwd()) / "output"
+
+
+def file_name_of(data: str) -> str:
+    """A data set's name as a file or folder can have it: a text may be named by its path.
+
+    Example:
+        >>> file_name_of("fashion_mnist"), file_name_of("text:plays/hamlet.txt")
+        ('fashion_mnist', 'text_plays_hamlet.txt')
+    """
+    return re.sub(r"[^\w.-]+", "_", data)[-100:]
 
 
 def records_folder() -> Path:

@@ -13,7 +13,18 @@ from typing import Any, NamedTuple
 
 __all__ = ["Declared", "DeclaredAnswer", "DeclaredPrediction", "Effect", "declared_in", "faults_in", "filled_in"]
 
-DATA_IN_WORDS = {"fashion_mnist": "Fashion-MNIST images", "mnist": "MNIST digits", "not_mnist": "notMNIST letters"}
+TEXTS_IN_WORDS = {
+    "python_docs": "Python's documentation",
+    "tiny_shakespeare": "Shakespeare",
+    "text8": "Wikipedia",
+    "wikitext2": "good articles of Wikipedia",
+}
+DATA_IN_WORDS = {
+    "fashion_mnist": "Fashion-MNIST images",
+    "mnist": "MNIST digits",
+    "not_mnist": "notMNIST letters",
+    **TEXTS_IN_WORDS,
+}
 VERDICTS = ("supported", "refuted", "inconclusive")
 KINDS = ("claim", "limit")
 

@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from dlnotes.evidence import MOST_SEEDS
-from dlnotes.lesson.choosing import nearest
-from dlnotes.lesson.contents import Lesson, UsageError
+from dlnotes.lesson.choosing import unknown_data
+from dlnotes.lesson.contents import Lesson, UsageError, file_name_of
 from dlnotes.lesson.experiment import Experiment, experiment_of
 from dlnotes.lesson.settings import override
 from dlnotes.lesson.tuned import TunedSettings, tuned_settings
@@ -133,7 +133,7 @@ def plan_of_tuning(lesson: Lesson, options: Options) -> Plan:
     is_own = list(seeds) == list(experiment.tuning_seeds) and not experiment.variant
     folder, _, stem = _stem(experiment, config, quick=options.quick, is_own=is_own).rpartition("/")
     if hasattr(config, "data"):  # the scores of all data sets lie in one folder
-        stem = f"{lesson.name}.{folder or config.data}{stem.removeprefix(lesson.name)}"
+        stem = f"{lesson.name}.{folder or file_name_of(config.data)}{stem.removeprefix(lesson.name)}"
     return Plan(experiment, config, seeds, {}, stem, "", is_judged=False)
 
 
@@ -156,12 +156,8 @@ def _config(experiment: Experiment, options: Options) -> Any:
 def _check_data(name: str, experiment: Experiment) -> None:
     from dlnotes import data
 
-    known = experiment.data or data.names()
-    if name not in known:
-        near = f"; near: {', '.join(found)}" if (found := nearest(name, known)) else ""
-        raise LacksOptionError(
-            f"the lesson {experiment.lesson.name} knows no data set {name!r}{near}; known: {', '.join(known)}"
-        )
+    if unknown := unknown_data(name, experiment.data or data.names()):
+        raise LacksOptionError(f"the lesson {experiment.lesson.name} knows {unknown}")
 
 
 def _tuned(experiment: Experiment, config: Any) -> TunedSettings:
@@ -182,7 +178,7 @@ def _stem(experiment: Experiment, config: Any, *, quick: bool, is_own: bool) -> 
     """The name of the files of a run: the lesson's, in a folder for another data set, and what kind of run it is."""
     stem = experiment.lesson.name
     if getattr(config, "data", None) != getattr(experiment.config, "data", None):
-        stem = f"{config.data}/{stem}"
+        stem = f"{file_name_of(config.data)}/{stem}"
     if quick:
         return f"{stem}.quick"
     return stem if _on_own_data(experiment, config) == experiment.config and is_own else f"{stem}.exploratory"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlnotes.files import write_whole
-from dlnotes.lesson.contents import Lesson, UsageError, output_folder
+from dlnotes.lesson.contents import Lesson, UsageError, file_name_of, output_folder
 from dlnotes.places import PACKAGE
 
 __all__ = ["TunedSettings", "keep_tuned", "kept_for", "path_of", "tuned_settings"]
@@ -34,7 +34,7 @@ def tuned_settings(lesson: Lesson, config: Any) -> TunedSettings:
     data = getattr(config, "data", None)
     if kept := kept_for(lesson.name, data):
         return TunedSettings(kept)
-    own = output_folder() / "tuning" / f"{'.'.join(filter(None, [lesson.name, data]))}.json"
+    own = output_folder() / "tuning" / f"{'.'.join(filter(None, [lesson.name, data and file_name_of(data)]))}.json"
     if found := _numbers(own, _read(own).get("winners", {})):
         return TunedSettings(found, own)
     option = f" --data {data}" if data else ""

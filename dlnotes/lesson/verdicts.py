@@ -10,7 +10,7 @@ from typing import Any
 
 from dlnotes.lesson.answers import answers_of
 from dlnotes.lesson.contents import CHECKOUT, TITLES, Lesson, Note, UsageError, lessons, notes
-from dlnotes.lesson.declared import answer_filled_in, declared_in, in_words
+from dlnotes.lesson.declared import TEXTS_IN_WORDS, answer_filled_in, declared_in, in_words
 from dlnotes.lesson.report import SAID, effect_in_words, is_current, on_other_data, read_results
 
 __all__ = ["PAGE", "page_of_verdicts", "readme_with_table", "table_of_answers"]
@@ -105,8 +105,9 @@ _INTRODUCTION = """\
 # What was found
 
 Every statement of the notes that was tested: the verdict, the answer, and each prediction with what came of it, on the
-letters that the project draws and on each real data set that was there. `make results` makes this page; words are
-explained in the [glossary](../GLOSSARY.md). An effect stands with its 98 % interval over the seeds.
+letters that the project draws or the documentation of Python, and on each real data set that was there. `make results`
+makes this page; words are explained in the [glossary](../GLOSSARY.md). An effect stands with its 98 % interval over the
+seeds.
 
 ✓ a claim of the notes held · ✗ it did not · ? undecided · ◆ a limit: they fail there, as predicted · ◇ they were
 predicted to fail there, and did not · ◈ undecided
@@ -182,10 +183,11 @@ def _table(note: Note, lesson: Lesson, runs: Mapping[str, dict[str, Any]]) -> li
 
 
 def _sentences(lesson: Lesson, results: Mapping[str, Any]) -> dict[str, str]:
-    """The predictions filled in from the settings, and about "images" where they would name one data set."""
+    """The predictions filled in from the settings, and about "images" or "text" where they would name one data set."""
     if not results["data"]:
         return {}
-    settings = {**results["config"], **results.get("derived", {}), "data": "images"}
+    kind = "text" if results["data"]["name"] in TEXTS_IN_WORDS else "images"
+    settings = {**results["config"], **results.get("derived", {}), "data": kind}
     return {
         one.name: answer_filled_in(one.sentence, {}, settings)
         for one in declared_in(lesson.path).predictions

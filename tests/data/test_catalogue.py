@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from dlnotes import data
-from dlnotes.data import catalogue, fonts, images
+from dlnotes.data import catalogue, corpora, fonts, images
 from dlnotes.data.examples import DataError, MissingDataError
+from dlnotes.data.idx import Checksum
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +24,37 @@ def test_every_name_is_a_function_of_the_package():
 
 
 def test_a_set_that_is_missing_is_not_available_and_a_damaged_one_is_said_to_be(tmp_path):
-    assert data.available() == ("letters",)
+    assert data.available() == ("letters", "python_docs")
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in images.MNIST.copies[0].files:
         (folder / name).write_bytes(b"no picture")
     with pytest.raises(DataError):
         data.available()
+
+
+def test_a_text_is_described_and_marked_as_the_text_that_would_be_read(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("first this, then that. " * 10)
+    name = f"text:{path}"
+    before = data.fingerprint(name)
+    assert data.describe(name) == data.download(name) == f"{path}, 230 characters"
+    path.write_text("First this, then that. " * 10)
+    assert data.fingerprint(name) != before
+    assert data.fingerprint("python_docs").startswith("python_docs: sha256 ")
+
+
+def test_a_published_text_is_available_where_it_lies_and_is_not_fetched(tmp_path, monkeypatch):
+    assert "text8" in data.texts()
+    for ask in (data.describe, data.fingerprint, data.download):
+        with pytest.raises(MissingDataError, match=r"text8 .* is not on this machine: it was looked for in"):
+            ask("text8")
+    content = b"anarchism originated as a term of abuse " * 5
+    (tmp_path / "a.txt").write_bytes(content)
+    piece = corpora.Piece("a.txt", "", Checksum(len(content), hashlib.sha256(content).hexdigest()))
+    monkeypatch.setitem(corpora.CORPORA, "text8", corpora.Corpus("text8", "a text", {"a copy": (piece,)}))
+    assert data.available() == ("letters", "python_docs", "text8")
+    assert data.download("text8").startswith("text8, a copy, 200 characters")
 
 
 def test_a_name_gives_what_its_function_gives():
