@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from benchmarks import convolutions, starting, steps, sweeps, table, training
+from benchmarks import convolutions, recurrent, starting, steps, sweeps, table, training
 from benchmarks.clock import ROUNDS
 from dlnotes.files import write_whole
 from dlnotes.lesson.records import to_json
@@ -20,6 +20,7 @@ PARTS: dict[str, ModuleType] = {
     "training": training,
     "steps": steps,
     "convolutions": convolutions,
+    "recurrent": recurrent,
     "sweeps": sweeps,
     "starting": starting,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import clock
+from benchmarks import clock, recurrent
 from benchmarks.clock import Ratio
 from benchmarks.table import MARK, Row, kept, page
 from dlnotes.lesson.records import to_json
@@ -100,6 +100,27 @@ def test_the_shares_of_a_call_add_up():
     found = clock.shares(lambda: matrix @ matrix, calls=3)
     assert list(found) == ["products", "memory", "operators", "Python"]
     assert sum(found.values()) == pytest.approx(1)
+
+
+def test_the_models_of_text_that_are_compared_are_one_function():
+    ours = recurrent.ours_of(16)
+    with torch.random.fork_rng():  # PyTorch's modules draw their first weights from the global generator
+        modules = recurrent.OfModules(torch.nn.LSTM(16, 16, batch_first=True), 16)
+        loop = recurrent.OfModules(recurrent.GateByGate(16), 16)
+    layer = ours.recurrent
+    with torch.no_grad():
+        modules.layer.load_state_dict(layer.state_dict())
+        for own, weights in ((loop.layer.of_input, layer.weight_ih_l0), (loop.layer.of_state, layer.weight_hh_l0)):
+            for gate, weight in zip(own, weights.chunk(4), strict=True):
+                gate.weight.copy_(weight)
+        for gate, bias in zip(loop.layer.of_input, (layer.bias_ih_l0 + layer.bias_hh_l0).chunk(4), strict=True):
+            gate.bias.copy_(bias)
+        for theirs in (modules, loop):
+            theirs.embedding.weight.copy_(ours.embedding)
+            theirs.scores.load_state_dict(ours.scores.state_dict())
+    ids = torch.randint(recurrent.SYMBOLS, (3, 9), generator=torch.Generator().manual_seed(0))
+    for theirs in (modules, loop):
+        torch.testing.assert_close(theirs(ids), ours(ids))
 
 
 def test_the_committed_page_is_made_from_the_committed_results():
