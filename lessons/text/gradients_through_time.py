@@ -15,10 +15,10 @@ multiplied a hundred times do not stay what they were. With one unit, and no φ:
     U = 0.9            1.00    0.90    0.81    0.35      0.12     0.005      vanishes
     U = 1.1            1.00    1.10    1.21    2.59      6.73    117         explodes
 
-With many units U is a matrix. A few steps back the gradient has turned into the directions that U stretches most, and
-grows by the factor ρ (rho) a step. This *spectral radius* is the largest absolute eigenvalue; an eigenvector is a
-direction that U only stretches, its eigenvalue says how much. An *orthogonal* matrix only turns: it has ρ = 1, and keeps
-every length. And tanh shrinks: its slope is 1 at zero and 0.42 at 1, where a unit is near its limits (*saturated*).
+With many units U is a matrix. Some steps back the gradient has turned into the directions that U stretches most, and
+grows by the factor ρ (rho) a step. This *spectral radius* is the largest absolute eigenvalue: how much U stretches a
+direction that it leaves as it is, or a plane that it turns in itself. An *orthogonal* matrix only turns: it has ρ = 1
+and keeps every length. And tanh shrinks: its slope is 1 where its input is 0, but 0.42 at 1 and 0.07 at 2.
 
 The same walk says how each step would change the weights. As all steps share U, their changes are added up (row 4.12).
 With h[t] = u h[t-1] and h[0] = 1, the end h[3] = u · u · u has the gradient u² + u² + u², one part from each step. With
@@ -27,15 +27,15 @@ unstable (row 4.13). Is it the sharing, or is it the repeated product? A deep ne
 own has a product, too, and shares nothing. So we take the sharing away, and look at what remains.
 """
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import count
+from itertools import takewhile
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from dlnotes import lesson
 from dlnotes.data import markov_chain, transition_matrix
@@ -43,18 +43,17 @@ from dlnotes.evidence import difference, identity, no_difference, not_better, ra
 from dlnotes.lesson import answer, claim, curves, limit, reference_line
 from dlnotes.measuring import Measured, largest_error
 from dlnotes.randomness import stream
-from dlnotes.text import RNN, gradients_by_step
 
 # %%
 # The experiment
 # --------------
-# A *seed* draws a chain of symbols, whose next symbol a net has to name at each step from the present one, and a matrix
-# for each step, scaled to ρ = 1: *Gaussian* ones, all of whose entries are independent, and orthogonal ones. We multiply
-# them by several ρ. There are two *arms*: in a *tied* net the first matrix serves at all steps, as in a recurrent net;
-# in an *untied* one each step has its own. All else is the same. Nothing is trained before we look. We measure the
-# factor a step by which the gradient of the last state grows on its way back, the cosine between the updates that
-# neighbouring steps ask for (1: the same direction, 0: unrelated), how much of a gradient is the noise of its batch,
-# and the largest learning rate at which the first step of SGD does not raise the loss of its batch.
+# A *seed* draws symbols, each of which makes some others likely to come next; a net has to say at each step which one
+# does. It also draws a matrix for each step, Gaussian (all entries independent) or orthogonal, scaled to ρ = 1, and we
+# multiply them by several ρ. There are two *arms*. In the arm "shared" the first matrix serves at all steps, as in a
+# recurrent net; in "separate" each step has its own. All else is the same, and nothing is trained. We measure by which
+# factor a step the gradient of the last state grows on its way back; the *cosine* between the changes that neighboring
+# steps ask for (1: same direction, 0: unrelated); which share of a gradient is noise, different in each batch of
+# sequences; and the largest rate at which a first step of SGD (stochastic gradient descent) does not raise the loss.
 
 
 @dataclass(frozen=True)
@@ -62,132 +61,202 @@ class Config:
     """What can be set."""
 
     hidden: int = 64  # units of the state
-    steps: int = 100  # steps of a sequence
+    steps: int = 50  # steps of a sequence
     sequences: int = 16  # sequences of a batch
     batches: int = 8  # batches that the noise is measured with
     symbols: int = 8  # kinds of symbols
-    scale: float = 1.0  # standard deviation of what a symbol adds to a unit
-    device: str = "cpu"
 
 
 QUICK = Config(hidden=16, steps=20, sequences=4, batches=3)
 SEEDS = range(12)
-ARMS = ("tied", "untied")
+ARMS = ("shared", "separate")
 KINDS = {"linear": lambda sums: sums, "tanh": torch.tanh}
-RADII = (0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0)
-WALK = 8  # the figure shows every eighth step
+RADII = (0.8, 1.0, 1.2, 2.0, 3.0)
+RATES = [2.0**power for power in range(-3, 25)]  # that a first step is tried with
+SHOWN = 5  # the figure shows every fifth step
+Batch = tuple[Tensor, Tensor]  # symbols, and those that follow them: (N, T) each
 
 
 def trial(config: Config, seed: int) -> Measured:
-    task, matrices = Task(config, seed), {name: first_weights(config, seed, name) for name in ("Gaussian", "orthogonal")}
-    measured: Measured = {"sum of the steps/error": error_of_the_sum(task, matrices["Gaussian"][0])}
+    task = Task(config, seed)
     batches = [task.batch() for _ in range(config.batches)]
-    for kind in KINDS:
-        nets = {f"{kind} {rho:g}": rho * matrices["Gaussian"] for rho in RADII}
-        for net, drawn in (nets | {f"{kind} orthogonal": matrices["orthogonal"]}).items():
-            for arm in ARMS:
-                norms, added = back(task, kind, weights(drawn, arm), *batches[0])
-                cosines = torch.cosine_similarity(added[1:-1].flatten(1), added[2:].flatten(1))
-                measured[f"{net}/{arm}/norms"] = norms.flip(0)[::WALK].tolist()
-                measured[f"{net}/{arm}/factor"] = (norms[0] / norms[-1]).item() ** (1 / (config.steps - 1))
-                measured[f"{net}/{arm}/cosine"] = cosines.mean().item()
-    for arm in ARMS:
-        first = weights(matrices["Gaussian"], arm)
-        measured[f"noise/{arm}/share"] = share_of_noise(task, first, batches)
-        rate, fall = first_step(task, first, batches[0])
-        measured |= {f"first step/{arm}/rate": rate, f"first step/{arm}/fall": fall}
-    return measured
+    gaussian, orthogonal = first_weights(config, seed)
+    nets = {f"{kind} {rho:g}": rho * gaussian for kind in KINDS for rho in RADII} | {"linear orthogonal": orthogonal}
+    measured: Measured = {}
+    for net, matrices in nets.items():
+        for arm in ARMS:
+            norms, added = task.back(net.split()[0], matrices[:1] if arm == "shared" else matrices, batches[0])
+            measured[f"{net}/{arm}/norms"] = norms.flip(0)[::SHOWN].tolist()
+            measured[f"{net}/{arm}/factor"] = (norms[0] / norms[-1]).item() ** (1 / (config.steps - 1))
+            neighbors = added[1:-1].flatten(1), added[2:].flatten(1)  # the first step has no state to multiply
+            measured[f"{net}/{arm}/cosine"] = cosine_similarity(*neighbors).mean().item()
+    for arm, first in zip(ARMS, (gaussian[:1], gaussian), strict=True):
+        gradients = torch.stack([task.gradient(first, batch) for batch in batches])
+        noise = gradients.var(0).sum() / gradients.square().mean(0).sum()
+        measured |= {f"batches/{arm}/noise": noise.item(), f"first step/{arm}/rate": task.rate(first, batches[0])}
+    summed, whole = task.back("tanh", gaussian[:1], batches[0])[1].sum(0), task.gradient(gaussian[:1], batches[0])[0]
+    return measured | {"sum over steps/error": largest_error(summed, whole) / whole.abs().max().item()}
 
 
-def first_weights(config: Config, seed: int, name: str) -> Tensor:
-    """A matrix of spectral radius 1 for each step, (T, H, H)."""
-    shape, generator = (config.steps, config.hidden, config.hidden), stream(seed, "weights")
-    drawn = torch.randn(shape, generator=generator, dtype=torch.float64).to(config.device)
-    if name == "orthogonal":
-        turns, upper = torch.linalg.qr(drawn)
-        return turns * upper.diagonal(dim1=1, dim2=2).sign()[:, None]  # which makes each turn as likely
-    return drawn / torch.linalg.eigvals(drawn).abs().amax(1)[:, None, None]
-
-
-def weights(matrices: Tensor, arm: str) -> Tensor:
-    """The weights of an arm: one matrix (1, H, H), or one for each step (T, H, H)."""
-    return matrices[:1] if arm == "tied" else matrices
+def first_weights(config: Config, seed: int) -> tuple[Tensor, Tensor]:
+    """Gaussian and orthogonal matrices (T, H, H) of spectral radius 1, one for each step."""
+    shape = config.steps, config.hidden, config.hidden
+    drawn = torch.randn(shape, generator=stream(seed, "weights"), dtype=torch.float64)
+    return drawn / torch.linalg.eigvals(drawn).abs().amax(1)[:, None, None], torch.linalg.qr(drawn).Q
 
 
 class Task:
-    """Say at each step which symbol comes next. What a symbol adds to the state, and how it is read, stays fixed."""
+    """Say at each step which symbol comes next. Only U differs from net to net; W and the outputs are fixed."""
 
     def __init__(self, config: Config, seed: int) -> None:
-        self.config, self.generator, generator = config, stream(seed, "sequences"), stream(seed, "inputs and outputs")
+        self.config, self.generator, weights = config, stream(seed, "sequences"), stream(seed, "inputs and outputs")
         self.transitions = transition_matrix(config.symbols, generator=stream(seed, "transitions"))
-        drawn = torch.randn(2, config.symbols, config.hidden, generator=generator, dtype=torch.float64)
-        self.inputs, self.outputs = (drawn * torch.tensor([config.scale, config.hidden**-0.5])[:, None, None]).to(
-            config.device
-        )
+        drawn = torch.randn(2, config.symbols, config.hidden, generator=weights, dtype=torch.float64)
+        self.inputs, self.outputs = drawn[0], drawn[1].T / config.hidden**0.5
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Symbols and those that follow them, (N, T) each."""
+    def batch(self) -> Batch:
+        """Another batch of sequences."""
         chain = markov_chain(self.config.sequences, self.config.steps + 1, self.transitions, generator=self.generator)
-        chain = chain.to(self.config.device)
         return chain[:, :-1], chain[:, 1:]
 
-    def states(self, kind: str, matrices: Tensor, symbols: Tensor) -> list[Tensor]:
-        """The state (N, H) after each step, each with its own of the matrices (T, H, H)."""
-        added, state, found = self.inputs[symbols], symbols.new_zeros(len(symbols), self.config.hidden).double(), []
-        for step, matrix in enumerate(matrices):
-            state = KINDS[kind](added[:, step] + state @ matrix.T)
-            found.append(state)
-        return found
+    def forward(self, kind: str, matrices: Iterable[Tensor], batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """The states, (N, H) after each step, and the loss: the mean cross-entropy over sequences and steps."""
+        added, state, states = self.inputs[batch[0]].unbind(1), torch.zeros(1, dtype=torch.float64), []
+        for matrix, one in zip(matrices, added, strict=True):
+            state = KINDS[kind](one + state.expand_as(one) @ matrix.T)
+            states.append(state)
+        return states, cross_entropy((torch.stack(states, 1) @ self.outputs).flatten(0, 1), batch[1].flatten())
 
-    def loss(self, states: list[Tensor], following: Tensor) -> Tensor:
-        """The mean cross-entropy over sequences and steps."""
-        return cross_entropy((torch.stack(states, 1) @ self.outputs.T).flatten(0, 1), following.flatten())
+    def back(self, kind: str, first: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """How long the gradient of the last state is at each step, (T,), and what each step adds to the weights'."""
+        copies = first.expand(self.config.steps, -1, -1).clone().requires_grad_()
+        states, loss = self.forward(kind, copies, batch)
+        reached = torch.autograd.grad(states[-1].sum() / self.config.hidden**0.5, states, retain_graph=True)
+        return torch.stack(reached).norm(dim=2).log().mean(1).exp(), torch.autograd.grad(loss, copies)[0]
 
+    def loss(self, first: Tensor, batch: Batch) -> Tensor:
+        """The loss of a tanh net with one matrix, (1, H, H), that is used again and again, or with one a step."""
+        return self.forward("tanh", first.unbind() * (self.config.steps // len(first)), batch)[1]
 
-def back(task: Task, kind: str, first: Tensor, symbols: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-    """How long the gradient of the last state is at each step, (T,), and what each step adds to that of the weights."""
-    matrices = first.expand(task.config.steps, -1, -1).clone().requires_grad_()
-    states = task.states(kind, matrices, symbols)
-    last = torch.autograd.grad(states[-1].sum() / math.sqrt(task.config.hidden), states, retain_graph=True)
-    (added,) = torch.autograd.grad(task.loss(states, following), matrices)
-    return torch.stack(last).norm(dim=2).log().mean(1).exp(), added
+    def gradient(self, first: Tensor, batch: Batch) -> Tensor:
+        """The gradient of that loss, as autograd finds it."""
+        first = first.clone().requires_grad_()
+        return torch.autograd.grad(self.loss(first, batch), first)[0]
 
-
-def gradient(task: Task, first: Tensor, symbols: Tensor, following: Tensor) -> tuple[float, Tensor]:
-    """The loss of a tanh net, and its gradient: what the steps add is summed where they share a matrix."""
-    first = first.clone().requires_grad_()
-    loss = task.loss(task.states("tanh", first.expand(task.config.steps, -1, -1), symbols), following)
-    return loss.item(), torch.autograd.grad(loss, first)[0]
-
-
-def share_of_noise(task: Task, first: Tensor, batches: list[tuple[Tensor, Tensor]]) -> float:
-    """The variance of the gradient from batch to batch, over its mean square."""
-    found = torch.stack([gradient(task, first, *batch)[1].flatten() for batch in batches])
-    return (found.var(0).sum() / found.square().mean(0).sum()).item()
+    def rate(self, first: Tensor, batch: Batch) -> float:
+        """The last of the rates before the first at which a step of SGD raises the loss of its own batch."""
+        before, direction = self.loss(first, batch), self.gradient(first, batch)
+        harmless = takewhile(lambda rate: self.loss(first - rate * direction, batch) <= before, RATES)
+        return max(harmless, default=RATES[0] / 2)
 
 
-def first_step(task: Task, first: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    """The largest rate of 2⁻¹⁰, 2⁻⁹, … before the loss of the batch rises, and the largest fall on the way there."""
-    (before, direction), best = gradient(task, first, *batch), 0.0
-    for power in count(-10):
-        moved = (first - 2.0**power * direction).expand(task.config.steps, -1, -1)
-        fall = before - task.loss(task.states("tanh", moved, batch[0]), batch[1]).item()
-        if fall < 0 or power == 30:
-            return 2.0 ** (power - 1), best
-        best = max(best, fall)
-    raise AssertionError
+# %%
+# What we expect
+# --------------
+# Written before the run: *claims* of the notes, by row, and *limits*, where we expect them to fail. To explode is to
+# grow by over 5 % a step back, to vanish is to shrink by as much: 11-fold over 50 steps. Row 4.13 says several things,
+# and we read it in three ways: the updates are correlated; sharing takes smaller steps; sharing spoils the gradient.
 
 
-def error_of_the_sum(task: Task, matrix: Tensor) -> float:
-    """How far a layer's gradient is from the sum of what each step adds, as a share of the largest number in it."""
-    symbols, following = task.batch()
-    layer = RNN(task.config.symbols, task.config.hidden, dtype=torch.float64, generator=stream(0, "unused"))
-    layer.to(matrix.device).weight_hh_l0.data.copy_(matrix)
-    inputs = one_hot(symbols, task.config.symbols).double()
+def factor(t, net, arm="shared"):
+    return t[f"{net}/{arm}/factor"]
 
-    def loss(hiddens: Tensor) -> Tensor:
-        return task.loss(list(hiddens.unbind(1)), following)
 
-    apart = gradients_by_step(layer, inputs, loss)["weight_hh_l0"]
-    (whole,) = torch.autograd.grad(loss(layer(inputs)[0]), layer.weight_hh_l0)
-    return largest_error(apart.sum(0), whole) / whole.abs().max().item()
+def grows(net, arm="shared"):
+    return lambda t: ratio(factor(t, net, arm), factor(t, net, arm) ** 0, margin=1.05)
+
+
+def shrinks(net):
+    return lambda t: ratio(factor(t, net) ** 0, factor(t, net), margin=1.05)
+
+
+def keeps(net, margin):
+    return lambda t: no_difference(np.log(factor(t, net)), margin=np.log(margin))
+
+
+CORRELATED, STEPS, SPOILED = "correlated updates", "smaller steps", "sharing spoils the gradient"  # the readings
+
+# fmt: off
+PREDICTIONS = [
+    claim("4.12", "sum", "The gradient of shared weights is the sum of what the steps add, but for rounding.",
+          lambda t: identity(t["sum over steps/error"], tolerance=1e-12), of="error over the largest entry"),
+    claim("4.14", "vanishes", "In a linear net of ρ = 0.8 the gradient vanishes, by over 5 % a step back.",
+          shrinks("linear 0.8"), of="1 over the factor a step"),
+    claim("4.14", "explodes", "In a linear net of ρ = 1.2 the gradient explodes, by over 5 % a step back.",
+          grows("linear 1.2"), of="factor a step"),
+    claim("4.14", "tanh vanishes", "In a tanh net of ρ = 1.2 the gradient vanishes, by over 5 % a step back.",
+          shrinks("tanh 1.2"), of="1 over the factor a step", because="tanh has slopes below 1"),
+    claim("4.14", "tanh explodes", "In a tanh net of ρ = 3 the gradient explodes, by over 5 % a step back.",
+          grows("tanh 3"), of="factor a step"),
+    limit("4.14", "orthogonal", "In a linear net with an orthogonal matrix the gradient keeps its length, within 1 % a "
+          "step.", keeps("linear orthogonal", 1.01), of="logarithm of the factor a step"),
+    limit("4.14", "between", "In a tanh net of ρ = 2 the gradient changes by less than 5 % a step back.",
+          keeps("tanh 2", 1.05), of="logarithm of the factor a step", because="tanh shrinks what U stretches"),
+    claim("4.13", "correlated", "In a tanh net of ρ = 1 the cosine of neighboring steps' updates is above 0.1.",
+          lambda t: difference(t["tanh 1/shared/cosine"], margin=0.1), reading=CORRELATED, of="cosine"),
+    limit("4.13", "unrelated", "In a tanh net of ρ = 3, which explodes, the cosine of neighboring steps' updates is not "
+          "above 0.1.", lambda t: not_better(difference(t["tanh 3/shared/cosine"], margin=0.1)), reading=CORRELATED,
+          of="cosine"),
+    claim("4.13", "rate", "Separate matrices (tanh, ρ = 1) bear over twice the rate of a shared one in a first step.",
+          lambda t: ratio(t["first step/separate/rate"], t["first step/shared/rate"], margin=2),
+          arms=("separate", "shared"), reading=STEPS, of="rate of separate over shared"),
+    claim("4.13", "growth", "With a shared matrix (tanh, ρ = 3) the gradient grows by 5 % a step more than with "
+          "separate ones.", lambda t: ratio(*(factor(t, "tanh 3", arm) for arm in ARMS), margin=1.05), arms=ARMS,
+          reading=SPOILED, of="factor of shared over separate"),
+    claim("4.13", "noise", "With a shared matrix (tanh, ρ = 1) the share of noise is over a tenth larger than with "
+          "separate ones.", lambda t: ratio(*(t[f"batches/{arm}/noise"] for arm in ARMS), margin=1.1), arms=ARMS,
+          reading=SPOILED, of="noise of shared over separate"),
+    limit("4.13", "not shared", "With separate matrices, too, a linear net of ρ = 1.2 explodes, by over 5 % a step.",
+          grows("linear 1.2", "separate"), reading=SPOILED, of="factor a step"),
+    limit("4.13", "steady", "With one orthogonal matrix (linear), where no gradient explodes, the cosine is above 0.1.",
+          lambda t: difference(t["linear orthogonal/shared/cosine"], margin=0.1), reading=SPOILED, of="cosine"),
+]
+
+ANSWERS = [
+    answer("4.12", "Yes.", given={"sum": "supported"}),
+]
+# fmt: on
+
+# %%
+# What to look at
+# ---------------
+# TODO
+
+
+def figure(trials):
+    drawing, ((linear, tanh), (radius, cosine)) = plt.subplots(2, 2, figsize=(12, 8))
+    back = np.arange(0, trials.config.steps, SHOWN)
+    for axes, nets in ((linear, ("1.2", "1", "orthogonal", "0.8")), (tanh, ("3", "2", "1.2", "0.8"))):
+        kind = "linear" if axes is linear else "tanh"
+        for number, net in enumerate(nets):
+            label, dashes = (net, "--") if net == "orthogonal" else (f"ρ = {net}", "-")
+            lengths = trials[f"{kind} {net}/shared/norms"]
+            curves(axes, back, lengths, label=label, color=f"C{number}", linestyle=dashes, geometric=True)
+        axes.set(title=f"Length of the gradient, {kind} net", xlabel="steps back", yscale="log")
+    radius.plot(RADII, RADII, ":", color="0.4", label="ρ itself")
+    for number, (kind, arm) in enumerate((kind, arm) for kind in KINDS for arm in ARMS):
+        look = {"label": f"{kind}, {arm}", "color": f"C{number}"}
+        found = np.stack([factor(trials, f"{kind} {rho:g}", arm) for rho in RADII], axis=1)
+        curves(radius, RADII, found, **look, linestyle="-" if arm == "shared" else "--", geometric=True)
+        nets = [name for name in (*(f"{kind} {rho:g}" for rho in RADII), "linear orthogonal") if kind in name]
+        at = [np.concatenate([trials[f"{net}/{arm}/{what}"] for net in nets]) for what in ("cosine", "factor")]
+        cosine.plot(*at, "o" if arm == "shared" else "x", alpha=0.6, **look)
+    radius.set(title="Factor a step", xlabel="spectral radius ρ", xscale="log", yscale="log")
+    cosine.set(title="Correlation and growth", xlabel="cosine of neighboring updates", yscale="log")
+    for axes in (radius, cosine):
+        reference_line(axes, 1, "keeps\nits length")
+        axes.set_yticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
+    radius.set_xticks(RADII, [f"{rho:g}" for rho in RADII])
+    for axes in (linear, tanh, radius, cosine):
+        axes.minorticks_off()
+        axes.legend(fontsize="small")
+    return drawing
+
+
+# %%
+# Try it yourself
+# ---------------
+# TODO
+
+if __name__ == "__main__":
+    lesson.main("gradients_through_time")
