@@ -2,29 +2,29 @@
 Why do gradients explode or vanish in a recurrent net?
 ======================================================
 
-A *recurrent* net reads a sequence step by step and keeps a *state*: numbers that it hands on from each step to the
-next. Unroll it in time, and it is a deep network with one layer a step. All layers have the same weights U. ::
+A *recurrent* net reads a sequence step by step and keeps a *state*, numbers that it hands on to the next step. Unrolled
+in time it is a deep network, with one layer a step. All layers have the same weights, U for the state and W for inputs
+x. φ is tanh, which squeezes each number between -1 and 1, or nothing: then the net is *linear*. ::
 
-    h[t] = φ(U h[t-1] + W x[t])             x: the inputs,  h: the state,  φ: tanh, or nothing ("linear")
+    h[t] = φ(U h[t-1] + W x[t])
 
-*Back-propagation through time* walks back through the layers. At each step the gradient, which says how the end would
-change if the state here did, is multiplied by U once more, and by the slope of φ at each unit. Numbers that are
-multiplied a hundred times do not stay what they were. With one unit, and no φ: ::
+*Back-propagation through time* walks back through these layers. The gradient says how the end would change if the state
+here did. Each step back multiplies it by the slope of φ and by U once more. With one unit, and without φ: ::
 
     steps back            0       1       2      10        20        50
-    U = 0.9            1.00    0.90    0.81    0.35      0.12     0.005      vanishes
-    U = 1.1            1.00    1.10    1.21    2.59      6.73    117         explodes
+    U = 0.9            1.00    0.90    0.81    0.35      0.12     0.005      it vanishes
+    U = 1.1            1.00    1.10    1.21    2.59      6.73    117         it explodes
 
-With many units U is a matrix. Some steps back the gradient has turned into the directions that U stretches most, and
-grows by the factor ρ (rho) a step. This *spectral radius* is the largest absolute eigenvalue: how much U stretches a
-direction that it leaves as it is, or a plane that it turns in itself. An *orthogonal* matrix only turns: it has ρ = 1
-and keeps every length. And tanh shrinks: its slope is 1 where its input is 0, but 0.42 at 1 and 0.07 at 2.
+With many units U is a matrix. Some steps back, the gradient has turned to where U stretches most, and each step
+multiplies its length by about ρ (rho), the *spectral radius*: the largest absolute value of an eigenvalue of U. An
+*orthogonal* matrix only turns and mirrors: ρ is 1, and every length is kept. And tanh shrinks: its slope is 1 at 0, but
+0.42 at 1 and 0.07 at 2.
 
-The same walk says how each step would change the weights. As all steps share U, their changes are added up (row 4.12).
-With h[t] = u h[t-1] and h[0] = 1, the end h[3] = u · u · u has the gradient u² + u² + u², one part from each step. With
-u = 0.9, that is 0.81 three times: 2.43. The parts agree: they are *correlated*. The notes say that this makes training
-unstable (row 4.13). Is it the sharing, or is it the repeated product? A deep net in which each step has a matrix of its
-own has a product, too, and shares nothing. So we take the sharing away, and look at what remains.
+On its way, back-propagation finds how each step would change U. There is only one U, so these changes, the step's
+*updates*, are added up (row 4.12). Take h[t] = u h[t-1] and h[0] = 1. The gradient of h[3] = u·u·u is u² + u² + u²: at
+u = 0.9, three times 0.81. The three agree, they are *correlated*. The notes say that this makes training unstable (row
+4.13). Is it the sharing, or the repeated product? A deep net with a matrix of its own for each step multiplies as often
+and shares nothing. So we take the sharing away, and look at what is left.
 """
 
 from collections.abc import Iterable
@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
+from torch.func import grad
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from dlnotes import lesson
@@ -79,22 +80,21 @@ Batch = tuple[Tensor, Tensor]  # symbols, and those that follow them: (N, T) eac
 
 def trial(config: Config, seed: int) -> Measured:
     task = Task(config, seed)
-    batches = [task.batch() for _ in range(config.batches)]
     gaussian, orthogonal = first_weights(config, seed)
     nets = {f"{kind} {rho:g}": rho * gaussian for kind in KINDS for rho in RADII} | {"linear orthogonal": orthogonal}
     measured: Measured = {}
     for net, matrices in nets.items():
         for arm in ARMS:
-            norms, added = task.back(net.split()[0], matrices[:1] if arm == "shared" else matrices, batches[0])
+            norms, added = task.back(net.split()[0], matrices[:1] if arm == "shared" else matrices)
             measured[f"{net}/{arm}/norms"] = norms.flip(0)[::SHOWN].tolist()
             measured[f"{net}/{arm}/factor"] = (norms[0] / norms[-1]).item() ** (1 / (config.steps - 1))
             neighbors = added[1:-1].flatten(1), added[2:].flatten(1)  # the first step has no state to multiply
             measured[f"{net}/{arm}/cosine"] = cosine_similarity(*neighbors).mean().item()
     for arm, first in zip(ARMS, (gaussian[:1], gaussian), strict=True):
-        gradients = torch.stack([task.gradient(first, batch) for batch in batches])
+        gradients = torch.stack([grad(task.loss)(first, batch) for batch in task.batches])
         noise = gradients.var(0).sum() / gradients.square().mean(0).sum()
-        measured |= {f"batches/{arm}/noise": noise.item(), f"first step/{arm}/rate": task.rate(first, batches[0])}
-    summed, whole = task.back("tanh", gaussian[:1], batches[0])[1].sum(0), task.gradient(gaussian[:1], batches[0])[0]
+        measured |= {f"batches/{arm}/noise": noise.item(), f"first step/{arm}/rate": task.rate(first, gradients[0])}
+    summed, whole = task.back("tanh", gaussian[:1])[1].sum(0), grad(task.loss)(gaussian[:1], task.batches[0])[0]
     return measured | {"sum over steps/error": largest_error(summed, whole) / whole.abs().max().item()}
 
 
@@ -109,15 +109,12 @@ class Task:
     """Say at each step which symbol comes next. Only U differs from net to net; W and the outputs are fixed."""
 
     def __init__(self, config: Config, seed: int) -> None:
-        self.config, self.generator, weights = config, stream(seed, "sequences"), stream(seed, "inputs and outputs")
-        self.transitions = transition_matrix(config.symbols, generator=stream(seed, "transitions"))
+        weights, count = stream(seed, "inputs and outputs"), config.batches * config.sequences
         drawn = torch.randn(2, config.symbols, config.hidden, generator=weights, dtype=torch.float64)
-        self.inputs, self.outputs = drawn[0], drawn[1].T / config.hidden**0.5
-
-    def batch(self) -> Batch:
-        """Another batch of sequences."""
-        chain = markov_chain(self.config.sequences, self.config.steps + 1, self.transitions, generator=self.generator)
-        return chain[:, :-1], chain[:, 1:]
+        self.inputs, self.outputs, self.config = drawn[0], drawn[1].T / config.hidden**0.5, config
+        transitions = transition_matrix(config.symbols, generator=stream(seed, "transitions"))
+        chains = markov_chain(count, config.steps + 1, transitions, generator=stream(seed, "sequences"))
+        self.batches = [(one[:, :-1], one[:, 1:]) for one in chains.split(config.sequences)]
 
     def forward(self, kind: str, matrices: Iterable[Tensor], batch: Batch) -> tuple[list[Tensor], Tensor]:
         """The states, (N, H) after each step, and the loss: the mean cross-entropy over sequences and steps."""
@@ -127,10 +124,10 @@ class Task:
             states.append(state)
         return states, cross_entropy((torch.stack(states, 1) @ self.outputs).flatten(0, 1), batch[1].flatten())
 
-    def back(self, kind: str, first: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def back(self, kind: str, first: Tensor) -> tuple[Tensor, Tensor]:
         """How long the gradient of the last state is at each step, (T,), and what each step adds to the weights'."""
         copies = first.expand(self.config.steps, -1, -1).clone().requires_grad_()
-        states, loss = self.forward(kind, copies, batch)
+        states, loss = self.forward(kind, copies, self.batches[0])
         reached = torch.autograd.grad(states[-1].sum() / self.config.hidden**0.5, states, retain_graph=True)
         return torch.stack(reached).norm(dim=2).log().mean(1).exp(), torch.autograd.grad(loss, copies)[0]
 
@@ -138,15 +135,10 @@ class Task:
         """The loss of a tanh net with one matrix, (1, H, H), that is used again and again, or with one a step."""
         return self.forward("tanh", first.unbind() * (self.config.steps // len(first)), batch)[1]
 
-    def gradient(self, first: Tensor, batch: Batch) -> Tensor:
-        """The gradient of that loss, as autograd finds it."""
-        first = first.clone().requires_grad_()
-        return torch.autograd.grad(self.loss(first, batch), first)[0]
-
-    def rate(self, first: Tensor, batch: Batch) -> float:
+    def rate(self, first: Tensor, gradient: Tensor) -> float:
         """The last of the rates before the first at which a step of SGD raises the loss of its own batch."""
-        before, direction = self.loss(first, batch), self.gradient(first, batch)
-        harmless = takewhile(lambda rate: self.loss(first - rate * direction, batch) <= before, RATES)
+        before, batch = self.loss(first, self.batches[0]), self.batches[0]
+        harmless = takewhile(lambda rate: self.loss(first - rate * gradient, batch) <= before, RATES)
         return max(harmless, default=RATES[0] / 2)
 
 
@@ -158,20 +150,8 @@ class Task:
 # and we read it in three ways: the updates are correlated; sharing takes smaller steps; sharing spoils the gradient.
 
 
-def factor(t, net, arm="shared"):
-    return t[f"{net}/{arm}/factor"]
-
-
-def grows(net, arm="shared"):
-    return lambda t: ratio(factor(t, net, arm), factor(t, net, arm) ** 0, margin=1.05)
-
-
-def shrinks(net):
-    return lambda t: ratio(factor(t, net) ** 0, factor(t, net), margin=1.05)
-
-
-def keeps(net, margin):
-    return lambda t: no_difference(np.log(factor(t, net)), margin=np.log(margin))
+def grows(net, arm="shared", power=1):
+    return lambda t: ratio(t[f"{net}/{arm}/factor"] ** power, np.ones(len(t.seeds)), margin=1.05)
 
 
 CORRELATED, STEPS, SPOILED = "correlated updates", "smaller steps", "sharing spoils the gradient"  # the readings
@@ -181,27 +161,29 @@ PREDICTIONS = [
     claim("4.12", "sum", "The gradient of shared weights is the sum of what the steps add, but for rounding.",
           lambda t: identity(t["sum over steps/error"], tolerance=1e-12), of="error over the largest entry"),
     claim("4.14", "vanishes", "In a linear net of ρ = 0.8 the gradient vanishes, by over 5 % a step back.",
-          shrinks("linear 0.8"), of="1 over the factor a step"),
+          grows("linear 0.8", power=-1), of="1 over the factor a step"),
     claim("4.14", "explodes", "In a linear net of ρ = 1.2 the gradient explodes, by over 5 % a step back.",
           grows("linear 1.2"), of="factor a step"),
     claim("4.14", "tanh vanishes", "In a tanh net of ρ = 1.2 the gradient vanishes, by over 5 % a step back.",
-          shrinks("tanh 1.2"), of="1 over the factor a step", because="tanh has slopes below 1"),
+          grows("tanh 1.2", power=-1), of="1 over the factor a step", because="tanh has slopes below 1"),
     claim("4.14", "tanh explodes", "In a tanh net of ρ = 3 the gradient explodes, by over 5 % a step back.",
           grows("tanh 3"), of="factor a step"),
     limit("4.14", "orthogonal", "In a linear net with an orthogonal matrix the gradient keeps its length, within 1 % a "
-          "step.", keeps("linear orthogonal", 1.01), of="logarithm of the factor a step"),
+          "step.", lambda t: no_difference(np.log(t["linear orthogonal/shared/factor"]), margin=np.log(1.01)),
+          of="logarithm of the factor a step"),
     limit("4.14", "between", "In a tanh net of ρ = 2 the gradient changes by less than 5 % a step back.",
-          keeps("tanh 2", 1.05), of="logarithm of the factor a step", because="tanh shrinks what U stretches"),
+          lambda t: no_difference(np.log(t["tanh 2/shared/factor"]), margin=np.log(1.05)),
+          of="logarithm of the factor a step", because="tanh shrinks what U stretches"),
     claim("4.13", "correlated", "In a tanh net of ρ = 1 the cosine of neighboring steps' updates is above 0.1.",
           lambda t: difference(t["tanh 1/shared/cosine"], margin=0.1), reading=CORRELATED, of="cosine"),
-    limit("4.13", "unrelated", "In a tanh net of ρ = 3, which explodes, the cosine of neighboring steps' updates is not "
-          "above 0.1.", lambda t: not_better(difference(t["tanh 3/shared/cosine"], margin=0.1)), reading=CORRELATED,
+    limit("4.13", "unrelated", "In a tanh net of ρ = 3, which explodes, the cosine of neighboring steps' updates is "
+          "not above 0.1.", lambda t: not_better(difference(t["tanh 3/shared/cosine"], margin=0.1)), reading=CORRELATED,
           of="cosine"),
     claim("4.13", "rate", "Separate matrices (tanh, ρ = 1) bear over twice the rate of a shared one in a first step.",
           lambda t: ratio(t["first step/separate/rate"], t["first step/shared/rate"], margin=2),
           arms=("separate", "shared"), reading=STEPS, of="rate of separate over shared"),
     claim("4.13", "growth", "With a shared matrix (tanh, ρ = 3) the gradient grows by 5 % a step more than with "
-          "separate ones.", lambda t: ratio(*(factor(t, "tanh 3", arm) for arm in ARMS), margin=1.05), arms=ARMS,
+          "separate ones.", lambda t: ratio(*(t[f"tanh 3/{arm}/factor"] for arm in ARMS), margin=1.05), arms=ARMS,
           reading=SPOILED, of="factor of shared over separate"),
     claim("4.13", "noise", "With a shared matrix (tanh, ρ = 1) the share of noise is over a tenth larger than with "
           "separate ones.", lambda t: ratio(*(t[f"batches/{arm}/noise"] for arm in ARMS), margin=1.1), arms=ARMS,
@@ -224,31 +206,37 @@ ANSWERS = [
 
 
 def figure(trials):
-    drawing, ((linear, tanh), (radius, cosine)) = plt.subplots(2, 2, figsize=(12, 8))
-    back = np.arange(0, trials.config.steps, SHOWN)
-    for axes, nets in ((linear, ("1.2", "1", "orthogonal", "0.8")), (tanh, ("3", "2", "1.2", "0.8"))):
-        kind = "linear" if axes is linear else "tanh"
-        for number, net in enumerate(nets):
-            label, dashes = (net, "--") if net == "orthogonal" else (f"ρ = {net}", "-")
-            lengths = trials[f"{kind} {net}/shared/norms"]
-            curves(axes, back, lengths, label=label, color=f"C{number}", linestyle=dashes, geometric=True)
-        axes.set(title=f"Length of the gradient, {kind} net", xlabel="steps back", yscale="log")
-    radius.plot(RADII, RADII, ":", color="0.4", label="ρ itself")
+    drawing, (lengths, (radius, cosine)) = plt.subplots(2, 2, figsize=(12, 8))
+    nets = {"linear": ("1.2", "1", "orthogonal", "0.8"), "tanh": ("3", "2", "1.2", "0.8")}
+    for axes, (kind, names) in zip(lengths, nets.items(), strict=True):
+        for number, name in enumerate(names):
+            look = {"label": name if name == "orthogonal" else f"ρ = {name}", "color": f"C{number}"}
+            curves(
+                axes,
+                range(0, trials.config.steps, SHOWN),
+                trials[f"{kind} {name}/shared/norms"],
+                **look,
+                geometric=True,
+            )
+        axes.set(title=f"Length of the gradient in a {kind} net, one matrix", xlabel="steps back", yscale="log")
+    radius.plot(RADII, RADII, ":", color="0.4", label="factor = ρ")
     for number, (kind, arm) in enumerate((kind, arm) for kind in KINDS for arm in ARMS):
+        dashes, marker = ("-", "o") if arm == "shared" else ("--", "x")
+        drawn = [f"{kind} {rho:g}" for rho in RADII] + ["linear orthogonal"] * (kind == "linear")
+        cosines, factors = (
+            np.stack([trials[f"{net}/{arm}/{one}"] for net in drawn], 1) for one in ("cosine", "factor")
+        )
         look = {"label": f"{kind}, {arm}", "color": f"C{number}"}
-        found = np.stack([factor(trials, f"{kind} {rho:g}", arm) for rho in RADII], axis=1)
-        curves(radius, RADII, found, **look, linestyle="-" if arm == "shared" else "--", geometric=True)
-        nets = [name for name in (*(f"{kind} {rho:g}" for rho in RADII), "linear orthogonal") if kind in name]
-        at = [np.concatenate([trials[f"{net}/{arm}/{what}"] for net in nets]) for what in ("cosine", "factor")]
-        cosine.plot(*at, "o" if arm == "shared" else "x", alpha=0.6, **look)
-    radius.set(title="Factor a step", xlabel="spectral radius ρ", xscale="log", yscale="log")
-    cosine.set(title="Correlation and growth", xlabel="cosine of neighboring updates", yscale="log")
+        curves(radius, RADII, factors[:, : len(RADII)], **look, linestyle=dashes, geometric=True)
+        cosine.plot(cosines.ravel(), factors.ravel(), marker, alpha=0.6, **look)
+    radius.set(title="Factor a step, by spectral radius", xlabel="spectral radius ρ", xscale="log", yscale="log")
+    radius.set_xticks(RADII, [f"{rho:g}" for rho in RADII])
+    cosine.set(title="Factor a step, by correlation", xlabel="cosine of neighboring steps' updates", yscale="log")
     for axes in (radius, cosine):
         reference_line(axes, 1, "keeps\nits length")
         axes.set_yticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
-    radius.set_xticks(RADII, [f"{rho:g}" for rho in RADII])
-    for axes in (linear, tanh, radius, cosine):
         axes.minorticks_off()
+    for axes in (*lengths, radius, cosine):
         axes.legend(fontsize="small")
     return drawing
 
