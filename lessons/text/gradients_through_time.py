@@ -207,28 +207,19 @@ ANSWERS = [
 
 def figure(trials):
     drawing, (lengths, (radius, cosine)) = plt.subplots(2, 2, figsize=(12, 8))
-    nets = {"linear": ("1.2", "1", "orthogonal", "0.8"), "tanh": ("3", "2", "1.2", "0.8")}
+    nets, back = {"linear": ("1.2", "1", "orthogonal", "0.8"), "tanh": ("3", "2", "1.2", "0.8")}, range(0, 100, SHOWN)
     for axes, (kind, names) in zip(lengths, nets.items(), strict=True):
         for number, name in enumerate(names):
             look = {"label": name if name == "orthogonal" else f"ρ = {name}", "color": f"C{number}"}
-            curves(
-                axes,
-                range(0, trials.config.steps, SHOWN),
-                trials[f"{kind} {name}/shared/norms"],
-                **look,
-                geometric=True,
-            )
-        axes.set(title=f"Length of the gradient in a {kind} net, one matrix", xlabel="steps back", yscale="log")
-    radius.plot(RADII, RADII, ":", color="0.4", label="factor = ρ")
+            curves(axes, back, trials[f"{kind} {name}/shared/norms"], **look, geometric=True)
+        axes.set(title=f"Length of the gradient, {kind} nets with one matrix", xlabel="steps back", yscale="log")
+    radius.plot(RADII, RADII, ":", color="0.4", label="ρ itself")
     for number, (kind, arm) in enumerate((kind, arm) for kind in KINDS for arm in ARMS):
-        dashes, marker = ("-", "o") if arm == "shared" else ("--", "x")
-        drawn = [f"{kind} {rho:g}" for rho in RADII] + ["linear orthogonal"] * (kind == "linear")
-        cosines, factors = (
-            np.stack([trials[f"{net}/{arm}/{one}"] for net in drawn], 1) for one in ("cosine", "factor")
-        )
-        look = {"label": f"{kind}, {arm}", "color": f"C{number}"}
+        look, dashes = {"label": f"{kind}, {arm}", "color": f"C{number}"}, "-" if arm == "shared" else "--"
+        drawn = [f"{kind} {rho:g}/{arm}" for rho in RADII] + [f"linear orthogonal/{arm}"] * (kind == "linear")
+        cosines, factors = (np.stack([trials[f"{net}/{what}"] for net in drawn], 1) for what in ("cosine", "factor"))
         curves(radius, RADII, factors[:, : len(RADII)], **look, linestyle=dashes, geometric=True)
-        cosine.plot(cosines.ravel(), factors.ravel(), marker, alpha=0.6, **look)
+        cosine.plot(cosines.ravel(), factors.ravel(), "o" if arm == "shared" else "x", alpha=0.6, **look)
     radius.set(title="Factor a step, by spectral radius", xlabel="spectral radius ρ", xscale="log", yscale="log")
     radius.set_xticks(RADII, [f"{rho:g}" for rho in RADII])
     cosine.set(title="Factor a step, by correlation", xlabel="cosine of neighboring steps' updates", yscale="log")
@@ -236,7 +227,7 @@ def figure(trials):
         reference_line(axes, 1, "keeps\nits length")
         axes.set_yticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
         axes.minorticks_off()
-    for axes in (*lengths, radius, cosine):
+    for axes in drawing.axes:
         axes.legend(fontsize="small")
     return drawing
 
