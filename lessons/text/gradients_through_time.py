@@ -193,8 +193,8 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("4.12", "Yes: the steps add up to the gradient of shared weights.", given={"sum": "supported"}),
-    answer("4.13", "Correlated, yes (cosine {correlated}), and adding up takes rates {rate} times smaller. But gradients "
-           "explode without sharing, too: growth with it is {growth:.2f} times as much, noise {noise} times.",
+    answer("4.13", "Correlated, yes (cosine {correlated}), and they add up: rates must be {rate} times smaller. But "
+           "gradients explode as fast without sharing ({growth:.2f} to 1), and sharing makes {noise} times the noise.",
            given={"correlated": "supported", "rate": "supported", "growth": "refuted", "noise": "refuted"}),
     answer("4.14", "Both occur: linear nets of ρ = 1.2 explode, {explodes:.2f}-fold a step, and tanh nets of ρ = 1.2 "
            "vanish. Neither happens in linear nets with an orthogonal matrix, or in tanh nets of ρ = 2.", given={
@@ -207,10 +207,10 @@ ANSWERS = [
 # ---------------
 # Above, the thing itself: the gradient of the last state on its way back, a thin line a seed. Linear nets multiply it
 # by about ρ a step; an orthogonal matrix keeps its length. In tanh nets it vanishes even at ρ = 1.2 and holds at 2.
-# Below, on the left, the factor a step. Without sharing (dashed) it is nearly the same. On the right a mark for
-# each net and seed: if correlation made gradients explode, marks would rise to the right. But tanh nets of ρ = 3 explode at a
-# cosine near 0, shared or not, and one orthogonal matrix has correlated updates and keeps lengths. True of row 4.13: 50
-# similar updates to one matrix move it 50 times as far, so the rate must be smaller. Noise does not add up like that.
+# Below, on the left, the factor a step. Without sharing (dashed) it is nearly the same. On the right a mark for each
+# net and seed: if correlation made gradients explode, marks would rise to the right. But tanh nets of ρ = 3 explode at
+# a cosine near 0, shared or not, and one orthogonal matrix has correlated updates and keeps lengths. True of row 4.13:
+# 50 similar updates to one matrix move it 50 times as far: the rate must be smaller. Noise does not add up like that.
 
 
 def figure(trials):
@@ -230,13 +230,15 @@ def figure(trials):
         cosine.plot(cosines.ravel(), factors.ravel(), "o" if arm == "shared" else "x", alpha=0.6, **look)
     radius.set(title="Factor a step, by spectral radius", xlabel="spectral radius ρ", xscale="log", yscale="log")
     radius.set_xticks(RADII, [f"{rho:g}" for rho in RADII])
-    cosine.set(title="Factor a step, by correlation", xlabel="cosine of neighboring steps' updates", yscale="log")
+    cosine.set(
+        title="Factor a step, by correlation", xlabel="cosine of neighboring updates", yscale="log", ylim=(0.4, 6)
+    )
     for axes in (radius, cosine):
         reference_line(axes, 1, "keeps\nits length")
         axes.set_yticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
         axes.minorticks_off()
     for axes in drawing.axes:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", ncols=2 if axes is cosine else 1)
     return drawing
 
 

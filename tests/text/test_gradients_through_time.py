@@ -11,6 +11,12 @@ from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.randomness import stream
 from dlnotes.text import RNN, gradient_norms, gradients_by_step
+from tests.trials import judged, reference, replaced
+
+CONTROLS = {
+    "orthogonal": "test_a_factor_beyond_the_margin_is_seen",
+    "between": "test_a_factor_beyond_the_margin_is_seen",
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +135,24 @@ def test_a_step_at_the_largest_rate_does_no_harm_and_one_at_twice_the_rate_does(
 
 
 def test_the_largest_rates_of_the_reference_run_are_not_the_end_of_the_list(lesson):
-    from tests.trials import reference
-
     trials = reference("gradients_through_time")[1]
     for arm in lesson.ARMS:
         assert (trials[f"first step/{arm}/rate"] > lesson.RATES[0]).all()
         assert (trials[f"first step/{arm}/rate"] < lesson.RATES[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "net", "margin"), [("orthogonal", "linear orthogonal", 1.01), ("between", "tanh 2", 1.05)]
+)
+def test_a_factor_beyond_the_margin_is_seen(name, net, margin):
+    experiment, trials, _ = reference("gradients_through_time")
+    where = f"{net}/shared/factor"
+
+    def verdict(factor):
+        return judged(experiment, name, replaced(trials, {where: np.full(12, factor)})).verdict
+
+    assert [verdict(factor) for factor in (margin**2, margin**-2)] == ["refuted", "refuted"]
+    assert [verdict(factor) for factor in (margin**0.5, 1.0, margin**-0.5)] == ["supported"] * 3
 
 
 # The arms
