@@ -230,9 +230,7 @@ def figure(trials):
         cosine.plot(cosines.ravel(), factors.ravel(), "o" if arm == "shared" else "x", alpha=0.6, **look)
     radius.set(title="Factor a step, by spectral radius", xlabel="spectral radius ρ", xscale="log", yscale="log")
     radius.set_xticks(RADII, [f"{rho:g}" for rho in RADII])
-    cosine.set(
-        title="Factor a step, by correlation", xlabel="cosine of neighboring updates", yscale="log", ylim=(0.4, 6)
-    )
+    cosine.set(title="Factor a step, by correlation", xlabel="cosine of adjacent updates", yscale="log", ylim=(0.4, 6))
     for axes in (radius, cosine):
         reference_line(axes, 1, "keeps\nits length")
         axes.set_yticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
