@@ -193,8 +193,8 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("4.12", "Yes: the steps add up to the gradient of shared weights.", given={"sum": "supported"}),
-    answer("4.13", "Correlated, yes (cosine {correlated}); they add up, so a first step needs a {rate} times smaller "
-           "rate. But tanh nets explode alike without sharing ({growth:.2f} to 1); sharing leaves {noise} of noise.",
+    answer("4.13", "Correlated, yes (cosine {correlated}): they add up, and a first step needs a {rate} times smaller "
+           "rate. But sharing makes tanh nets explode no faster ({growth:.2f} times), and has {noise} times the noise.",
            given={"correlated": "supported", "rate": "supported", "growth": "refuted", "noise": "refuted"}),
     answer("4.14", "Both occur: linear nets of ρ = 1.2 explode, {explodes:.2f}-fold a step, and tanh nets of ρ = 1.2 "
            "vanish. Neither happens in linear nets with an orthogonal matrix, or in tanh nets of ρ = 2.", given={
