@@ -167,7 +167,7 @@ def by_formula(config: Config, seed: int) -> Measured:
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.15", "blow-ups", "ReLU nets blow up at over one more of eight rates without clipping than with a limit of 1.",
+    claim("4.15", "blow-ups", "ReLU nets blow up at over one more of eight rates unclipped than with a limit of 1.",
           lambda t: difference(t["ReLU/none/rates that blow up"] - t["ReLU/limit 1/rates that blow up"], margin=1),
           arms=("none", "limit 1"), of="rates"),
     claim("4.15", "same rate", "At a rate of 0.03 the ReLU net gives over 50 points more right answers with a limit of "
@@ -243,8 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Start each ReLU at exactly 1, so that gradients explode less. Will the lower rate still do as well as clipping? `python
-# -m lessons run clipping --set start=1.0 --seeds 2`. TODO
+# Start each ReLU at exactly 1, so that gradients explode less. Will a lower rate still do as well as clipping?
+# `python -m lessons run clipping --set start=1.0 --seeds 2`
 
 if __name__ == "__main__":
     lesson.main("clipping")
