@@ -196,8 +196,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.15", "Yes: with a limit of 1 ReLU nets blow up at {blow-ups} fewer of eight rates. But at a lower rate "
-           "they learn as well without, and where gradients vanish clipping does nothing.",
+    answer("4.15", "Yes: with a limit of 1 ReLU nets blow up at {blow-ups} fewer of eight rates. After {delay} steps "
+           "a lower rate does as well without. Where gradients vanish, clipping does nothing.",
            given={"blow-ups": "supported", "lower rate": "supported", "vanishing": "supported"}),
     answer("4.16", "The formula keeps the direction and cuts the length. For plain SGD it may cut gradients or steps; "
            "with momentum, clipped gradients make steps of {momentum} times the norm allowed.",
@@ -243,8 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Start each ReLU at exactly 1, so that gradients explode less. Will a lower rate still do as well as clipping?
-# `python -m lessons run clipping --set start=1.0 --seeds 2`
+# With a cliff of w⁴⁰, or with ReLUs that start at exactly 1: will a lower rate still do as well as clipping? `python -m
+# lessons run clipping --set delay=40 --seeds 2`, and the same with `--set start=1.0`
 
 if __name__ == "__main__":
     lesson.main("clipping")

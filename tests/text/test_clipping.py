@@ -207,20 +207,20 @@ def test_answers_are_counted_on_questions_that_no_net_was_trained_on(lesson, mon
 
     def noted(count, delay, *, generator):
         examples = draw(count, delay, generator=generator)
-        asked.append((count, delay, examples.inputs))
+        asked.append((count, delay, examples.inputs, generator.initial_seed()))
         return examples
 
     monkeypatch.setattr(lesson.data, "delayed_recall", noted)
     config = lesson.QUICK
     lesson.trial(config, 1_000)
     tests = [one for one in asked if one[0] == config.test]
-    assert [delay for _, delay, _ in tests] == [config.delay, config.delay, 2]
+    assert [one[1] for one in tests] == [config.delay, config.delay, 2]
     batches = torch.cat([one[2] for one in asked if one[0] == config.batch_size and one[1] == config.delay])
     assert len(batches) == 2 * config.steps * config.batch_size  # of ReLU nets and of tanh nets
     half = len(batches) // 2
     assert torch.equal(batches[:half], batches[half:])  # the same
     assert not torch.equal(batches[: config.batch_size], batches[config.batch_size : 2 * config.batch_size])
-    assert not torch.equal(tests[0][2], batches[: config.test])
+    assert not {one[3] for one in tests} & {one[3] for one in asked if one[0] != config.test}
 
 
 def test_a_relu_net_that_is_not_clipped_diverges_at_a_large_rate(lesson):
