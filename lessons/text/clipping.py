@@ -196,8 +196,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.15", "Yes: with a limit of 1 ReLU nets blow up at {blow-ups} fewer of eight rates. After {delay} steps "
-           "a lower rate does as well without. Where gradients vanish, clipping does nothing.",
+    answer("4.15", "Yes: with a limit of 1 ReLU nets blow up at {blow-ups} fewer of eight rates. At a delay of "
+           "{delay} steps a lower rate does as well without; where gradients vanish, clipping does nothing.",
            given={"blow-ups": "supported", "lower rate": "supported", "vanishing": "supported"}),
     answer("4.16", "The formula keeps the direction and cuts the length. For plain SGD it may cut gradients or steps; "
            "with momentum, clipped gradients make steps of {momentum} times the norm allowed.",
