@@ -1,0 +1,271 @@
+"""
+Can one classifier serve at every point in time?
+================================================
+
+What follows a q in an English text? Mostly u, on page 1 as on page 300. A sequence whose rules do not change with time
+is called *stationary*, and a classifier that predicts its next symbol can be the same at every step. Its weights are
+*shared over time*: each step of each sequence is an example for them. *Separate* classifiers, one for each step, learn
+from one example a sequence. Here are three sequences. What comes after a b? ::
+
+    sequences           after a b, at step   1        2        3        4       any
+    a b a b b                                ·        a        ·        b
+    b a b a b                                a        ·        a        ·
+    a b b a b                                ·        b        a        ·
+    an a came in                          1 of 1   1 of 2   2 of 2   0 of 1   4 of 6
+
+The separate classifiers of steps 1 and 4 would be sure of opposite things. A shared one says "a, in four of six cases".
+How wrong is that? *Excess loss* is cross-entropy minus that of somebody who knows the rules, in *nats* (with natural
+logarithms: guessing one of 5 symbols costs ln 5 = 1.6). For d free weights and n examples, n being large, theory says
+d / 2n. Five symbols have d = 20: five rows of probabilities, four of each free. From 4,000 sequences of 16 steps
+that is 0.0025 nats for separate classifiers (n = 4,000), and a 16th of it for a shared one (n = 64,000).
+
+Where the rules drift, a shared classifier learns their average. If after a b comes an a in 90 % of cases early on, and
+in 10 % later, the best single answer is 50 %. Its excess is 0.9 ln(0.9/0.5) + 0.1 ln(0.1/0.5) = 0.37 nats at each step,
+from however many sequences. But one could tell it the time: then one rule for symbol and time together would do.
+
+A *recurrent network* (RNN) shares its weights W, U and b over time as a convolution shares its kernel over space. But
+it also hands on a *state* h, which begins at 0: h[t] = tanh(W x[t] + U h[t-1] + b). One unit, without tanh and b: ::
+
+    input x                                  1     0     0     0
+    recurrence, W = 1, U = 1/2               1    1/2   1/4   1/8       all the past counts
+    convolution x[t] + x[t-1] / 2            1    1/2    0     0        two inputs count
+
+With U = 0 the RNN is a convolution of width 1. Otherwise the likeness has an end: a convolution sees no further than
+its width and computes all steps at once, while a recurrence sees all the past and waits for the step before.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+from torch.nn.functional import conv1d, one_hot
+
+from dlnotes import data, lesson, linear
+from dlnotes.evidence import identity, not_better, ratio
+from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips, tiles
+from dlnotes.linear import SGD
+from dlnotes.measuring import Measured, Tuned, grid, largest_error, train_for
+from dlnotes.randomness import stream
+from dlnotes.text import RNN, next_character_loss
+from dlnotes.training import Minibatches, Trainer
+
+# %%
+# The experiment
+# --------------
+# Each *seed* draws sequences and two random tables of what follows each of 5 symbols. One chain keeps to the first
+# table, the other drifts evenly from the first to the second. The *arms* learn to predict the next symbol from few
+# sequences or many: "shared" has one table of scores for all 16 steps, "separate" one for each. Both are linear, with a
+# softmax, start at zero, see the same batches, and have the learning rate that was best for each on other seeds. Two
+# more try the drifting chain: "clock", a shared one that also sees the symbol times a clock, which runs from -1 to 1;
+# and "recurrent", an RNN that nobody tells the time. We measure excess loss on fresh sequences, exactly over what may
+# come next. The stationary ones go on for 16 steps more.
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    many: int = 4_000  # training sequences
+    few: int = 20  # of the smaller training set, the first of the larger one
+    test: int = 1_000  # fresh sequences
+    length: int = 16  # steps of a training sequence, each with a symbol to predict
+    steps: int = 300  # steps of training
+    batch_size: int = 64  # sequences a step
+    device: str = "cpu"  # where classifiers are trained
+
+
+QUICK = Config(many=200, test=100, steps=20)
+SEEDS = range(12)
+SYMBOLS, UNITS = 5, 16  # kinds of symbols, and units of the recurrent network
+LINEAR, ALL = ("shared", "separate"), ("shared", "separate", "clock", "recurrent")
+ARMS = {"stationary, few": LINEAR, "stationary, many": LINEAR, "drifting, few": ALL, "drifting, many": ALL}
+
+
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    measured: Measured = {"RNN/error": error_of_width_1(seed)}
+    for setting, arms in ARMS.items():
+        truth, sequences, fresh = load(config, seed, setting)
+        for arm in arms:
+            model = trained(arm, sequences, config, seed, lr=tuned[f"{setting}/{arm}"])
+            steps = config.length if arm == "separate" else len(truth)  # it has no table for more
+            by_step, said = judged(model, truth[:steps], fresh)
+            measured[f"{setting}/{arm}/by step"] = by_step.tolist()
+            measured[f"{setting}/{arm}/excess"] = by_step[: config.length].mean().item()
+            if setting == "drifting, many":
+                measured[f"said/{arm}"] = said[[0, steps // 2, -1]].flatten().tolist()
+    return measured
+
+
+def load(config: Config, seed: int, setting: str) -> tuple[Tensor, Tensor, Tensor]:
+    """The true table of each step, sequences to learn from, and fresh ones for as many steps as there are tables."""
+    draws, steps = stream(seed, "tables"), config.length
+    first, last = (data.transition_matrix(SYMBOLS, generator=draws) for _ in range(2))
+    truth = first.expand(2 * steps, -1, -1)
+    if "drifting" in setting:
+        truth = first.lerp(last, torch.linspace(0, 1, steps, dtype=first.dtype)[:, None, None])
+    train = data.markov_chain(config.many, steps + 1, truth[:steps], generator=stream(seed, "sequences"))
+    train = train[: config.few] if "few" in setting else train
+    fresh = data.markov_chain(config.test, len(truth) + 1, truth, generator=stream(seed, "fresh sequences"))
+    return truth.to(config.device), train.to(config.device), fresh.to(config.device)
+
+
+class Classifier(nn.Module):
+    """Scores of the next symbol at each step, (N, T, K), from the present one, one-hot, (N, T, K)."""
+
+    def __init__(self, arm: str, config: Config, seed: int) -> None:
+        super().__init__()
+        self.arm, tables = arm, config.length if arm == "separate" else 1
+        if arm == "recurrent":
+            self.layer = RNN(SYMBOLS, UNITS, generator=stream(seed, "weights"))
+        inputs = {"clock": 2 * SYMBOLS, "recurrent": UNITS}.get(arm, SYMBOLS)
+        self.weight = nn.Parameter(torch.zeros(tables, inputs, SYMBOLS))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """One table serves every step, or each step has its own."""
+        if self.arm == "clock":
+            clock = torch.linspace(-1, 1, inputs.shape[1], device=inputs.device)[:, None]
+            inputs = torch.cat([inputs, inputs * clock], 2)
+        if self.arm == "recurrent":
+            inputs, _ = self.layer(inputs)
+        return (inputs.transpose(0, 1) @ self.weight).transpose(0, 1)
+
+
+def trained(arm: str, sequences: Tensor, config: Config, seed: int, *, lr: float) -> Classifier:
+    """A classifier after its steps."""
+    model = Classifier(arm, config, seed).to(config.device)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, max_norm=1.0)
+    examples = one_hot(sequences[:, :-1], SYMBOLS).float(), sequences[:, 1:]
+    batches = Minibatches(examples, min(config.batch_size, len(sequences)), stream(seed, "batches"))
+    scheduler = linear.cosine_decay(optimizer, config.steps)
+    train_for(Trainer(model, next_character_loss, optimizer, batches, scheduler=scheduler), config.steps)
+    return model
+
+
+@torch.no_grad()
+def judged(model: Classifier, truth: Tensor, sequences: Tensor) -> tuple[Tensor, Tensor]:
+    """Excess loss at each step, (T), and what a classifier says after each symbol, on average, (T, K, K)."""
+    seen = one_hot(sequences[:, : len(truth)], SYMBOLS).double()
+    log_q = model(seen.float()).double().log_softmax(2)
+    p = torch.einsum("nti,tik->ntk", seen, truth)
+    said = torch.einsum("nti,ntk->tik", seen, log_q.exp()) / seen.sum(0).clamp(min=1)[..., None]
+    return (p * (p.log() - log_q)).sum(2).mean(0), said
+
+
+def error_of_width_1(seed: int) -> float:
+    """How far an RNN whose state has weights of zero is from a convolution of width 1, in double precision."""
+    layer, draws = RNN(SYMBOLS, UNITS, generator=stream(seed, "weights"), dtype=torch.float64), stream(seed, "inputs")
+    nn.init.zeros_(layer.weight_hh_l0)
+    nn.init.normal_(layer.bias_ih_l0, generator=draws)
+    inputs = torch.randn(4, 100, SYMBOLS, generator=draws, dtype=torch.float64)
+    convolved = conv1d(inputs.mT, layer.weight_ih_l0[..., None], layer.bias_ih_l0).tanh()
+    return largest_error(layer(inputs)[0], convolved.mT)
+
+
+# `python -m lessons tune one_classifier` chooses the rates by excess loss, of six for each arm. Those of linear arms
+# are the same, and a factor of 4 apart: a separate table gets a 16th of the gradient of a shared one.
+RATES = {"few": grid(1 / 64, 16)[::2], "many": grid(1 / 16, 64)[::2]}
+TUNING = {f"{setting}/{arm}": RATES[setting.split(", ")[1]] for setting, arms in ARMS.items() for arm in arms}
+TUNING |= {"drifting, few/recurrent": grid(0.005, 0.16), "drifting, many/recurrent": grid(0.04, 1.28)}
+TUNING_SEEDS = range(1_000, 1_003)
+
+
+def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
+    setting, arm = arm.split("/")
+    truth, sequences, fresh = load(config, seed, setting)
+    models = (trained(arm, sequences, config, seed, lr=lr) for lr in candidates)
+    return [judged(model, truth[: config.length], fresh)[0].mean().item() for model in models]
+
+
+# %%
+# What we expect
+# --------------
+# Written before the run: *claims* of the course notes, by row, and *limits*, cases that they exclude or do not foresee.
+# The *margin*, the smallest difference that matters, is a factor of two, or a tenth where the sentence says so.
+
+
+def over(one, other, setting, margin=2.0):
+    return lambda t: ratio(t[f"{setting}/{one}/excess"], t[f"{setting}/{other}/excess"], margin=margin)
+
+
+def later(t):
+    after, before = (
+        t["stationary, many/shared/by step"][:, part] for part in (slice(t.config.length, None), slice(t.config.length))
+    )
+    return after.mean(1), before.mean(1)
+
+
+# fmt: off
+PREDICTIONS = [
+    claim("4.09", "width 1", "An RNN that gives its state weights of zero is a convolution of width 1 over time.",
+          lambda t: identity(t["RNN/error"], tolerance=1e-12), of="largest error"),
+    claim("4.10", "few sequences", "With {few} stationary sequences separate classifiers have over twice the excess "
+          "loss of a shared one.", over("separate", "shared", "stationary, few"), arms=LINEAR),
+    claim("4.10", "many sequences", "With {many:,} stationary sequences separate classifiers have over twice the "
+          "excess loss of a shared one.", over("separate", "shared", "stationary, many"), arms=LINEAR),
+    claim("4.10", "later steps", "On the {length} steps after those of training, a shared classifier of {many:,} "
+          "stationary sequences has no tenth more excess loss.", lambda t: not_better(ratio(*later(t), margin=1.1)),
+          of="excess loss on later steps over that on those of training"),
+    limit("4.10", "drift", "With {many:,} drifting sequences a shared classifier has over twice the excess loss of "
+          "separate ones.", over("shared", "separate", "drifting, many"), arms=LINEAR, because="it learns an average"),
+    limit("4.10", "drift and few", "With {few} drifting sequences separate classifiers still have over a tenth more "
+          "excess loss than a shared one.", over("separate", "shared", "drifting, few", 1.1), arms=LINEAR,
+          because="too few examples cost more than a wrong rule"),
+    limit("4.10", "clock", "With {many:,} drifting sequences a shared classifier that is told the time has under half "
+          "of the excess loss of one that is not.", over("shared", "clock", "drifting, many"),
+          arms=("shared", "clock"), because="the rule for symbol and time together stays the same"),
+    limit("4.10", "recurrent", "With {many:,} drifting sequences an RNN has under half of the excess loss of a shared "
+          "classifier without a state.", over("shared", "recurrent", "drifting, many"),
+          arms=("shared", "recurrent"), because="its state can count the steps"),
+]
+
+ANSWERS = [
+    answer("4.09", "Yes.", given={"width 1": "supported"}),
+    answer("4.10", "Yes.", given={"few sequences": "supported"}),
+]
+# fmt: on
+
+# %%
+# What to look at
+# ---------------
+# TODO
+
+
+def figure(trials):
+    config, (drawing, panels) = trials.config, plt.subplots(1, 4, figsize=(15, 4.2), width_ratios=(0.8, 1, 1, 1))
+    truth, _, _ = load(config, trials.seeds[0], "drifting, many")
+    said = torch.tensor(np.array([trials[f"said/{arm}"][0] for arm in ALL])).view(-1, SYMBOLS, SYMBOLS)
+    tiles(panels[0], torch.cat([truth[[0, len(truth) // 2, -1]].cpu(), said]), columns=3, each=False)
+    panels[0].set(title="What comes next, as the rules drift")
+    panels[0].set_xticks([3, 9, 15], [f"step {step}" for step in (1, len(truth) // 2 + 1, len(truth))])
+    panels[0].set_yticks(range(3, 33, 6), ["truth", *ALL])
+
+    for number, arm in enumerate(ALL):
+        color, times = f"C{number}", {}
+        for setting, arms in ARMS.items():
+            (chain, size), axes = setting.split(", "), panels[1 if "stationary" in setting else 2]
+            words, look = f"{chain},\n{getattr(config, size):,}", "-" if size == "many" else "--"
+            axes.set(title=f"Excess loss, {chain} rules", xlabel="step", ylabel="nats", yscale="log")
+            times[words] = trials.get(f"{setting}/{arm}/excess", np.empty(0)) / trials.get(
+                f"{setting}/shared/excess", 1
+            )
+            if arm in arms:
+                losses = trials[f"{setting}/{arm}/by step"]
+                curves(axes, range(1, 100), losses, label=f"{arm}, {size}", color=color, linestyle=look, geometric=True)
+        if arm != "shared":
+            strips(panels[3], times, color=color, label=arm, shift=0.28 * number - 0.56, width=0.2, geometric=True)
+    reference_line(panels[3], 1, "equal")
+    panels[3].set(title="Excess loss divided by that of shared", yscale="log")
+    for axes in panels[1:]:
+        axes.legend(fontsize="small")
+    return drawing
+
+
+# %%
+# Try it yourself
+# ---------------
+# TODO
+
+if __name__ == "__main__":
+    lesson.main("one_classifier")
