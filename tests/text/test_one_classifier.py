@@ -51,8 +51,8 @@ def test_the_sequences_of_the_text():
         3: (2, 2),
         4: (0, 1),
     }
-    assert sum(after_b.values(), []).count("a") == 4
-    assert len(sum(after_b.values(), [])) == 6
+    assert sum(found.count("a") for found in after_b.values()) == 4
+    assert sum(map(len, after_b.values())) == 6
 
 
 def test_the_numbers_of_the_text():
