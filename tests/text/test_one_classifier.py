@@ -191,7 +191,7 @@ def test_few_are_the_first_of_many_and_fresh_ones_are_others(lesson, settings):
         assert (len(few), len(many)) == (20, 200)
         assert torch.equal(few, many[:20])
         assert torch.equal(fresh, same)
-        assert not torch.equal(fresh[:100, :17], many[:100])
+        assert not torch.equal(fresh[:, 0], many[:100, 0])  # what one generator draws first
 
 
 def test_rules_stay_or_drift_evenly_from_the_same_table(lesson, settings):
