@@ -49,8 +49,8 @@ from dlnotes.training import Trainer
 # compare three *arms*: "state" hands its state on, "alone" begins each step with zeros, and "few" has a state of four
 # numbers. All see the same sequences, and the first two start from the same weights. Then real text: which character
 # comes next? We count *bits*, -log₂ of the probability that the true one was given: 3 bits are a choice among 8 equally
-# likely ones. A table that counts pairs of characters is the yardstick. A *seed* draws weights, sequences, and the
-# stretches of text to learn from and to judge on. Each arm has the learning rate that was best for it on other seeds.
+# likely ones. A table that counts pairs of characters is the yardstick. A *seed* draws weights, sequences and stretches
+# of text. Learning rates are tuned for each arm on other seeds, in the game 8 steps back.
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.11", "By a state handed on: without one a net needs {bits} times the bits on {data}. It is finite: 4 "
-           "units fail 8 steps back, and in text what lies over 16 characters back no longer counts.",
+    answer("4.11", "By a state handed on: without one a net needs {bits} times the bits on {data}. 8 steps back, {few} "
+           "units are right {few units:points} points less often than {units}. Beyond 16 characters this net forgets.",
            given={"bits": "supported", "few units": "supported", "recent past": "supported"}),
 ]
 # fmt: on
@@ -242,8 +242,10 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Twelve units have room for the nine symbols that must be held to look 8 steps back. Do they learn to hold them? Guess
-# first: `python -m lessons run state_of_the_past --set few=12`. And with `game_steps=600` besides?
+# Were four units too few, or too hard to train? The game alone does not tell. Twelve have room for the nine symbols
+# that must be held to look 8 steps back: `python -m lessons run state_of_the_past --set few=12`. Guess first. And with
+# `game_steps=600` besides?
+
 
 if __name__ == "__main__":
     lesson.main("state_of_the_past")
