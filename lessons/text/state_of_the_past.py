@@ -242,9 +242,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Were four units too few, or too hard to train? The game alone does not tell. Twelve have room for the nine symbols
-# that must be held to look 8 steps back: `python -m lessons run state_of_the_past --set few=12`. Guess first. And with
-# `game_steps=600` besides?
+# Were four units too few, or too hard to train? Twelve have room for the nine symbols of 8 steps back. Guess first, then
+# `python -m lessons run state_of_the_past --set few=12`, and again with `game_steps=600` besides.
 
 
 if __name__ == "__main__":
