@@ -242,7 +242,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Were four units too few, or too hard to train? Twelve have room for the nine symbols of 8 steps back. Guess first, then
+# Were four units too few, or hard to train? Twelve have room for the nine symbols of 8 steps back. Guess first, then
 # `python -m lessons run state_of_the_past --set few=12`, and again with `game_steps=600` besides.
 
 
