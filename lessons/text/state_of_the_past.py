@@ -198,7 +198,7 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("4.11", "By a state handed on: without one a net needs {bits} times the bits on {data}. 8 steps back, {few} "
-           "units are right {few units:points} points less often than {units}. Beyond 16 characters this net forgets.",
+           "units are right {few units:points} points less often than {units}. More than 16 characters gain under 1 %.",
            given={"bits": "supported", "few units": "supported", "recent past": "supported"}),
 ]
 # fmt: on
