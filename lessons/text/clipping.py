@@ -3,25 +3,25 @@ Does gradient clipping stop a recurrent net from blowing up?
 ============================================================
 
 A recurrent net reads a sequence step by step. It hands a *state*, some numbers, on to the next step, each time through
-the same weights. Take the smallest: one number, 1 at the start, is multiplied by one weight w in each of 20 steps, and
-should still be 1 at the end. Its state is then w²⁰, and the loss and its slope, the gradient, are ::
+the same weights. Take the smallest such net: its state is one number, 1 at the start. Each of 20 steps multiplies it by
+the same weight w. In the end it is w²⁰ and should still be 1. The loss and its slope, the gradient, are ::
 
     loss = ½ (w²⁰ - 1)²        gradient = 20 w¹⁹ (w²⁰ - 1)
     w           0.5          0.9       1       1.05      1.1
-    gradient   -0.00004     -2.4       0        83       701
+    gradient   -0.00004     -2.4       0        84       701
 
-Left of w = 1 lies a plain, where the gradient *vanishes*. On the right a cliff rises: the gradient *explodes*. One step
-of SGD from there, w ← w - α · gradient with the learning rate α = 0.002, goes from 1.1 to -0.3. It crosses the valley
-and lands far out on the plain, where the gradient is 0.000000002: it will not come back. The direction was right, the
-step too long. *Gradient clipping* keeps the one and cuts the other: ::
+Left of w = 1 lies a plain, where the gradient *vanishes*. On the right a cliff rises: the gradient *explodes*. Take one
+step of SGD from 1.1, w ← w - α · gradient, with the learning rate α = 0.002: 1.1 - 0.002 · 701 = -0.3. It crosses the
+valley and lands far out on the plain, where the gradient is 0.0000000025: w will not come back. The direction was
+right, the step too long. *Gradient clipping* keeps the one and cuts the other: ::
 
     g ← g · c / max(‖g‖, c)        ‖g‖: the norm (length) of the gradient,  c: the limit, the largest norm allowed
 
 For c = 1 the gradient (3, 4), of norm 5, becomes (0.6, 0.8); (0.3, 0.4), of norm 0.5, stays. The norm is over all
 weights together: to cut each number at 1 by itself would give (1, 1), another direction. On our cliff, with c = 5, no
 step is longer than 0.002 · 5 = 0.01: w goes 1.1, 1.09, 1.08, … and after ten steps it is 1.00. The course notes (rows
-4.15, 4.16) write the *step* Δw for the gradient g, which Pascanu et al. (2013) clip. For SGD, Δw = -α g, that is the
-same if Δmax, their limit, is α c. With momentum, where a step sums up past gradients, it is not.
+4.15, 4.16) clip the *step* Δw at a limit Δmax; Pascanu et al. (2013) clip the gradient. For SGD, where Δw = -α g, both
+are the same if Δmax = α c. With momentum, where a step sums up past gradients, they are not.
 """
 
 import math
@@ -49,11 +49,11 @@ from dlnotes.training import accuracy
 # %%
 # The experiment
 # --------------
-# A net sees one of 8 symbols, 19 distractors and a cue, and says which symbol it was, 20 steps ago. Its 32 units are
-# ReLUs, max(0, x), and its recurrent weights start at 1.1 times the identity: each unit hands its value on 1.1 times as
-# large, as in the example. Each *seed* draws first weights, batches and unseen questions. The *arms* are three limits
-# and no clipping, all with the same eight rates of plain SGD. The loss *blows up* if it ever rises above ten times its
-# first value, or beyond all numbers. In tanh nets, of small recurrent weights (±1/√32), gradients vanish instead.
+# A net sees one of 8 symbols, 19 others that do not matter, and a cue: which symbol was it, 20 steps ago? Its 32 units
+# are ReLUs, max(0, x), and its recurrent weights start at 1.1 times the identity: each unit hands its own value on, 1.1
+# times as large, as in the example. Each *seed* draws first weights, batches and unseen questions. The *arms* are three
+# limits and no clipping, all with the same eight rates of plain SGD. The loss *blows up* if it ever rises above ten
+# times its first value, or is no number. In tanh nets, of small first weights (±1/√32 at most), gradients vanish.
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,11 @@ def by_formula(config: Config, seed: int) -> Measured:
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
-# fail. Each sentence says its *margin*, the smallest difference that matters.
+# fail. Each sentence says its *margin*, the smallest difference that matters. Points are percentage points.
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.15", "blow-ups", "ReLU nets blow up at over one more of eight rates unclipped than with a limit of 1.",
+    claim("4.15", "blow-ups", "Unclipped, ReLU nets blow up at over one more of eight rates than with a limit of 1.",
           lambda t: difference(t["ReLU/none/rates that blow up"] - t["ReLU/limit 1/rates that blow up"], margin=1),
           arms=("none", "limit 1"), of="rates"),
     claim("4.15", "same rate", "At a rate of 0.03 the ReLU net gives over 50 points more right answers with a limit of "
@@ -176,16 +176,16 @@ PREDICTIONS = [
     limit("4.15", "lower rate", "At the best of eight rates, ReLU nets with a limit of 1 and without are right equally "
           "often, within 10 points.", lambda t: no_difference(t["ReLU/limit 1/best"] - t["ReLU/none/best"], margin=0.1),
           arms=("limit 1", "none"), because="a lower rate shortens steps as well"),
-    limit("4.15", "small rate", "At a rate of 0.001 it is the ReLU net without clipping that gives over 30 points more "
-          "right answers.", lambda t: difference(t["ReLU/none/accuracy"][:, 1] - t["ReLU/limit 1/accuracy"][:, 1],
+    limit("4.15", "small rate", "At a rate of 0.001 ReLU nets give over 30 points more right answers unclipped than "
+          "with a limit of 1.", lambda t: difference(t["ReLU/none/accuracy"][:, 1] - t["ReLU/limit 1/accuracy"][:, 1],
                                                  margin=0.3), arms=("none", "limit 1")),
     limit("4.15", "high limit", "With a limit of 5 and a rate of 1 the loss of the ReLU net blows up.",
           lambda t: ratio(t["ReLU/limit 5/highest loss"][:, -1], np.ones(len(t.seeds)), margin=10), of="over first"),
-    limit("4.15", "vanishing", "At the best of eight rates the tanh net gives no 10 points more right answers with a "
-          "limit of 1.", lambda t: not_better(difference(t["tanh/limit 1/best"] - t["tanh/none/best"], margin=0.1)),
+    limit("4.15", "vanishing", "At its best rate the tanh net gives at most 10 points more right answers with a limit "
+          "of 1.", lambda t: not_better(difference(t["tanh/limit 1/best"] - t["tanh/none/best"], margin=0.1)),
           arms=("limit 1", "none"), because="clipping makes no gradient longer"),
-    limit("4.15", "can learn", "With a limit of 1 the tanh net gives over 50 points more right answers after 2 steps "
-          "than after {delay}.", lambda t: difference(t["tanh, 2 steps/limit 1/best"] - t["tanh/limit 1/best"],
+    limit("4.15", "can learn", "With a limit of 1 the tanh net gives over 50 points more right answers at a delay of 2 "
+          "than of {delay}.", lambda t: difference(t["tanh, 2 steps/limit 1/best"] - t["tanh/limit 1/best"],
                                                       margin=0.5), arms=("tanh, 2 steps", "tanh")),
     claim("4.16", "formula", "The formula keeps the direction of a gradient and gives it the norm min(‖g‖, limit).",
           lambda t: identity(np.maximum(t["formula/error of direction"], t["formula/error of norm"]), tolerance=1e-12)),
@@ -196,10 +196,10 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.15", "Yes: with a limit of 1 ReLU nets blow up at {blow-ups} fewer of eight rates. At a delay of "
-           "{delay} steps a lower rate does as well without; where gradients vanish, clipping does nothing.",
+    answer("4.15", "Yes: with a limit of 1 ReLU nets blow up at {blow-ups} fewer of eight learning rates. At a delay "
+           "of {delay} a lower rate does as well without clipping. Where gradients vanish, clipping does not help.",
            given={"blow-ups": "supported", "lower rate": "supported", "vanishing": "supported"}),
-    answer("4.16", "The formula keeps the direction and cuts the length. For plain SGD it may cut gradients or steps; "
+    answer("4.16", "The formula keeps the direction and cuts the length. For plain SGD it may clip gradients or steps; "
            "with momentum, clipped gradients make steps of {momentum} times the norm allowed.",
            given={"formula": "supported", "plain SGD": "supported", "momentum": "supported"}),
 ]
@@ -210,8 +210,8 @@ ANSWERS = [
 # ---------------
 # Above left the thing itself: the loss of the example over its weight, and SGD from 1.1. Without clipping one step ends
 # on the plain; clipped steps walk down the cliff. On the right nets, a thin line a seed: without clipping the loss
-# leaps up, then rests at that of guessing, ln 8 = 2.08 nats (the unit of cross-entropy), another plain. Below, by rate,
-# the highest loss, and the right answers in the end. The lower the limit, the higher the rates that blow up, or learn.
+# leaps up, then rests on another plain, at that of guessing: ln 8 = 2.08 nats (units of cross-entropy). Below, the
+# highest loss, drawn up to a million, and the right answers. A lower limit moves blow-ups and learning to higher rates.
 
 
 def figure(trials):
@@ -233,7 +233,7 @@ def figure(trials):
     reference_line(below, 1 / 8, "guess")
     cliff.set(title="The cliff: one weight, used 20 times", xlabel="weight w", ylabel="loss")
     left.set(title="Loss of ReLU nets at a rate of 0.03", xlabel="step", ylabel="nats", yscale="log")
-    above.set(title="Highest loss over the first", xlabel="learning rate", xscale="log", yscale="log")
+    above.set(title="Highest loss / first loss", xlabel="learning rate", xscale="log", yscale="log")
     below.set(title="Share of right answers after training", xlabel="learning rate", xscale="log")
     for axes, place in ((cliff, (0, 1)), (left, (0.7, 1)), (above, (0, 1)), (below, (1, 0.8))):
         axes.legend(loc="upper left", bbox_to_anchor=place)
@@ -243,8 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# With a cliff of w⁴⁰, or with ReLUs that start at exactly 1: will a lower rate still do as well as clipping? `python -m
-# lessons run clipping --set delay=40 --seeds 2`, and the same with `--set start=1.0`
+# With a cliff of w⁴⁰, or with first recurrent weights of 1: will a lower rate still do as well as clipping? `python
+# -m lessons run clipping --set delay=40 --seeds 2`, and `--set start=1.0` in place of the delay
 
 if __name__ == "__main__":
     lesson.main("clipping")

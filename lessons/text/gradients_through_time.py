@@ -2,28 +2,28 @@
 Why do gradients explode or vanish in a recurrent net?
 ======================================================
 
-A *recurrent* net reads a sequence step by step and keeps a *state*, numbers that it hands on to the next step. Unrolled
-in time it is a deep network, with a layer for each step. All layers have the same weights, U for the state and W for
-the input x. φ is tanh, which squeezes numbers between -1 and 1, or nothing: then the net is *linear*. ::
+A *recurrent* net reads a sequence step by step and keeps a *state* h, numbers that it hands on to the next step. Drawn
+out in time (*unrolled*), it is a deep network with a layer for each step. All layers have the same weights: U for the
+state, W for the input x. φ is tanh, which squeezes numbers between -1 and 1, or nothing: then the net is *linear*. ::
 
     h[t] = φ(U h[t-1] + W x[t])
 
-*Back-propagation through time* walks back through these layers. The gradient says how the end would change if the state
-here did. Each step back multiplies it by the slope of φ and by U once more. With one unit, and without φ: ::
+*Back-propagation through time* walks back through these layers. At each, the gradient says how much the last state
+would change if this one did. Each step back multiplies it by the slope of φ and by U. With one unit, without φ: ::
 
     steps back            0       1       2      10        20        50
     U = 0.9            1.00    0.90    0.81    0.35      0.12     0.005      it vanishes
     U = 1.1            1.00    1.10    1.21    2.59      6.73    117         it explodes
 
-With many units U is a matrix. Some steps back, the gradient has turned to where U stretches most, and each step
-multiplies its length by about ρ (rho), the *spectral radius*: the largest absolute value of an eigenvalue of U. An
+With many units U is a matrix. Each step back multiplies the gradient's length, after the first few, by about ρ (rho).
+This *spectral radius*, the largest absolute value of an eigenvalue of U, is how much U stretches in the long run. An
 *orthogonal* matrix only turns and mirrors: it keeps all lengths. Tanh shrinks: its slope is 1 at 0, but 0.42 at 1.
 
 On its way, back-propagation finds how each step would change U: the *updates* of the steps. There is only one U, so
-they are added up (row 4.12). Take h[t] = u h[t-1] and h[0] = 1: the gradient of h[3] = u·u·u is u² + u² + u²; with 0.9
-for u, three times 0.81. They agree: they are *correlated*. The notes say that this makes training unstable (row 4.13).
-Is it the sharing, or the repeated product? A deep net with a matrix of its own for each step multiplies as often, and
-shares nothing. So we take the sharing away, and look at what is left.
+they are added up (row 4.12). Take h[t] = u h[t-1] and h[0] = 1: the gradient of h[3] = u·u·u is u² + u² + u², one for
+each step; with u = 0.9, three times 0.81. These agree: they are *correlated*. The course notes say that this makes
+training unstable (row 4.13). Is it the sharing, or the repeated product? A deep net with a matrix of its own for each
+step multiplies as often and shares nothing. So we take the sharing away and look at what is left.
 """
 
 from collections.abc import Iterable
@@ -47,13 +47,13 @@ from dlnotes.randomness import stream
 # %%
 # The experiment
 # --------------
-# A *seed* draws symbols, each of which makes some others likely to come next; a net has to say at each step which one
-# does. It also draws a matrix for each step, Gaussian (all entries independent) or orthogonal, scaled to ρ = 1, and we
-# multiply them by several ρ. There are two *arms*. In the arm "shared" the first matrix serves at all steps, as in a
-# recurrent net; in "separate" each step has its own. All else is the same, and nothing is trained. We measure by which
-# factor a step the gradient of the last state grows on its way back; the *cosine* between the changes that neighboring
-# steps ask for (1: same direction, 0: unrelated); which share of a gradient is noise, different in each batch of
-# sequences; and the largest rate at which a first step of SGD (stochastic gradient descent) does not raise the loss.
+# A *seed* draws sequences in which each symbol makes some others likely to come next. At each step a net has to say
+# which one does. The seed also draws a matrix for each step: an orthogonal one, or a Gaussian one (independent entries)
+# that is scaled to several ρ. There are two *arms*. In "shared" the first matrix serves at all steps, as in a recurrent
+# net; in "separate" each step has its own. All else is the same, and nothing is trained. We measure by which factor the
+# gradient of the last state grows at each step back; the *cosine* between the updates of neighboring steps
+# (1: same direction, 0: unrelated); which share of a gradient is noise, different in each batch of sequences; and the
+# largest learning rate at which a first step of SGD (stochastic gradient descent) does not raise the loss.
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class Task:
 # What we expect
 # --------------
 # Written before the run: *claims* of the notes, by row, and *limits*, where we expect them to fail. To explode is to
-# grow by over 5 % a step back, to vanish is to shrink by as much: 11-fold over 50 steps. Row 4.13 says several things,
-# and we read it in three ways: the updates are correlated; sharing takes smaller steps; sharing spoils the gradient.
+# grow by over 5 % a step back (1.05⁵⁰ = 11-fold over 50 steps), to vanish is to shrink by as much. Row 4.13 can mean
+# three things: the updates are correlated; sharing asks for smaller steps; sharing spoils the gradient.
 
 
 def grows(net, arm="shared", power=1):
@@ -176,28 +176,28 @@ PREDICTIONS = [
           lambda t: difference(t["tanh 1/shared/cosine"], margin=0.1), reading=CORRELATED, of="cosine"),
     limit("4.13", "unrelated", "In a tanh net of ρ = 3 the cosine of neighboring steps' updates is not above 0.1.",
           lambda t: not_better(difference(t["tanh 3/shared/cosine"], margin=0.1)), reading=CORRELATED, of="cosine"),
-    claim("4.13", "rate", "Separate matrices (tanh, ρ = 1) bear over twice the rate of a shared one in a first step.",
+    claim("4.13", "rate", "In a first step separate matrices (tanh, ρ = 1) bear over twice the rate of a shared one.",
           lambda t: ratio(t["first step/separate/rate"], t["first step/shared/rate"], margin=2),
-          arms=("separate", "shared"), reading=STEPS, of="rate of separate over shared"),
-    claim("4.13", "growth", "With a shared matrix (tanh, ρ = 3) the gradient grows by 5 % a step more than with "
-          "separate ones.", lambda t: ratio(*(t[f"tanh 3/{arm}/factor"] for arm in ARMS), margin=1.05), arms=ARMS,
-          reading=SPOILED, of="factor of shared over separate"),
-    claim("4.13", "noise", "With a shared matrix (tanh, ρ = 1) the share of noise is over a tenth larger than with "
-          "separate ones.", lambda t: ratio(*(t[f"batches/{arm}/noise"] for arm in ARMS), margin=1.1), arms=ARMS,
-          reading=SPOILED, of="noise of shared over separate"),
+          arms=("separate", "shared"), reading=STEPS, of="rate, separate over shared"),
+    claim("4.13", "growth", "With a shared matrix (tanh, ρ = 3) the gradient grows by over 5 % a step more than "
+          "with separate ones.", lambda t: ratio(*(t[f"tanh 3/{arm}/factor"] for arm in ARMS), margin=1.05), arms=ARMS,
+          reading=SPOILED, of="factor a step, shared over separate"),
+    claim("4.13", "noise", "With a shared matrix (tanh, ρ = 1) the gradient's share of noise is over a tenth larger "
+          "than with separate ones.", lambda t: ratio(*(t[f"batches/{arm}/noise"] for arm in ARMS), margin=1.1),
+          arms=ARMS, reading=SPOILED, of="share of noise, shared over separate"),
     limit("4.13", "not shared", "With separate matrices, too, a linear net of ρ = 1.2 explodes, by over 5 % a step.",
           grows("linear 1.2", "separate"), reading=SPOILED, of="factor a step"),
-    limit("4.13", "steady", "With one orthogonal matrix (linear), where no gradient explodes, the cosine is above 0.1.",
+    limit("4.13", "steady", "With one orthogonal matrix (linear) nothing explodes, but updates' cosine is above 0.1.",
           lambda t: difference(t["linear orthogonal/shared/cosine"], margin=0.1), reading=SPOILED, of="cosine"),
 ]
 
 ANSWERS = [
-    answer("4.12", "Yes: the steps add up to the gradient of shared weights.", given={"sum": "supported"}),
-    answer("4.13", "Correlated, yes (cosine {correlated}): they add up, and a first step needs a {rate} times smaller "
-           "rate. But sharing makes tanh nets explode no faster ({growth:.2f} times), and has {noise} times the noise.",
+    answer("4.12", "Yes: the gradient of shared weights is the sum of the steps' updates.", given={"sum": "supported"}),
+    answer("4.13", "Updates are correlated (cosine {correlated}), and shared weights need a {rate} times smaller first "
+           "rate. But gradients of tanh nets grow no faster ({growth:.2f} times), with {noise} times the noise.",
            given={"correlated": "supported", "rate": "supported", "growth": "refuted", "noise": "refuted"}),
-    answer("4.14", "Both occur: linear nets of ρ = 1.2 explode, {explodes:.2f}-fold a step, and tanh nets of ρ = 1.2 "
-           "vanish. Neither happens in linear nets with an orthogonal matrix, or in tanh nets of ρ = 2.", given={
+    answer("4.14", "Both occur: at a spectral radius of 1.2 they explode in linear nets, {explodes:.2f}-fold a step, "
+           "and vanish in tanh nets. With an orthogonal matrix (linear), or at 2 (tanh), neither happens.", given={
            "explodes": "supported", "tanh vanishes": "supported", "orthogonal": "supported", "between": "supported"}),
 ]
 # fmt: on
@@ -208,9 +208,9 @@ ANSWERS = [
 # Above, the thing itself: the gradient of the last state on its way back, a thin line a seed. Linear nets multiply it
 # by about ρ a step; an orthogonal matrix keeps its length. In tanh nets it vanishes even at ρ = 1.2 and holds at 2.
 # Below, on the left, the factor a step. Without sharing (dashed) it is the same in tanh nets, and a little smaller in
-# linear ones: 1.13 for 1.17 at ρ = 1.2. On the right a mark for each net and seed: if correlation made them explode,
-# marks would rise to the right. But tanh nets of ρ = 3 explode at a cosine near 0, and one orthogonal matrix has
-# correlated updates and keeps lengths. 50 similar updates to one matrix move it 50 times as far: hence small rates.
+# linear ones: 1.13 in place of 1.17 at ρ = 1.2. On the right a mark for each net and seed. If correlated updates made
+# gradients explode, marks would rise to the right. But tanh nets of ρ = 3 explode at a cosine near 0, and an orthogonal
+# matrix has correlated updates and keeps lengths. 50 similar updates move a matrix 50 times as far: hence small rates.
 
 
 def figure(trials):
@@ -243,8 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Separate matrices bear about as many times the rate as there are steps. How many times is it with 10? `python -m
-# lessons run gradients_through_time --set steps=10`. And do smaller tanh nets explode at ρ = 3? `--set hidden=8`
+# Separate matrices bear roughly as many times the rate of a shared one as there are steps. With 10 steps, too? `python
+# -m lessons run gradients_through_time --set steps=10`. And do smaller tanh nets explode at ρ = 3? `--set hidden=8`
 
 if __name__ == "__main__":
     lesson.main("gradients_through_time")

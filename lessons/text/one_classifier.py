@@ -4,29 +4,29 @@ Can one classifier serve at every point in time?
 
 What follows a q in an English text? Mostly u, on any page. A sequence whose rules stay the same is *stationary*: one
 classifier can predict the next symbol at every step. Its weights are *shared over time*, and each step of each sequence
-is an example for them. *Separate* classifiers, one a step, learn from one example a sequence. What comes after a b? ::
+is an example for them. *Separate* classifiers, one a step, get one example each from a sequence. What follows a b? ::
 
     sequences           after a b, at step   1        2        3        4       any
-    a b a b b                                ·        a        ·        b
+    a b a b b                                ·        a        ·        b              ·  no b at this step
     b a b a b                                a        ·        a        ·
     a b b a b                                ·        b        a        ·
-    an a came in                          1 of 1   1 of 2   2 of 2   0 of 1   4 of 6
+    a followed in                         1 of 1   1 of 2   2 of 2   0 of 1   4 of 6
 
-The classifiers of steps 1 and 4 would be sure of opposite things, a shared one says "a, in four of six cases". We count
-*excess loss*: cross-entropy minus that of the true rules, in *nats* (natural logarithms: guessing one of 5 costs ln 5 =
-1.6). From n examples, many, theory expects d / 2n for d free weights: 20 for five symbols, four in each row of a table.
-With 4,000 sequences of 16 steps that is 0.0025 nats for separate classifiers, and a 16th for a shared one.
+The classifiers of steps 1 and 4 would be sure of opposite things; a shared one says "a, in four of six cases". We count
+*excess loss*: cross-entropy minus that of the true rules, in *nats* (natural logarithms: to guess one of 5 costs ln 5 =
+1.6). From many examples, n, theory expects d / 2n for d free weights: 20 in five rows of five shares, each of sum 1.
+With 4,000 sequences of 16 steps that is 20 / 8,000 = 0.0025 nats for separate classifiers, a 16th for a shared one.
 
-Where the rules drift, a shared classifier learns their average. If after a b comes an a in 90 % of cases early on, and
-in 10 % later, the best single answer is 50 %. Its excess is 0.9 ln(0.9/0.5) + 0.1 ln(0.1/0.5) = 0.37 nats at each step,
-from however many sequences. But one could tell it the time: then one rule for symbol and time together would do.
+Where the rules change, or *drift*, a shared classifier learns their average. If a follows b in 90 % of cases early on
+and in 10 % later, the best single answer is 50 %. Its excess is 0.9 ln(0.9/0.5) + 0.1 ln(0.1/0.5) = 0.37 nats at each
+step, however many sequences it sees. But we could tell it the time: then one rule for symbol and time would do.
 
 A *recurrent network* (RNN) shares its weights W, U and b over time as a convolution shares its kernel over space. But
 it hands on a *state* h, which begins at 0: h[t] = tanh(W x[t] + U h[t-1] + b). One unit, without tanh and b: ::
 
     input x                               1     0     0     0
-    RNN with W = 1, U = 1/2               1    1/2   1/4   1/8     all the past counts; steps wait for each other
-    convolution x[t] + x[t-1] / 2         1    1/2    0     0      two inputs count; all steps at once
+    RNN with W = 1, U = 1/2               1    1/2   1/4   1/8     all the past counts; each step waits for the last
+    convolution x[t] + x[t-1] / 2         1    1/2    0     0      width 2: two inputs count; all steps at once
 """
 
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ from dlnotes.training import Minibatches, Trainer
 # %%
 # The experiment
 # --------------
-# Each *seed* draws sequences and two random tables of what follows each of 5 symbols. One chain keeps to the first
-# table, the other drifts evenly from the first to the second. The *arms* learn to predict the next symbol from few
-# sequences or many: "shared" has one table of scores for all 16 steps, "separate" one for each. Both are linear, with a
-# softmax, start at zero, see the same batches, each at its best learning rate on other seeds. Under drift, "clock" is a
-# shared one that also sees the symbol times a clock, from -1 to 1; "recurrent" is an RNN that nobody tells the time. We
-# measure on fresh sequences; stationary ones go on for 16 steps more. And we compare an RNN without U to a convolution.
+# Each *seed* draws two random tables of what follows each of 5 symbols, and sequences by them: stationary ones keep to
+# the first, drifting ones go evenly from it to the second. The *arms* learn to predict the next symbol, from few
+# sequences or many. "shared" has one table of scores for all 16 steps, "separate" one for each; a softmax makes them
+# probabilities. Both start at 0 and see the same batches, each at its best learning rate on other seeds. Under drift,
+# "clock" is a shared one that also sees the symbol times a clock, from -1 to 1; "recurrent" is an RNN that nobody tells
+# the time. We measure on fresh sequences, stationary ones of 32 steps; and compare an RNN without U to a convolution.
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Config:
     """What can be set."""
 
     many: int = 4_000  # training sequences
-    few: int = 20  # of the smaller training set, the first of the larger one
+    few: int = 20  # training sequences where there are few: the first of the many
     test: int = 1_000  # fresh sequences
     length: int = 16  # steps of a training sequence, each with a symbol to predict
     steps: int = 300  # steps of training
@@ -180,14 +180,14 @@ def over(one, other, setting, margin=2.0):
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.09", "width 1", "An RNN that gives its state weights of zero is a convolution of width 1 over time.",
+    claim("4.09", "width 1", "An RNN whose weights for the state are zero is a convolution of width 1 over time.",
           lambda t: identity(t["RNN/error"], tolerance=1e-12), of="largest error"),
     claim("4.10", "few sequences", "With {few} stationary sequences separate classifiers have over twice the excess "
           "loss of a shared one.", over("separate", "shared", "stationary, few"), arms=LINEAR),
     claim("4.10", "many sequences", "With {many:,} stationary sequences separate classifiers have over twice the "
           "excess loss of a shared one.", over("separate", "shared", "stationary, many"), arms=LINEAR),
-    claim("4.10", "later steps", "On the {length} steps after those of training, a shared classifier of {many:,} "
-          "stationary sequences has no quarter more excess loss.", lambda t: not_better(
+    claim("4.10", "later steps", "A shared classifier, trained on {many:,} stationary sequences, has at most a quarter "
+          "more excess loss on the next {length} steps.", lambda t: not_better(
               over("shared later", "shared", "stationary, many", 1.25)(t)), arms=("shared later", "shared")),
     limit("4.10", "drift", "With {many:,} drifting sequences a shared classifier has over twice the excess loss of "
           "separate ones.", over("shared", "separate", "drifting, many"), arms=LINEAR, because="it learns an average"),
@@ -200,10 +200,10 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.09", "Yes: an RNN has the same weights at all steps. Without recurrence it is a convolution of width 1.",
-           given={"width 1": "supported"}),
-    answer("4.10", "Yes: on {many:,} stationary sequences separate ones have {many sequences} times the excess loss "
-           "of a shared one. Where rules drift it has {drift} times theirs, unless it is told the time.",
+    answer("4.09", "Yes: an RNN has the same weights at all steps. If it ignores its last state, it is a convolution "
+           "of width 1 over time.", given={"width 1": "supported"}),
+    answer("4.10", "Yes, if rules stay the same: with {many:,} sequences separate classifiers have {many sequences} "
+           "times the excess loss of a shared one. If rules drift, it has {drift} times theirs, unless told the time.",
            given={"many sequences": "supported", "drift": "supported", "clock": "supported"}),
 ]
 # fmt: on
@@ -211,10 +211,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: rows are symbols, columns what follows them, black for sure. The truth drifts, and what
-# "shared" says stays. Then excess loss by step, a thin line a seed. Under stationary rules "shared" reads on where
-# separate tables end. Under drifting ones it is right in the middle, where its average is the truth; the others find
-# the time, the RNN by itself. On the right a dot a seed: above the line "shared" wins, even from few drifting ones.
+# On the left the thing itself: rows are symbols, columns what follows them, black for sure. The truth drifts, "shared"
+# does not. Then excess loss by step, a thin line a seed. Under stationary rules "shared" reads on where separate tables
+# end. Under drifting ones it is right in the middle, where its average is the truth; the RNN finds the time by itself.
+# On the right a dot a seed: above the line "shared" wins. With few drifting sequences only the clock beats it.
 
 
 def figure(trials):
@@ -234,7 +234,7 @@ def figure(trials):
         gains = {s: trials[f"{s}/{arm}/excess"] / trials[f"{s}/shared/excess"] if arm in ARMS[s] else () for s in ARMS}
         strips(axes[3], gains, color=f"C{number}", label=arm, shift=0.25 * number - 0.5, width=0.2, geometric=True)
     reference_line(axes[3], 1, "equal")
-    axes[3].set(title="Excess over that of shared", yscale="log", xticklabels=[s.replace(", ", ",\n") for s in ARMS])
+    axes[3].set(title="Excess loss / that of shared", yscale="log", xticklabels=[s.replace(", ", ",\n") for s in ARMS])
     for ax in axes[1:]:
         ax.legend(fontsize="small")
     return drawing
@@ -244,7 +244,7 @@ def figure(trials):
 # Try it yourself
 # ---------------
 # With 32 steps in place of 16, what happens to the excess loss of "shared", and of "separate"? `python -m lessons run
-# one_classifier --set length=32 --seeds 4`. With five times the training, who gains most? `--set steps=1500`
+# one_classifier --set length=32 --seeds 4`. With five times the training, which arm gains most? `--set steps=1500`
 
 if __name__ == "__main__":
     lesson.main("one_classifier")
