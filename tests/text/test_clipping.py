@@ -50,14 +50,15 @@ def gradient_on_the_cliff(w):
 def test_the_gradients_of_the_cliff_are_those_of_the_table():
     w = vector(0.5, 0.9, 1.0, 1.05, 1.1).requires_grad_()
     (gradients,) = torch.autograd.grad((0.5 * (w**20 - 1) ** 2).sum(), w)
-    assert gradients.tolist() == pytest.approx([-0.00004, -2.4, 0, 83, 701], rel=0.06, abs=1e-12)
+    found = [f"{one:.{digits}f}" for one, digits in zip(gradients.tolist(), (5, 1, 0, 0, 0), strict=True)]
+    assert found == ["-0.00004", "-2.4", "0", "84", "701"]
     assert gradients.tolist() == pytest.approx([gradient_on_the_cliff(one) for one in w.tolist()])
 
 
 def test_one_step_without_clipping_crosses_the_valley_and_ten_clipped_steps_walk_down():
     thrown = 1.1 - 0.002 * gradient_on_the_cliff(1.1)
     assert thrown == pytest.approx(-0.3, abs=0.002)
-    assert gradient_on_the_cliff(thrown) == pytest.approx(2e-9, rel=0.3)
+    assert gradient_on_the_cliff(thrown) == pytest.approx(2.5e-9, rel=0.02)
     path = [torch.nn.Parameter(vector(1.1))]
     optimizer = SGD(path, lr=0.002, max_norm=5.0)
     found = []
