@@ -1,0 +1,251 @@
+"""
+Why does an LSTM remember longer than a plain recurrent network?
+================================================================
+
+A *recurrent network* reads a sequence step by step and keeps a *state*, a list of numbers that it updates at each step.
+The plain one mixes the old state h with the input x by two tables of weights, and squashes the sums: ::
+
+    h[t] = tanh(W x[t] + U h[t-1] + b)
+
+Suppose that the answer, at the end, depends on what was read d steps before. The state may well hold it. But will the
+network *learn* to hold it? It is told by the gradient: how much would the loss change if the state back then had been a
+little different? Each step on the way back multiplies that by about one factor. With 0.5 a step, this is left: ::
+
+    steps back             1       2       5       10       20
+    of the gradient     0.5    0.25   0.031    0.001    0.000001
+
+So the gradient *vanishes*. What is near is taught loudly, what is far in a whisper, and the steps between add noise.
+That is the notes' point: such a network remembers only what was recent (row 4.17).
+
+An LSTM (*long short-term memory*) has a second list of numbers, the *cell* c. Gates, numbers from 0 to 1 that the
+network computes at each step, say how much of the cell is kept (f, the *forget gate*) and how much is written (i): ::
+
+    c[t] = f · c[t-1] + i · g         f = σ(… + b),  σ(b) = 1 / (1 + exp(-b)): from 0, shut, to 1, open
+
+Along the cell a gradient is multiplied by f alone. Before training f is about σ(b), so it is the *forget bias* b that
+sets how far it gets. Our plain network, with weights drawn from -1/√H to 1/√H for H units, keeps about 1/√3 a step: ::
+
+                         LSTM, b = -2    LSTM, b = 0    plain    LSTM, b = 1    LSTM, b = 3
+    kept in a step               0.12           0.50     0.58           0.73           0.95
+    kept in 20 steps          3 / 10¹⁹       1 / 10⁶  2 / 10⁵          0.002           0.38
+
+So perhaps the remedy is an open gate, and not the cell as such. And a plain network might do as well, if its U starts
+*orthogonal*: as a rotation, which changes no length. Does a memory fail for its cell, its start, or for want of time?
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+
+from dlnotes import data, lesson
+from dlnotes.evidence import difference, not_better
+from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips
+from dlnotes.linear import SGD, LogisticClassifier, cross_entropy
+from dlnotes.measuring import Measured, Tuned, grid, train_for
+from dlnotes.randomness import stream
+from dlnotes.text import LSTM, RNN, gradient_norms
+from dlnotes.training import Trainer, accuracy
+
+# %%
+# The experiment
+# --------------
+# A sequence is one of 8 symbols, then distractors, then a cue: which symbol was it? The *delay* is how many steps lie
+# between; guessing is right in one of 8 cases. Five *arms* learn it: plain networks that start even or orthogonal, and
+# LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all arms. Each arm and
+# delay has its own learning rate, best on other seeds. It is trained until it is right in nine of ten fresh sequences,
+# for 1,000 steps at most, and at a delay of 20, 3,000. Gradients longer than 1 are shortened to 1 (*clipping*). An arm
+# is tried up to the first delay that it failed on all seeds of the tuning. We count how often it is right in the end.
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    shortest: int = 5  # steps from the symbol to the cue: the shortest delay
+    short: int = 10  # the next one
+    middle: int = 20  # the one after
+    long: int = 50  # the longest
+    units: int = 32  # numbers in a state
+    steps: int = 1_000  # most steps of training
+    more_steps: int = 3_000  # the same at the middle delay
+    batch_size: int = 16  # fresh sequences a step
+    test: int = 1_000  # fresh sequences that an arm is judged by
+    device: str = "cpu"  # where networks train
+
+
+QUICK = Config(shortest=2, short=3, middle=4, long=5, units=8, steps=50, more_steps=100, test=100)
+SEEDS = range(12)
+
+ARMS = {"plain": None, "orthogonal": None, "LSTM -2": -2.0, "LSTM 1": 1.0, "LSTM 3": 3.0}  # the forget bias
+DELAYS = ("shortest", "short", "middle", "long")
+TRIED = {"plain": 4, "orthogonal": 4, "LSTM -2": 1, "LSTM 1": 3, "LSTM 3": 4}  # how many of them
+PAIRS = [(delay, arm) for arm, count in TRIED.items() for delay in DELAYS[:count]]
+KINDS = 13  # of inputs: 8 symbols, 4 distractors, the cue
+ENOUGH, CHECKED = 0.9, 50  # right in so many cases, which is looked at every 50 steps
+
+
+def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
+    measured: Measured = {}
+    for delay, arm in PAIRS:
+        _, steps, (soon, late) = trained(config, seed, delay, arm, lr=tuned[f"{delay}/{arm}"])
+        measured[f"{delay}/{arm}/right"] = soon
+        measured[f"{delay}/{arm}/right, more steps"] = late
+        measured[f"{delay}/{arm}/steps"] = steps
+    for arm in ARMS:
+        measured[f"long/{arm}/curve"] = curve = vanishing(config, seed, arm)
+        measured |= {f"long/{arm}/gradient": curve[-1], f"middle/{arm}/gradient": curve[config.middle]}
+    return measured
+
+
+class Recall(nn.Module):
+    """A recurrent layer, and a linear classifier that sees its last state."""
+
+    def __init__(self, layer: nn.Module, units: int) -> None:
+        super().__init__()
+        self.layer, self.classifier = layer, LogisticClassifier(units, 8)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.layer(inputs)[0][:, -1])
+        return scores
+
+
+def untrained(config: Config, seed: int, arm: str) -> RNN | LSTM:
+    weights = stream(seed, "weights")
+    if (bias := ARMS[arm]) is not None:
+        return LSTM(KINDS, config.units, forget_bias=bias, generator=weights)
+    layer = RNN(KINDS, config.units, generator=weights)
+    if arm == "orthogonal":
+        nn.init.orthogonal_(layer.weight_hh_l0, generator=stream(seed, "rotation"))
+    return layer
+
+
+def faster(layer: RNN | LSTM) -> nn.Module:
+    """PyTorch's own LSTM with the same weights, which trains about four times as fast; of a plain layer, itself."""
+    if isinstance(layer, RNN):
+        return layer
+    with torch.device("meta"):  # where nothing is drawn
+        own = nn.LSTM(layer.input_size, layer.hidden_size, batch_first=True)
+    own.to_empty(device="cpu").load_state_dict(layer.state_dict())
+    return own
+
+
+def fresh(config: Config, seed: int, delay: str, count: int, purpose: str) -> Iterator[data.Examples]:
+    """New sequences, so many at a time, without end."""
+    generator = stream(seed, purpose)
+    while True:
+        yield data.delayed_recall(count, getattr(config, delay), generator=generator).to(config.device)
+
+
+def trained(config: Config, seed: int, delay: str, arm: str, *, lr: float) -> tuple[Recall, int, list[float]]:
+    """A network, its steps, and how often it is right when the budget ends, and the larger one of the middle delay."""
+    model = Recall(faster(untrained(config, seed, arm)), config.units).to(config.device)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, max_norm=1.0)
+    trainer = Trainer(model, cross_entropy, optimizer, fresh(config, seed, delay, config.batch_size, "batches"))
+    watched = next(fresh(config, seed, delay, 256, "watched"))
+    test, right = next(fresh(config, seed, delay, config.test, "test")), []
+    for budget in (config.steps, config.more_steps if delay == "middle" else config.steps):
+        while trainer.steps < budget and accuracy(model, watched) < ENOUGH:
+            train_for(trainer, min(CHECKED, budget - trainer.steps))
+        right.append(accuracy(model, test))
+    return model, trainer.steps, right
+
+
+def vanishing(config: Config, seed: int, arm: str) -> list[float]:
+    """Before training: how long the gradient is 0, 1, 2, … steps back, as the logarithm (base 10) of a share."""
+    inputs = next(fresh(config, seed, "long", 64, "shown")).inputs.cpu().double()
+    norms = gradient_norms(untrained(config, seed, arm).double(), inputs).flip(1)
+    shares: list[float] = (norms / norms[:, :1]).log10().mean(0).tolist()
+    return shares
+
+
+# %%
+# `python -m lessons tune long_memory` chooses the learning rates, of six for each arm and delay: the fewer steps the
+# better, and whoever runs out of steps pays for mistakes.
+
+TUNING = {f"{delay}/{arm}": grid(0.005, 0.16) for delay, arm in PAIRS}
+TUNING_SEEDS = range(1_000, 1_002)
+
+
+def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
+    runs = [trained(config, seed, *arm.split("/"), lr=lr) for lr in candidates]
+    return [steps * (2 - right) for _, steps, (_, right) in runs]
+
+
+# %%
+# What we expect
+# --------------
+# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
+# fail. Differences matter from a *margin* on: a quarter of all answers, or a factor of ten in a gradient. Row 4.18 has
+# two readings, since "a remedy for vanishing gradients" may mean that gradients last, or that memory does.
+
+
+def ahead(t, delay, arm, other, what="right"):
+    return t[f"{delay}/{arm}/{what}"] - t[f"{delay}/{other}/{what}"]
+
+
+GRADIENTS, MEMORY = "longer gradients", "longer memory"  # the two readings
+MORE_RIGHT = "difference in the share of right answers"
+
+# fmt: off
+PREDICTIONS = [
+    claim("4.17", "recent only", "In {steps:,} steps a plain network learns what was {short} steps back and not what was "
+          "{long} back: over a quarter more of its answers are right.",
+          lambda t: difference(t["short/plain/right"] - t["long/plain/right"], margin=0.25), of=MORE_RIGHT),
+    claim("4.17", "vanished", "Before training, the gradient of a plain network {long} steps back is below a 1,000th.",
+          lambda t: difference(-t["long/plain/gradient"], margin=3), of="powers of ten that are lost"),
+    limit("4.17", "orthogonal start", "At a delay of {long}, a plain network that starts orthogonal gives over a quarter "
+          "more right answers than one that starts even.",
+          lambda t: difference(ahead(t, "long", "orthogonal", "plain"), margin=0.25), arms=("orthogonal", "plain"),
+          of=MORE_RIGHT, because="a rotation changes no length: the start was at fault, not the cell"),
+    claim("4.18", "gradient", "Before training, {middle} steps back, the gradient of an LSTM with forget bias 1 is over "
+          "ten times that of a plain network.",
+          lambda t: difference(ahead(t, "middle", "LSTM 1", "plain", "gradient"), margin=1), reading=GRADIENTS,
+          arms=("LSTM 1", "plain"), of="powers of ten"),
+    limit("4.18", "shut gate's gradient", "Before training, {middle} steps back, the gradient of an LSTM with forget "
+          "bias -2 is below a tenth of that of a plain network.",
+          lambda t: difference(ahead(t, "middle", "plain", "LSTM -2", "gradient"), margin=1), reading=GRADIENTS,
+          arms=("plain", "LSTM -2"), of="powers of ten", because="0.12 a step is less than 0.58"),
+    claim("4.18", "open gate", "At a delay of {long}, an LSTM with forget bias 3 gives over a quarter more right answers "
+          "than a plain network.",
+          lambda t: difference(ahead(t, "long", "LSTM 3", "plain"), margin=0.25), reading=MEMORY,
+          arms=("LSTM 3", "plain"), of=MORE_RIGHT),
+    limit("4.18", "shut gate", "At a delay of {shortest}, a plain network gives over a quarter more right answers than "
+          "an LSTM with forget bias -2.",
+          lambda t: difference(ahead(t, "shortest", "plain", "LSTM -2"), margin=0.25), reading=MEMORY,
+          arms=("plain", "LSTM -2"), of=MORE_RIGHT, because="0.12 a step is less than 0.58"),
+    limit("4.18", "usual bias", "In {steps:,} steps at a delay of {middle}, a plain network that starts orthogonal gives "
+          "over a quarter more right answers than an LSTM with forget bias 1.",
+          lambda t: difference(ahead(t, "middle", "orthogonal", "LSTM 1"), margin=0.25), reading=MEMORY,
+          arms=("orthogonal", "LSTM 1"), of=MORE_RIGHT, because="20 gates of 0.73 keep 0.002"),
+    limit("4.18", "good start", "At a delay of {long}, an LSTM with forget bias 3 does not give a quarter more right "
+          "answers than a plain network that starts orthogonal.",
+          lambda t: not_better(difference(ahead(t, "long", "LSTM 3", "orthogonal"), margin=0.25)), reading=MEMORY,
+          arms=("LSTM 3", "orthogonal"), of=MORE_RIGHT, because="both pass gradients on"),
+]
+
+ANSWERS = []
+# fmt: on
+
+# %%
+# What to look at
+# ---------------
+# TODO
+
+
+def figure(trials):
+    config, (drawing, (inside, middle, right)) = trials.config, plt.subplots(1, 3, figsize=(15, 4.2))
+    model, _, _ = trained(config, trials.seeds[0], "middle", "LSTM 3", lr=trials.tuned["middle/LSTM 3"])
+    return drawing
+
+
+# %%
+# Try it yourself
+# ---------------
+# TODO
+
+if __name__ == "__main__":
+    lesson.main("long_memory")
