@@ -3,34 +3,33 @@ Why does an LSTM remember longer than a plain recurrent network?
 ================================================================
 
 A *recurrent network* reads a sequence step by step and keeps a *state*, a list of numbers that it updates at each step.
-The plain one mixes the old state h with the input x by two tables of weights, and squashes the sums: ::
+The plain one multiplies the new input x and the old state h by tables of weights, and squashes the sums: ::
 
     h[t] = tanh(W x[t] + U h[t-1] + b)
 
-Suppose that the answer, at the end, depends on what was read d steps before. The state may well hold it. But will the
-network *learn* to hold it? It is told by the gradient: how much would the loss change if the state back then had been a
-little different? Each step on the way back multiplies that by about one factor. With 0.5 a step, this is left: ::
+Suppose that the answer at the end depends on what was read d steps before. The state may well be able to hold it, but
+training has to *teach* it to, through the gradient: how much would the loss change if the state back then had been a
+little different? Each step on the way back multiplies that by about the same factor. If it is 0.5, this is left: ::
 
-    steps back             1       2       5       10       20
-    of the gradient     0.5    0.25   0.031    0.001    0.000001
+    steps back           1       2       5      10         20
+    of the gradient    0.5    0.25   0.031   0.001   0.000001
 
-So the gradient *vanishes*. What is near is taught loudly, what is far in a whisper, and the steps between add noise.
-That is the notes' point: such a network remembers only what was recent (row 4.17).
+The gradient *vanishes*: what is near is taught loudly, what is far in a whisper. So, say the course notes, the network
+remembers only what is recent (row 4.17), and the remedy is the LSTM, *long short-term memory* (4.18). It has a second
+list of numbers, the *cell* c. *Gates*, numbers from 0 (shut) to 1 (open) that it computes at each step, say how much of
+the cell is kept (f, the *forget gate*) and how much of something new, g, is added (i, the *input gate*): ::
 
-An LSTM (*long short-term memory*) has a second list of numbers, the *cell* c. Gates, numbers from 0 to 1 that the
-network computes at each step, say how much of the cell is kept (f, the *forget gate*) and how much is written (i): ::
+    c[t] = f · c[t-1] + i · g         f = σ(… + b),  σ(b) = 1 / (1 + exp(-b))
 
-    c[t] = f · c[t-1] + i · g         f = σ(… + b),  σ(b) = 1 / (1 + exp(-b)): from 0, shut, to 1, open
+Along the cell a gradient is multiplied by f alone: before training about σ(b), so that the *forget bias* b sets how far
+it gets. A plain network of H units, its weights drawn evenly between ±1/√H, keeps about 1/√3 a step: ::
 
-Along the cell a gradient is multiplied by f alone. Before training f is about σ(b), so it is the *forget bias* b that
-sets how far it gets. Our plain network, with weights drawn from -1/√H to 1/√H for H units, keeps about 1/√3 a step: ::
+                        LSTM, b = -2    LSTM, b = 0      plain    LSTM, b = 1    LSTM, b = 3
+    kept in a step              0.12           0.50       0.58           0.73           0.95
+    kept in 20 steps        3 / 10¹⁹        1 / 10⁶    2 / 10⁵          0.002           0.38
 
-                         LSTM, b = -2    LSTM, b = 0    plain    LSTM, b = 1    LSTM, b = 3
-    kept in a step               0.12           0.50     0.58           0.73           0.95
-    kept in 20 steps          3 / 10¹⁹       1 / 10⁶  2 / 10⁵          0.002           0.38
-
-So perhaps the remedy is an open gate, and not the cell as such. And a plain network might do as well, if its U starts
-*orthogonal*: as a rotation, which changes no length. Does a memory fail for its cell, its start, or for want of time?
+So perhaps the remedy is an open gate, and not the cell as such. Or a plain network whose U starts *orthogonal*, as a
+rotation, which changes no length. Does a memory fail for its cell, for its start, or for lack of time?
 """
 
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ from torch import Tensor, nn
 
 from dlnotes import data, lesson
 from dlnotes.evidence import difference, not_better
-from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips
+from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips, tiles
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy
 from dlnotes.measuring import Measured, Tuned, grid, train_for
 from dlnotes.randomness import stream
@@ -54,11 +53,11 @@ from dlnotes.training import Trainer, accuracy
 # The experiment
 # --------------
 # A sequence is one of 8 symbols, then distractors, then a cue: which symbol was it? The *delay* is how many steps lie
-# between; guessing is right in one of 8 cases. Five *arms* learn it: plain networks that start even or orthogonal, and
-# LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all arms. Each arm and
-# delay has its own learning rate, best on other seeds. It is trained until it is right in nine of ten fresh sequences,
-# for 1,000 steps at most, and at a delay of 20, 3,000. Gradients longer than 1 are shortened to 1 (*clipping*). An arm
-# is tried up to the first delay that it failed on all seeds of the tuning. We count how often it is right in the end.
+# between; guessing is right in one of 8 cases. Five *arms* learn it: plain networks with an even or orthogonal start,
+# LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all arms. For each delay,
+# each arm has the learning rate that was best on other seeds. It trains until it is right in nine of ten fresh cases,
+# for at most 1,000 steps, or 3,000 at the delay of 20; a gradient longer than 1 is shortened (*clipping*). An LSTM is
+# tried up to the first delay that it did not learn in 1,000 steps on the seeds of the tuning.
 
 
 @dataclass(frozen=True)
@@ -86,31 +85,24 @@ TRIED = {"plain": 4, "orthogonal": 4, "LSTM -2": 1, "LSTM 1": 3, "LSTM 3": 4}  #
 PAIRS = [(delay, arm) for arm, count in TRIED.items() for delay in DELAYS[:count]]
 KINDS = 13  # of inputs: 8 symbols, 4 distractors, the cue
 ENOUGH, CHECKED = 0.9, 50  # right in so many cases, which is looked at every 50 steps
+LATE = "right with more steps"
 
 
 def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     measured: Measured = {}
     for delay, arm in PAIRS:
         _, steps, (soon, late) = trained(config, seed, delay, arm, lr=tuned[f"{delay}/{arm}"])
-        measured[f"{delay}/{arm}/right"] = soon
-        measured[f"{delay}/{arm}/right, more steps"] = late
-        measured[f"{delay}/{arm}/steps"] = steps
+        found = {"right": soon, LATE: late, "steps": steps}
+        measured |= {f"{delay}/{arm}/{name}": number for name, number in found.items()}
     for arm in ARMS:
         measured[f"long/{arm}/curve"] = curve = vanishing(config, seed, arm)
         measured |= {f"long/{arm}/gradient": curve[-1], f"middle/{arm}/gradient": curve[config.middle]}
     return measured
 
 
-class Recall(nn.Module):
-    """A recurrent layer, and a linear classifier that sees its last state."""
-
-    def __init__(self, layer: nn.Module, units: int) -> None:
-        super().__init__()
-        self.layer, self.classifier = layer, LogisticClassifier(units, 8)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        scores: Tensor = self.classifier(self.layer(inputs)[0][:, -1])
-        return scores
+class _LastState(nn.Module):
+    def forward(self, outputs: tuple[Tensor, object]) -> Tensor:
+        return outputs[0][:, -1]
 
 
 def untrained(config: Config, seed: int, arm: str) -> RNN | LSTM:
@@ -140,9 +132,10 @@ def fresh(config: Config, seed: int, delay: str, count: int, purpose: str) -> It
         yield data.delayed_recall(count, getattr(config, delay), generator=generator).to(config.device)
 
 
-def trained(config: Config, seed: int, delay: str, arm: str, *, lr: float) -> tuple[Recall, int, list[float]]:
+def trained(config: Config, seed: int, delay: str, arm: str, *, lr: float) -> tuple[nn.Sequential, int, list[float]]:
     """A network, its steps, and how often it is right when the budget ends, and the larger one of the middle delay."""
-    model = Recall(faster(untrained(config, seed, arm)), config.units).to(config.device)
+    layer, classifier = faster(untrained(config, seed, arm)), LogisticClassifier(config.units, 8)
+    model = nn.Sequential(layer, _LastState(), classifier).to(config.device)
     optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, max_norm=1.0)
     trainer = Trainer(model, cross_entropy, optimizer, fresh(config, seed, delay, config.batch_size, "batches"))
     watched = next(fresh(config, seed, delay, 256, "watched"))
@@ -162,10 +155,7 @@ def vanishing(config: Config, seed: int, arm: str) -> list[float]:
     return shares
 
 
-# %%
-# `python -m lessons tune long_memory` chooses the learning rates, of six for each arm and delay: the fewer steps the
-# better, and whoever runs out of steps pays for mistakes.
-
+# The rates are chosen by `python -m lessons tune long_memory`, by steps; who runs out of steps pays for mistakes.
 TUNING = {f"{delay}/{arm}": grid(0.005, 0.16) for delay, arm in PAIRS}
 TUNING_SEEDS = range(1_000, 1_002)
 
@@ -179,66 +169,81 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
-# fail. Differences matter from a *margin* on: a quarter of all answers, or a factor of ten in a gradient. Row 4.18 has
-# two readings, since "a remedy for vanishing gradients" may mean that gradients last, or that memory does.
+# fail. The *margin*, the smallest difference that matters, is a quarter of all answers.
 
 
 def ahead(t, delay, arm, other, what="right"):
     return t[f"{delay}/{arm}/{what}"] - t[f"{delay}/{other}/{what}"]
 
 
-GRADIENTS, MEMORY = "longer gradients", "longer memory"  # the two readings
-MORE_RIGHT = "difference in the share of right answers"
+RIGHT = "difference in the share of right answers"
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.17", "recent only", "In {steps:,} steps a plain network learns what was {short} steps back and not what was "
-          "{long} back: over a quarter more of its answers are right.",
-          lambda t: difference(t["short/plain/right"] - t["long/plain/right"], margin=0.25), of=MORE_RIGHT),
+    claim("4.17", "recent only", "In {steps:,} steps a plain network gives over a quarter more right answers about "
+          "what was {short} steps back than about what was {long} back.",
+          lambda t: difference(t["short/plain/right"] - t["long/plain/right"], margin=0.25), of=RIGHT),
     claim("4.17", "vanished", "Before training, the gradient of a plain network {long} steps back is below a 1,000th.",
           lambda t: difference(-t["long/plain/gradient"], margin=3), of="powers of ten that are lost"),
-    limit("4.17", "orthogonal start", "At a delay of {long}, a plain network that starts orthogonal gives over a quarter "
-          "more right answers than one that starts even.",
+    limit("4.17", "orthogonal start", "At delay {long} a plain network that starts orthogonal gives over a quarter "
+          "more right answers than one that does not.",
           lambda t: difference(ahead(t, "long", "orthogonal", "plain"), margin=0.25), arms=("orthogonal", "plain"),
-          of=MORE_RIGHT, because="a rotation changes no length: the start was at fault, not the cell"),
-    claim("4.18", "gradient", "Before training, {middle} steps back, the gradient of an LSTM with forget bias 1 is over "
-          "ten times that of a plain network.",
-          lambda t: difference(ahead(t, "middle", "LSTM 1", "plain", "gradient"), margin=1), reading=GRADIENTS,
-          arms=("LSTM 1", "plain"), of="powers of ten"),
-    limit("4.18", "shut gate's gradient", "Before training, {middle} steps back, the gradient of an LSTM with forget "
-          "bias -2 is below a tenth of that of a plain network.",
-          lambda t: difference(ahead(t, "middle", "plain", "LSTM -2", "gradient"), margin=1), reading=GRADIENTS,
-          arms=("plain", "LSTM -2"), of="powers of ten", because="0.12 a step is less than 0.58"),
-    claim("4.18", "open gate", "At a delay of {long}, an LSTM with forget bias 3 gives over a quarter more right answers "
-          "than a plain network.",
-          lambda t: difference(ahead(t, "long", "LSTM 3", "plain"), margin=0.25), reading=MEMORY,
-          arms=("LSTM 3", "plain"), of=MORE_RIGHT),
-    limit("4.18", "shut gate", "At a delay of {shortest}, a plain network gives over a quarter more right answers than "
-          "an LSTM with forget bias -2.",
-          lambda t: difference(ahead(t, "shortest", "plain", "LSTM -2"), margin=0.25), reading=MEMORY,
-          arms=("plain", "LSTM -2"), of=MORE_RIGHT, because="0.12 a step is less than 0.58"),
-    limit("4.18", "usual bias", "In {steps:,} steps at a delay of {middle}, a plain network that starts orthogonal gives "
-          "over a quarter more right answers than an LSTM with forget bias 1.",
-          lambda t: difference(ahead(t, "middle", "orthogonal", "LSTM 1"), margin=0.25), reading=MEMORY,
-          arms=("orthogonal", "LSTM 1"), of=MORE_RIGHT, because="20 gates of 0.73 keep 0.002"),
-    limit("4.18", "good start", "At a delay of {long}, an LSTM with forget bias 3 does not give a quarter more right "
-          "answers than a plain network that starts orthogonal.",
-          lambda t: not_better(difference(ahead(t, "long", "LSTM 3", "orthogonal"), margin=0.25)), reading=MEMORY,
-          arms=("LSTM 3", "orthogonal"), of=MORE_RIGHT, because="both pass gradients on"),
+          of=RIGHT, because="a rotation changes no length"),
+    claim("4.18", "open gate", "At delay {long} an LSTM with forget bias 3 gives over a quarter more right answers "
+          "than a plain network.", lambda t: difference(ahead(t, "long", "LSTM 3", "plain"), margin=0.25),
+          arms=("LSTM 3", "plain"), of=RIGHT),
+    claim("4.18", "more steps", "With {more_steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
+          "quarter more right answers than a plain network.",
+          lambda t: difference(ahead(t, "middle", "LSTM 1", "plain", LATE), margin=0.25),
+          arms=("LSTM 1", "plain"), of=RIGHT),
+    limit("4.18", "shut gate", "At delay {shortest} an LSTM with forget bias -2 gives over a quarter fewer right "
+          "answers than a plain network.", lambda t: difference(ahead(t, "shortest", "plain", "LSTM -2"), margin=0.25),
+          arms=("plain", "LSTM -2"), of=RIGHT, because="0.12 a step is less than 0.58"),
+    limit("4.18", "usual bias", "With {steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
+          "quarter fewer right answers than a plain network that starts orthogonal.",
+          lambda t: difference(ahead(t, "middle", "orthogonal", "LSTM 1"), margin=0.25), arms=("orthogonal", "LSTM 1"),
+          of=RIGHT, because="20 gates of 0.73 keep 0.002"),
+    limit("4.18", "good start", "At delay {long} an LSTM with forget bias 3 does not give a quarter more right answers "
+          "than a plain network that starts orthogonal.",
+          lambda t: not_better(difference(ahead(t, "long", "LSTM 3", "orthogonal"), margin=0.25)),
+          arms=("LSTM 3", "orthogonal"), of=RIGHT, because="both hand gradients on"),
 ]
 
-ANSWERS = []
+ANSWERS = [
+]
 # fmt: on
 
 # %%
 # What to look at
 # ---------------
-# TODO
+# On the left the thing itself: the cells of a trained LSTM, a row a unit, while it reads four sequences that differ in
+# their first symbol alone (red is above 0, blue below). TODO In the middle the gradient on its way back, before
+# training; a thin line a seed. On the right a dot a seed: the share of right answers, by delay, open dots after 3,000
+# steps.
 
 
 def figure(trials):
     config, (drawing, (inside, middle, right)) = trials.config, plt.subplots(1, 3, figsize=(15, 4.2))
     model, _, _ = trained(config, trials.seeds[0], "middle", "LSTM 3", lr=trials.tuned["middle/LSTM 3"])
+    inputs = next(fresh(config, trials.seeds[0], "middle", 1, "shown")).inputs.repeat(4, 1, 1)
+    inputs[:, 0] = torch.eye(4, KINDS)
+    with torch.no_grad():
+        cells = [model[0](inputs[:, :end])[1][1][0] for end in range(1, config.middle + 2)]
+    tiles(inside, torch.stack(cells, 2).cpu().clamp(-2, 2), columns=4, signed=True, each=False)
+    inside.set(title="Cells of an LSTM after one of four symbols", xlabel="time, in four sequences", ylabel="units", aspect="auto")
+
+    for place, arm in enumerate(ARMS):
+        color, shift = f"C{place}", 0.17 * (place - 2)
+        curves(middle, range(config.long + 1), trials[f"long/{arm}/curve"], label=arm, color=color)
+        shares = {getattr(config, delay): trials.get(f"{delay}/{arm}/right", []) for delay in DELAYS}
+        strips(right, shares, color=color, shift=shift, width=0.12)
+        late = trials.get(f"middle/{arm}/{LATE}", np.array([]))
+        right.plot(2 + shift + np.linspace(-0.06, 0.06, len(late)), late, "o", color=color, markerfacecolor="none")
+    reference_line(right, 1 / 8, "guessed")
+    middle.set(title="Gradient before training, as a share", xlabel="steps back", ylim=(-12, 1))
+    middle.set_yticks([-12, -9, -6, -3, 0], ["10⁻¹²", "10⁻⁹", "10⁻⁶", "0.001", "1"])
+    right.set(title="Right answers after training", xlabel="delay", ylabel="share")
+    middle.legend()
     return drawing
 
 
