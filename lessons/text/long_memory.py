@@ -9,15 +9,14 @@ The plain one multiplies the new input x and the old state h by tables of weight
 
 Suppose that the answer at the end depends on what was read d steps before. The state may well be able to hold it, but
 training has to *teach* it to, through the gradient: how much would the loss change if the state back then had been a
-little different? Each step on the way back multiplies that by about the same factor. If it is 0.5, this is left: ::
+little different? Each step on the way back multiplies that by about the same factor. With 0.5, a quarter is left after
+2 steps, a 1,000th after 10 and a millionth after 20: the gradient *vanishes*. What is near is taught loudly, what is far
+in a whisper.
 
-    steps back           1       2       5      10         20
-    of the gradient    0.5    0.25   0.031   0.001   0.000001
-
-The gradient *vanishes*: what is near is taught loudly, what is far in a whisper. So, say the course notes, the network
-remembers only what is recent (row 4.17), and the remedy is the LSTM, *long short-term memory* (4.18). It has a second
-list of numbers, the *cell* c. *Gates*, numbers from 0 (shut) to 1 (open) that it computes at each step, say how much of
-the cell is kept (f, the *forget gate*) and how much of something new, g, is added (i, the *input gate*): ::
+So, say the course notes, the network remembers only what is recent (row 4.17), and the remedy is the LSTM, *long
+short-term memory* (4.18). It has a second list of numbers, the *cell* c. *Gates*, numbers from 0 (shut) to 1 (open) that
+it computes at each step, say how much of the cell is kept (f, the *forget gate*) and how much of something new, g, is
+added (i, the *input gate*): ::
 
     c[t] = f · c[t-1] + i · g         f = σ(… + b),  σ(b) = 1 / (1 + exp(-b))
 
@@ -83,9 +82,9 @@ ARMS = {"plain": None, "orthogonal": None, "LSTM -2": -2.0, "LSTM 1": 1.0, "LSTM
 DELAYS = ("shortest", "short", "middle", "long")
 TRIED = {"plain": 4, "orthogonal": 4, "LSTM -2": 1, "LSTM 1": 3, "LSTM 3": 4}  # how many of them
 PAIRS = [(delay, arm) for arm, count in TRIED.items() for delay in DELAYS[:count]]
-KINDS = 13  # of inputs: 8 symbols, 4 distractors, the cue
-ENOUGH, CHECKED = 0.9, 50  # right in so many cases, which is looked at every 50 steps
+KINDS, ENOUGH, CHECKED = 13, 0.9, 50  # of inputs; the share to be right in; looked at every so many steps
 LATE = "right with more steps"
+RIGHT = "difference in the share of right answers"
 
 
 def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
@@ -173,10 +172,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 
 
 def ahead(t, delay, arm, other, what="right"):
-    return t[f"{delay}/{arm}/{what}"] - t[f"{delay}/{other}/{what}"]
+    return difference(t[f"{delay}/{arm}/{what}"] - t[f"{delay}/{other}/{what}"], margin=0.25)
 
-
-RIGHT = "difference in the share of right answers"
 
 # fmt: off
 PREDICTIONS = [
@@ -186,30 +183,32 @@ PREDICTIONS = [
     claim("4.17", "vanished", "Before training, the gradient of a plain network {long} steps back is below a 1,000th.",
           lambda t: difference(-t["long/plain/gradient"], margin=3), of="powers of ten that are lost"),
     limit("4.17", "orthogonal start", "At delay {long} a plain network that starts orthogonal gives over a quarter "
-          "more right answers than one that does not.",
-          lambda t: difference(ahead(t, "long", "orthogonal", "plain"), margin=0.25), arms=("orthogonal", "plain"),
-          of=RIGHT, because="a rotation changes no length"),
+          "more right answers than one that does not.", lambda t: ahead(t, "long", "orthogonal", "plain"),
+          arms=("orthogonal", "plain"), of=RIGHT, because="a rotation changes no length"),
     claim("4.18", "open gate", "At delay {long} an LSTM with forget bias 3 gives over a quarter more right answers "
-          "than a plain network.", lambda t: difference(ahead(t, "long", "LSTM 3", "plain"), margin=0.25),
-          arms=("LSTM 3", "plain"), of=RIGHT),
+          "than a plain network.", lambda t: ahead(t, "long", "LSTM 3", "plain"), arms=("LSTM 3", "plain"), of=RIGHT),
     claim("4.18", "more steps", "With {more_steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
-          "quarter more right answers than a plain network.",
-          lambda t: difference(ahead(t, "middle", "LSTM 1", "plain", LATE), margin=0.25),
+          "quarter more right answers than a plain network.", lambda t: ahead(t, "middle", "LSTM 1", "plain", LATE),
           arms=("LSTM 1", "plain"), of=RIGHT),
     limit("4.18", "shut gate", "At delay {shortest} an LSTM with forget bias -2 gives over a quarter fewer right "
-          "answers than a plain network.", lambda t: difference(ahead(t, "shortest", "plain", "LSTM -2"), margin=0.25),
+          "answers than a plain network.", lambda t: ahead(t, "shortest", "plain", "LSTM -2"),
           arms=("plain", "LSTM -2"), of=RIGHT, because="0.12 a step is less than 0.58"),
     limit("4.18", "usual bias", "With {steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
           "quarter fewer right answers than a plain network that starts orthogonal.",
-          lambda t: difference(ahead(t, "middle", "orthogonal", "LSTM 1"), margin=0.25), arms=("orthogonal", "LSTM 1"),
-          of=RIGHT, because="20 gates of 0.73 keep 0.002"),
+          lambda t: ahead(t, "middle", "orthogonal", "LSTM 1"), arms=("orthogonal", "LSTM 1"), of=RIGHT,
+          because="20 gates of 0.73 keep 0.002"),
     limit("4.18", "good start", "At delay {long} an LSTM with forget bias 3 does not give a quarter more right answers "
           "than a plain network that starts orthogonal.",
-          lambda t: not_better(difference(ahead(t, "long", "LSTM 3", "orthogonal"), margin=0.25)),
-          arms=("LSTM 3", "orthogonal"), of=RIGHT, because="both hand gradients on"),
+          lambda t: not_better(ahead(t, "long", "LSTM 3", "orthogonal")), arms=("LSTM 3", "orthogonal"), of=RIGHT,
+          because="both hand gradients on"),
 ]
 
 ANSWERS = [
+    answer("4.17", "",
+           given={"recent only": "supported", "orthogonal start": "supported"}),
+    answer("4.18", "",
+           given={"open gate": "supported", "shut gate": "supported", "usual bias": "supported",
+                  "good start": "supported"}),
 ]
 # fmt: on
 
@@ -230,7 +229,7 @@ def figure(trials):
     with torch.no_grad():
         cells = [model[0](inputs[:, :end])[1][1][0] for end in range(1, config.middle + 2)]
     tiles(inside, torch.stack(cells, 2).cpu().clamp(-2, 2), columns=4, signed=True, each=False)
-    inside.set(title="Cells of an LSTM after one of four symbols", xlabel="time, in four sequences", ylabel="units", aspect="auto")
+    inside.set(title="Cells of a trained LSTM", xlabel="time, in four sequences", ylabel="units", aspect="auto")
 
     for place, arm in enumerate(ARMS):
         color, shift = f"C{place}", 0.17 * (place - 2)
@@ -241,7 +240,7 @@ def figure(trials):
         right.plot(2 + shift + np.linspace(-0.06, 0.06, len(late)), late, "o", color=color, markerfacecolor="none")
     reference_line(right, 1 / 8, "guessed")
     middle.set(title="Gradient before training, as a share", xlabel="steps back", ylim=(-12, 1))
-    middle.set_yticks([-12, -9, -6, -3, 0], ["10⁻¹²", "10⁻⁹", "10⁻⁶", "0.001", "1"])
+    middle.set_yticks(range(-12, 1, 3), ["10⁻¹²", "10⁻⁹", "10⁻⁶", "0.001", "1"])
     right.set(title="Right answers after training", xlabel="delay", ylabel="share")
     middle.legend()
     return drawing
