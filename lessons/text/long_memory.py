@@ -10,13 +10,12 @@ The plain one multiplies the new input x and the old state h by tables of weight
 Suppose that the answer at the end depends on what was read d steps before. The state may well be able to hold it, but
 training has to *teach* it to, through the gradient: how much would the loss change if the state back then had been a
 little different? Each step on the way back multiplies that by about the same factor. With 0.5, a quarter is left after
-2 steps, a 1,000th after 10 and a millionth after 20: the gradient *vanishes*. What is near is taught loudly, what is far
-in a whisper.
+2 steps, a 1,000th after 10 and a millionth after 20. The gradient *vanishes*: the far past is taught in a whisper.
 
 So, say the course notes, the network remembers only what is recent (row 4.17), and the remedy is the LSTM, *long
-short-term memory* (4.18). It has a second list of numbers, the *cell* c. *Gates*, numbers from 0 (shut) to 1 (open) that
-it computes at each step, say how much of the cell is kept (f, the *forget gate*) and how much of something new, g, is
-added (i, the *input gate*): ::
+short-term memory* (4.18). It has a second list of numbers, the *cell* c, and *gates*, numbers from 0 (shut) to 1 (open)
+that it computes at each step. The *forget gate* f says how much of the cell is kept, the input gate i how much of
+something new, g, is added: ::
 
     c[t] = f · c[t-1] + i · g         f = σ(… + b),  σ(b) = 1 / (1 + exp(-b))
 
@@ -204,9 +203,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.17", "",
+    answer("4.17", "From the usual start yes: learned 10 steps back, not 50. An orthogonal start mends it.",
            given={"recent only": "supported", "orthogonal start": "supported"}),
-    answer("4.18", "",
+    answer("4.18", "With an open forget gate yes. A shut one is worse than a plain network.",
            given={"open gate": "supported", "shut gate": "supported", "usual bias": "supported",
                   "good start": "supported"}),
 ]
