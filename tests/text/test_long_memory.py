@@ -104,14 +104,23 @@ def test_gradients_are_clipped_at_1_with_momentum_at_the_rate_of_the_arm(lesson,
 
 def test_a_training_ends_once_nine_of_ten_watched_answers_are_right(lesson):
     config = lesson.Config()
-    model, steps, (soon, late) = lesson.trained(config, 2_000, "shortest", "orthogonal", lr=0.04)
+    model, steps, _ = lesson.trained(config, 2_000, "shortest", "orthogonal", lr=0.04)
     assert 0 < steps < config.steps
     assert steps % 50 == 0
     watched = next(lesson.fresh(config, 2_000, "shortest", 256, "watched"))
     assert accuracy(model, watched) >= 0.9
-    test = next(lesson.fresh(config, 2_000, "shortest", 1_000, "test"))
+
+
+def test_it_is_judged_by_sequences_that_did_not_end_its_training(lesson):
+    config = lesson.QUICK
+    model, _, (soon, late) = lesson.trained(config, 2_000, "long", "LSTM 3", lr=0.1)
+    test, watched = (
+        next(lesson.fresh(config, 2_000, "long", count, purpose))
+        for count, purpose in ((config.test, "test"), (256, "watched"))
+    )
     assert soon == late == accuracy(model, test)
-    assert not torch.equal(test.inputs[:256], watched.inputs)
+    assert soon != accuracy(model, watched)
+    assert not torch.equal(test.inputs, watched.inputs[: config.test])
 
 
 def test_only_the_middle_delay_has_more_steps_and_the_first_share_is_from_before_them(lesson):
