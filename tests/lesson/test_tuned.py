@@ -215,7 +215,7 @@ def test_no_settings_are_kept_twice_or_for_a_lesson_that_is_not_there():
 )
 def test_the_settings_of_a_lesson_are_the_winners_of_its_tuning(path):
     tuning = json.loads(path.read_text(encoding="utf-8"))
-    data = tuning["config"]["data"]
+    data = tuning["config"].get("data", "")
     settings = json.loads(tuned.path_of(tuning["lesson"]).read_text(encoding="utf-8"))[data]
     scores = {name: sum(values) / len(values) for name, values in tuning["scores"].items() if None not in values}
     for arm, winner in tuning["winners"].items():
