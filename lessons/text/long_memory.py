@@ -22,8 +22,8 @@ it gets. A plain network of H units, its weights drawn evenly between ±1/√H, 
     kept in a step              0.12           0.50       0.58           0.73           0.95
     kept in 20 steps        3 / 10¹⁹        1 / 10⁶    2 / 10⁵          0.002           0.38
 
-So perhaps the remedy is an open gate, and not the cell as such. Or a plain network whose U starts *orthogonal*, as a
-rotation, which changes no length. Does a memory fail for its cell, for its start, or for lack of time?
+So perhaps the remedy is an open gate, not the cell as such. And perhaps a plain network does as well if U starts
+*orthogonal*: as a rotation, which changes no length. Does a memory fail for its cell, its start, or for lack of time?
 """
 
 from collections.abc import Iterator
@@ -46,12 +46,12 @@ from dlnotes.training import Trainer, accuracy
 # %%
 # The experiment
 # --------------
-# A sequence is one of 8 symbols, then distractors, then a cue: which symbol was it? The *delay* is how many steps lie
-# between; guessing is right in one of 8 cases. Five *arms* learn it: plain networks with an even or orthogonal start,
-# LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all arms. For each delay,
-# each arm has the learning rate that was best on other seeds. It trains until it is right in nine of ten fresh cases,
-# for at most 1,000 steps, or 3,000 at the delay of 20; a gradient longer than 1 is shortened (*clipping*). An LSTM is
-# tried up to the first delay that it did not learn in 1,000 steps on the seeds of the tuning.
+# A sequence is one of 8 symbols, then distractors that mean nothing, then a cue: which symbol was it? The *delay* is the
+# steps from symbol to cue; a guess is right in one of 8 cases. Five *arms* learn it: plain networks with an even or an
+# orthogonal start, LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all arms.
+# For each delay, an arm has the learning rate that was best on other seeds. It trains until nine of ten fresh answers
+# are right, for at most 1,000 steps, or 3,000 at delay 20; gradients longer than 1 are shortened (*clipping*). An LSTM
+# is tried up to the first delay that it did not learn in 1,000 steps on the seeds of the tuning.
 
 
 @dataclass(frozen=True)
