@@ -46,12 +46,12 @@ from dlnotes.training import Trainer, accuracy
 # %%
 # The experiment
 # --------------
-# A sequence is one of 8 symbols, then distractors that mean nothing, then a cue: which symbol was it? The *delay* is the
-# steps from symbol to cue; a guess is right in one of 8 cases. Five *arms* learn it: plain networks with an even or an
-# orthogonal start, LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all arms.
-# For each delay, an arm has the learning rate that was best on other seeds. It trains until nine of ten fresh answers
-# are right, for at most 1,000 steps, or 3,000 at delay 20; gradients longer than 1 are shortened (*clipping*). An LSTM
-# is tried up to the first delay that it did not learn in 1,000 steps on the seeds of the tuning.
+# A sequence is one of 8 symbols, then distractors that mean nothing, then a cue: which symbol was it? The *delay* is
+# the steps from symbol to cue; a guess is right in one of 8 cases. Five *arms* learn it: plain networks with an even or
+# orthogonal start, LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all. For
+# each delay, an arm has the learning rate that was best on other seeds. It trains until nine of ten fresh answers are
+# right, for at most 1,000 steps, or 3,000 at delay 20; gradients longer than 1 are shortened (*clipping*). An LSTM is
+# tried up to the first delay that it did not learn in 1,000 steps on the seeds of the tuning.
 
 
 @dataclass(frozen=True)
