@@ -130,7 +130,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("effective_degrees_of_freedom", "weight_decay_groups"),
     *("ReceptiveField", "count_multiply_adds", "output_size", "receptive_field"),
     *("CharacterModel", "Windows", "bits_per_character", "train_character_model"),
-    *("gradient_norms", "gradients_by_step"),
+    *("Gates", "gates_through_time", "gradient_norms", "gradients_by_step"),
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),

@@ -9,15 +9,17 @@ from dlnotes.text.characters import (
     train_character_model,
 )
 from dlnotes.text.recurrent import LSTM, RNN
-from dlnotes.text.through_time import gradient_norms, gradients_by_step
+from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
 
 __all__ = [
     "LSTM",
     "RNN",
     "CharacterModel",
+    "Gates",
     "Windows",
     "bits_per_character",
     "clip_by_global_norm",
+    "gates_through_time",
     "gradient_norms",
     "gradients_by_step",
     "next_character_loss",

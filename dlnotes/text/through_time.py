@@ -1,6 +1,7 @@
-"""What happens to a gradient on its way back through time: how long it is at each step, and what each step adds."""
+"""What happens in a recurrent layer over time: a gradient on its way back, what each step adds to it, the gates."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.func import functional_call
 from dlnotes.text.recurrent import LSTM, RNN, State
 from dlnotes.training import in_mode
 
-__all__ = ["gradient_norms", "gradients_by_step"]
+__all__ = ["Gates", "gates_through_time", "gradient_norms", "gradients_by_step"]
 
 
 def gradient_norms(layer: RNN | LSTM, inputs: Tensor, direction: Tensor | None = None) -> Tensor:
@@ -102,3 +103,47 @@ def gradients_by_step(
         gradients = iter(torch.autograd.grad(loss(torch.cat(hiddens, 1)), flat, materialize_grads=True))
     by_step = [{name: next(gradients) for name in own} for own in copies]
     return {name: torch.stack([one[name] for one in by_step]) for name in by_step[0]}
+
+
+class Gates(NamedTuple):
+    """What an `LSTM` does at each step of a sequence, (N, T, H) each: gates from 0, shut, to 1, open, and the cell."""
+
+    input: Tensor
+    forget: Tensor
+    output: Tensor
+    cell: Tensor
+
+
+def gates_through_time(layer: LSTM, inputs: Tensor) -> Gates:
+    """The gates of an LSTM and its cell at each step, to be looked at.
+
+        cell[t] = forget[t] · cell[t-1] + input[t] · (what could be written)        h[t] = output[t] · tanh(cell[t])
+
+    Args:
+        layer: taken in evaluation mode, without dropout, from a state of zeros.
+        inputs: sequences.
+
+    Shape:
+        inputs (N, T, C); returns (N, T, H) each.
+
+    Raises:
+        ValueError: as the layer does for such inputs.
+
+    Example:
+        A forget gate whose sum is 3 keeps 95 % of the cell:
+
+        >>> layer = LSTM(2, 4, forget_bias=3.0, generator=torch.Generator().manual_seed(0))
+        >>> gates = gates_through_time(layer, torch.zeros(1, 5, 2))
+        >>> gates.forget.shape, f"{gates.forget[0, 0, 0]:.2f}"
+        (torch.Size([1, 5, 4]), '0.95')
+    """
+    found, state = [], None
+    with in_mode(layer, training=False), torch.no_grad():
+        for step in inputs.split(1, dim=1):
+            hidden = layer.weight_hh_l0.new_zeros(len(step), layer.hidden_size) if state is None else state[0][0]
+            outer = torch.nn.functional.linear(step[:, 0], layer.weight_ih_l0, layer.bias_ih_l0)
+            sums = outer + torch.nn.functional.linear(hidden, layer.weight_hh_l0, layer.bias_hh_l0)
+            _, state = layer(step, state)
+            written, kept, _, shown = layer.gates_of(sums)
+            found.append((written, kept, shown, state[1][0]))
+    return Gates(*(torch.stack(parts, 1) for parts in zip(*found, strict=True)))

@@ -40,7 +40,7 @@ from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips,
 from dlnotes.linear import SGD, LogisticClassifier, cross_entropy
 from dlnotes.measuring import Measured, Tuned, grid, train_for
 from dlnotes.randomness import stream
-from dlnotes.text import LSTM, RNN, gradient_norms
+from dlnotes.text import LSTM, RNN, gates_through_time, gradient_norms
 from dlnotes.training import Trainer, accuracy
 
 # %%
@@ -72,7 +72,6 @@ class Config:
 
 QUICK = Config(shortest=2, short=3, middle=4, long=5, units=8, steps=50, more_steps=100, test=100)
 SEEDS = range(12)
-
 ARMS = {"plain": None, "orthogonal": None, "LSTM -2": -2.0, "LSTM 1": 1.0, "LSTM 3": 3.0}  # the forget bias
 DELAYS = ("shortest", "short", "middle", "long")
 TRIED = {"plain": 4, "orthogonal": 4, "LSTM -2": 1, "LSTM 1": 3, "LSTM 3": 4}  # how many of them
@@ -86,8 +85,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     measured: Measured = {}
     for delay, arm in PAIRS:
         _, steps, (soon, late) = trained(config, seed, delay, arm, lr=tuned[f"{delay}/{arm}"])
-        found = {"right": soon, LATE: late, "steps": steps}
-        measured |= {f"{delay}/{arm}/{name}": number for name, number in found.items()}
+        measured |= {f"{delay}/{arm}/{name}": n for name, n in (("right", soon), (LATE, late), ("steps", steps))}
     for arm in ARMS:
         measured[f"long/{arm}/curve"] = curve = vanishing(config, seed, arm)
         measured |= {f"long/{arm}/gradient": curve[-1], f"middle/{arm}/gradient": curve[config.middle]}
@@ -145,8 +143,7 @@ def vanishing(config: Config, seed: int, arm: str) -> list[float]:
     """Before training: how long the gradient is 0, 1, 2, … steps back, as the logarithm (base 10) of a share."""
     inputs = next(fresh(config, seed, "long", 64, "shown")).inputs.cpu().double()
     norms = gradient_norms(untrained(config, seed, arm).double(), inputs).flip(1)
-    shares: list[float] = (norms / norms[:, :1]).log10().mean(0).tolist()
-    return shares
+    return [*(norms / norms[:, :1]).log10().mean(0).tolist()]
 
 
 # The rates are chosen by `python -m lessons tune long_memory`, by steps; who runs out of steps pays for mistakes.
@@ -162,8 +159,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run. A *claim* is the notes' statement in one setting, a *limit* a setting in which we expect it to
-# fail. The *margin*, the smallest difference that matters, is a quarter of all answers.
+# Written before the run. A *claim* is what the notes state, a *limit* where we expect that to fail. The *margin*, the
+# smallest difference that matters, is a quarter of all answers.
 
 
 def ahead(t, delay, arm, other, what="right"):
@@ -211,10 +208,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: the cells of an LSTM (forget bias 3), a row a unit, reading four sequences that differ
-# in the first symbol alone (red: above 0, blue: below). Each symbol starts a pattern of its own, which stays and grows.
-# In the middle the gradient on its way back before training, a thin line a seed. On the right a dot a seed: how often
-# it is right in the end, or after 3,000 steps (rings). Bias 1 has longer gradients than a plain network, yet is later.
+# On the left the thing itself: an LSTM (forget bias 3) reads a sequence, a row a unit (red above 0, blue below). The
+# forget gates stay open: what the first symbol left in the cells stays, and grows. Another symbol leaves another pattern
+# ("other cells"). In the middle the gradient before training, a thin line a seed. On the right a dot a seed: the share
+# of right answers, or after 3,000 steps (rings). Bias 1 has longer gradients than a plain network, yet learns later.
 
 
 def figure(trials):
@@ -222,10 +219,12 @@ def figure(trials):
     model, _, _ = trained(config, trials.seeds[0], "middle", "LSTM 3", lr=trials.tuned["middle/LSTM 3"])
     inputs = next(fresh(config, trials.seeds[0], "middle", 1, "shown")).inputs.repeat(2, 1, 1).cpu()
     inputs[:, 0] = torch.eye(2, KINDS)
-    shown = inner_life(untrained(config, 0, "LSTM 3"), model.cpu()[0].state_dict(), inputs)
-    tiles(inside, shown.detach().clamp(-1, 1), columns=4, signed=True, each=False)
-    inside.set(title="A trained LSTM: input gates, forget gates, cells, and cells after another symbol", aspect="auto")
-    inside.set(xlabel="time, four times over", ylabel="units")
+    (layer := LSTM(KINDS, config.units, generator=stream(0, "weights"))).load_state_dict(model.cpu()[0].state_dict())
+    gates = gates_through_time(layer, inputs)
+    shown = torch.stack([gates.input[0], gates.forget[0], *gates.cell]).mT.clamp(-1, 1)
+    tiles(inside, shown, columns=4, signed=True, each=False)
+    inside.set(title="Gates and cells of a trained LSTM", xlabel="time", ylabel="units", aspect="auto")
+    inside.set_xticks((config.middle + 2) * (np.arange(4) + 0.5), ["input gate", "forget gate", "cells", "other cells"])
     for place, arm in enumerate(ARMS):
         color, shift = f"C{place}", 0.17 * (place - 2)
         curves(middle, range(config.long + 1), trials[f"long/{arm}/curve"], label=arm, color=color)
@@ -239,17 +238,6 @@ def figure(trials):
     right.set(title="Right answers after training", xlabel="delay", ylabel="share")
     right.legend(*middle.get_legend_handles_labels(), loc=(0.04, 0.3))
     return drawing
-
-
-def inner_life(layer, weights, inputs):
-    """Input gates, forget gates and cells of the first sequence, and cells of the second: (4, units, steps)."""
-    layer.load_state_dict(weights)
-    hiddens, cells = zip(*(layer(inputs[:, :end])[1] for end in range(inputs.shape[1] + 1)[1:]), strict=True)
-    before = torch.cat([torch.zeros_like(hiddens[0]), *hiddens[:-1]]).transpose(0, 1)
-    sums = inputs @ layer.weight_ih_l0.T + before @ layer.weight_hh_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0
-    written, kept, _, _ = layer.gates_of(sums)
-    first, second = torch.cat(cells).transpose(0, 1)
-    return torch.stack([written[0], kept[0], first, second]).mT
 
 
 # %%

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dlnotes.randomness import stream
-from dlnotes.text import LSTM, RNN, gradient_norms, gradients_by_step
+from dlnotes.text import LSTM, RNN, gates_through_time, gradient_norms, gradients_by_step
 
 DOUBLE = torch.float64
 
@@ -117,3 +117,22 @@ def test_the_layer_is_left_as_it_was():
 def test_a_direction_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"direction must be \[5\] or \[2, 5\], not \[4\]"):
         gradient_norms(layer(), drawn(2, 6, 3), drawn(4))
+
+
+def test_the_gates_are_those_by_which_pytorchs_lstm_moves():
+    """4.18: its own hidden states and cells, from the gates and the formula."""
+    one, inputs = layer(LSTM, dropout=0.5, masks=stream(0, "masks")), drawn(2, 6, 3)
+    theirs = nn.LSTM(3, 5, batch_first=True, dtype=DOUBLE, device="meta").to_empty(device="cpu")
+    theirs.load_state_dict(one.state_dict())
+    gates = gates_through_time(one, inputs)
+    before = torch.zeros(2, 5, dtype=DOUBLE)
+    for step in range(6):
+        hiddens, (hidden, cell) = theirs(inputs[:, : step + 1])
+        torch.testing.assert_close(gates.cell[:, step], cell[0], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(gates.output[:, step] * cell[0].tanh(), hidden[0], rtol=1e-12, atol=1e-14)
+        writable = (cell[0] - gates.forget[:, step] * before) / gates.input[:, step]
+        last = torch.zeros(2, 5, dtype=DOUBLE) if not step else hiddens[:, step - 1]
+        sums = inputs[:, step] @ one.weight_ih_l0[10:15].T + last @ one.weight_hh_l0[10:15].T
+        torch.testing.assert_close(writable, sums.tanh(), rtol=1e-10, atol=1e-12)
+        before = cell[0]
+    assert one.training
