@@ -209,7 +209,7 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left the thing itself: an LSTM (forget bias 3) reads a sequence, a row a unit (red above 0, blue below). The
-# forget gates stay open: what the first symbol left in the cells stays, and grows. Another symbol leaves another pattern
+# forget gates stay open: what the first symbol left in the cells stays, and grows; another one leaves another pattern
 # ("other cells"). In the middle the gradient before training, a thin line a seed. On the right a dot a seed: the share
 # of right answers, or after 3,000 steps (rings). Bias 1 has longer gradients than a plain network, yet learns later.
 
