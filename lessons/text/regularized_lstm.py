@@ -232,7 +232,7 @@ def figure(trials):
     strips(right, {arm.replace(" ", "\n"): trials[f"memory/{arm}/accuracy"] for arm in arms}, color="C3")
     reference_line(middle, 1, "equal")
     reference_line(right, 1 / 8, "guess")
-    left.set(title="Bits a character", xlabel="% of the steps")
+    left.set(title="Bits a character", xlabel="% of the steps", ylim=(1, 6.5))
     middle.set(title="Unseen text: bits without a cure over those with")
     right.set(title=f"Recall after {config.delay} steps: share that is right", ylim=(0, 1.05))
     left.legend(fontsize="small")
