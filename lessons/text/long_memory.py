@@ -4,9 +4,9 @@ Why does an LSTM remember longer than a plain recurrent network?
 
 A *recurrent network* reads a sequence step by step and keeps a *state*, a list h of numbers that it updates each time.
 The plain one multiplies input x and old state by tables of weights and squashes the sums: tanh(W x[t] + U h[t-1] + b).
-Training must *teach* the state to hold what was read long before, through the gradient: how much would the loss change
-if the state back then had been a little different? Each step on the way back multiplies that by about the same factor.
-With 0.5, a 1,000th is left after 10 steps and a millionth after 20: it *vanishes*. The far past is taught in a whisper.
+Training must *teach* it what to hold, by the gradient: how much would the loss change if the state long ago had been a
+little different? Each step back multiplies that by about the same factor. With 0.5, a quarter is left after
+2 steps, a 1,000th after 10 and a millionth after 20. The gradient *vanishes*: the far past is taught in a whisper.
 
 So, say the notes, the network remembers only what is recent (row 4.17), and the remedy is the LSTM, *long short-term
 memory* (4.18). It has a second list of numbers, the *cell* c, and *gates* from 0 (shut) to 1 (open), each with a W, U
