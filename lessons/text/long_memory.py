@@ -4,26 +4,26 @@ Why does an LSTM remember longer than a plain recurrent network?
 
 A *recurrent network* reads a sequence step by step and keeps a *state*, a list h of numbers that it updates each time.
 The plain one multiplies input x and old state by tables of weights and squashes the sums: tanh(W x[t] + U h[t-1] + b).
-Suppose that the answer at the end depends on what was read d steps before. The state may well be able to hold it, but
-training has to *teach* it to, through the gradient: how much would the loss change if the state back then had been a
-little different? Each step on the way back multiplies that by about the same factor. With 0.5, a quarter is left after
+Training must *teach* it what to hold, by the gradient: how much would the loss change if the state long ago had been a
+little different? Each step back multiplies that by about the same factor. With 0.5, a quarter is left after
 2 steps, a 1,000th after 10 and a millionth after 20. The gradient *vanishes*: the far past is taught in a whisper.
 
 So, say the notes, the network remembers only what is recent (row 4.17), and the remedy is the LSTM, *long short-term
-memory* (4.18). It has a second list of numbers, the *cell* c, and computes *gates* from 0 (shut) to 1 (open). The
-*forget gate* f says how much of the cell is kept, the input gate i how much of something new, g, is added: ::
+memory* (4.18). It has a second list of numbers, the *cell* c, and *gates* from 0 (shut) to 1 (open), each with a W, U
+and b of its own. f, the *forget gate*, says how much of the cell is kept, i how much of something new, g, is added. ::
 
-    c[t] = f · c[t-1] + i · g         f = σ(… + b),  σ(b) = 1 / (1 + exp(-b))
+    c[t] = f · c[t-1] + i · g     f = σ(W x[t] + U h[t-1] + b)     σ(b) = 1 / (1 + exp(-b))     h[t] = o · tanh(c[t])
 
 Along the cell a gradient is multiplied by f alone: before training about σ(b), so that the *forget bias* b sets how far
-it gets. A plain network of H units, its weights drawn evenly between ±1/√H, keeps about 1/√3 a step: ::
+it gets. (o is one more gate.) In a plain network, U has H weights for each unit, drawn evenly between ±1/√H. Their
+squares are 1/(3H) on average and add up to 1/3, so that a step keeps about 1/√3 of a gradient's length: ::
 
                         LSTM, b = -2    LSTM, b = 0      plain    LSTM, b = 1    LSTM, b = 3
     kept in a step              0.12           0.50       0.58           0.73           0.95
     kept in 20 steps        3 / 10¹⁹        1 / 10⁶    2 / 10⁵          0.002           0.38
 
 So perhaps the remedy is an open gate, not the cell as such. And perhaps a plain network does as well if U starts
-*orthogonal*: as a rotation, which changes no length. Does a memory fail for its cell, its start, or for lack of time?
+*orthogonal*: as a rotation, which changes no length. Does a plain memory lack a cell, a good start, or only time?
 """
 
 from collections.abc import Iterator
@@ -50,8 +50,8 @@ from dlnotes.training import Trainer, accuracy
 # the steps from symbol to cue; a guess is right in one of 8 cases. Five *arms* learn it: plain networks with an even or
 # orthogonal start, LSTMs with forget biases of -2, 1 and 3. A *seed* draws weights and sequences, the same for all. For
 # each delay, an arm has the learning rate that was best on other seeds. It trains until nine of ten fresh answers are
-# right, for at most 1,000 steps, or 3,000 at delay 20; gradients longer than 1 are shortened (*clipping*). An LSTM is
-# tried up to the first delay that it did not learn in 1,000 steps on the seeds of the tuning.
+# right, for at most 1,000 training steps (at delay 20 also 3,000); gradients longer than 1 are shortened (*clipping*).
+# Each LSTM is tried up to the first delay that it did not learn in 1,000 training steps when the rates were chosen.
 
 
 @dataclass(frozen=True)
@@ -169,38 +169,38 @@ def ahead(t, delay, arm, other, what="right"):
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.17", "recent only", "In {steps:,} steps a plain network gives over a quarter more right answers about "
-          "what was {short} steps back than about what was {long} back.",
+    claim("4.17", "recent only", "After {steps:,} training steps a plain network gives over a quarter more right "
+          "answers at delay {short} than at delay {long}.",
           lambda t: difference(t["short/plain/right"] - t["long/plain/right"], margin=0.25), of=RIGHT),
-    claim("4.17", "vanished", "Before training, the gradient of a plain network {long} steps back is below a 1,000th.",
+    claim("4.17", "vanished", "Before training, a plain network's gradient falls below a 1,000th in {long} steps back.",
           lambda t: difference(-t["long/plain/gradient"], margin=3), of="powers of ten that are lost"),
     limit("4.17", "orthogonal start", "At delay {long} a plain network that starts orthogonal gives over a quarter "
           "more right answers than one that does not.", lambda t: ahead(t, "long", "orthogonal", "plain"),
           arms=("orthogonal", "plain"), of=RIGHT, because="a rotation changes no length"),
     claim("4.18", "open gate", "At delay {long} an LSTM with forget bias 3 gives over a quarter more right answers "
           "than a plain network.", lambda t: ahead(t, "long", "LSTM 3", "plain"), arms=("LSTM 3", "plain"), of=RIGHT),
-    claim("4.18", "more steps", "With {more_steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
+    claim("4.18", "more steps", "After {more_steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
           "quarter more right answers than a plain network.", lambda t: ahead(t, "middle", "LSTM 1", "plain", LATE),
           arms=("LSTM 1", "plain"), of=RIGHT),
     limit("4.18", "shut gate", "At delay {shortest} an LSTM with forget bias -2 gives over a quarter fewer right "
           "answers than a plain network.", lambda t: ahead(t, "shortest", "plain", "LSTM -2"),
-          arms=("plain", "LSTM -2"), of=RIGHT, because="0.12 a step is less than 0.58"),
-    limit("4.18", "usual bias", "With {steps:,} steps at delay {middle}, an LSTM with forget bias 1 gives over a "
-          "quarter fewer right answers than a plain network that starts orthogonal.",
+          arms=("plain", "LSTM -2"), of=RIGHT, because="it keeps 0.12 a step, not 0.58"),
+    limit("4.18", "usual bias", "After {steps:,} training steps at delay {middle}, an LSTM with forget bias 1 gives "
+          "over a quarter fewer right answers than a plain network that starts orthogonal.",
           lambda t: ahead(t, "middle", "orthogonal", "LSTM 1"), arms=("orthogonal", "LSTM 1"), of=RIGHT,
-          because="20 gates of 0.73 keep 0.002"),
+          because="0.73 a step leaves 0.002 after 20"),
     limit("4.18", "good start", "At delay {long} an LSTM with forget bias 3 does not give a quarter more right answers "
           "than a plain network that starts orthogonal.",
           lambda t: not_better(ahead(t, "long", "LSTM 3", "orthogonal")), arms=("LSTM 3", "orthogonal"), of=RIGHT,
-          because="both hand gradients on"),
+          because="both pass gradients back"),
 ]
 
 ANSWERS = [
     answer("4.17", "Yes, from the usual start: right answers drop by {recent only:points} points from {short} to "
-           "{long} steps back. An orthogonal start regains {orthogonal start:points}: the start failed, not the cell.",
+           "{long} steps back. An orthogonal start alone, with no LSTM, wins back {orthogonal start:points}.",
            given={"recent only": "supported", "orthogonal start": "supported"}),
-    answer("4.18", "Yes, with an open gate: forget bias 3 gains {open gate:points} points at delay {long}. Bias -2 "
-           "fails at {shortest}; at {middle}, bias 1 is {usual bias:points} behind an orthogonal plain network after "
+    answer("4.18", "Yes, if its gate is open: forget bias 3 gains {open gate:points} points at delay {long}. Bias -2 "
+           "fails at {shortest}, bias 1 is {usual bias:points} behind an orthogonal plain network at {middle} after "
            "{steps:,} steps.", given={"open gate": "supported", "shut gate": "supported", "usual bias": "supported"}),
 ]
 # fmt: on
@@ -208,10 +208,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: an LSTM (forget bias 3) reads a sequence, a row a unit (red above 0, blue below). The
-# forget gates stay open: what the first symbol left in the cells stays, and grows; another one leaves another pattern
-# ("other cells"). In the middle the gradient before training, a thin line a seed. On the right a dot a seed: the share
-# of right answers, or after 3,000 steps (rings). Bias 1 has longer gradients than a plain network, yet learns later.
+# On the left the thing itself: an LSTM (forget bias 3) reads a sequence, a row a unit, from blue (-1 or less) to red (1
+# or more). Forget gates stay open: what the first symbol left in the cells stays, and grows; another one leaves another
+# pattern ("other cells"). In the middle the gradient, a thin line a seed. On the right a dot a seed, a ring after 3,000
+# steps: at 20, bias 1 is ahead of a plain network only then, though its gradients are longer.
 
 
 def figure(trials):
@@ -233,9 +233,9 @@ def figure(trials):
         late = trials.get(f"middle/{arm}/{LATE}", np.array([]))
         right.plot(2 + shift + np.linspace(-0.06, 0.06, len(late)), late, "o", color=color, markerfacecolor="none")
     reference_line(right, 1 / 8, "guessed")
-    middle.set(title="Gradient before training, as a share", xlabel="steps back", ylim=(-12, 1))
+    middle.set(title="Gradient before training (last step: 1)", xlabel="steps back", ylim=(-12, 1))
     middle.set_yticks(range(-12, 1, 3), ["10⁻¹²", "10⁻⁹", "10⁻⁶", "0.001", "1"])
-    right.set(title="Right answers after training", xlabel="delay", ylabel="share")
+    right.set(title="Right answers (rings: more training)", xlabel="delay", ylabel="share")
     right.legend(*middle.get_legend_handles_labels(), loc=(0.04, 0.3))
     return drawing
 
@@ -243,7 +243,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# At a delay of 5 the shut LSTM learns nothing. Does it at 2, and how soon, beside the plain network? `python -m lessons
+# At a delay of 5 the LSTM with a shut gate learns nothing. Does it at 2? And the plain network? `python -m lessons
 # run long_memory --set shortest=2 --seeds 20-21`. And which arms would you trust at 100? `--set long=100 --seeds 20-21`
 
 if __name__ == "__main__":

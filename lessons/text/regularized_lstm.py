@@ -2,25 +2,25 @@
 Where does dropout go in an LSTM?
 =================================
 
-An LSTM that reads a short text forty times learns it by heart, and the text that follows surprises it: it over-fits.
-*L2 regularisation* of strength λ pulls every weight towards 0, so that only what the text asks for again and again
-stays large. *Dropout* sets each activation to zero with probability p while training, and divides the rest by 1 - p.
-The notes recommend both (rows 4.19, 4.20) and do not say where to drop. There are three places, as an LSTM carries two
-memories: the cell c, behind a forget gate f, and the hidden state h, which is what the cell shows. ::
+An LSTM reads a text character by character. If it reads a short one forty times it learns it by heart, and the text
+that follows surprises it: it over-fits. *L2 regularisation* pulls every weight towards 0, so that only what the text
+asks for again and again stays large. *Dropout* zeroes each activation with probability p while training, and divides
+the rest by 1 - p. The notes recommend both (rows 4.19, 4.20) and do not say where to drop. An LSTM hands on two lists
+of numbers: the cell c, of which a forget gate f keeps a part, and the hidden state h, what the cell shows. ::
 
     x[t]   ─①─→ ┌──────┐ ─①─→ scores     ① inputs and outputs: used once, handed on to nobody
     h[t-1] ─②─→ │ LSTM │ ───→ h[t]       ② the hidden state, on its way into the gates
     c[t-1] ─③─→ └──────┘ ───→ c[t]       ③ the cell itself: c[t] = f · c[t-1] + what is new
 
-What ③ drops is gone for good. Take two units that hold 1, keep everything (f = 1) and add nothing, with p = 0.25: ::
+What ③ drops is gone for good. Take two units whose cells hold 1, keep all (f = 1) and add nothing, with p = 0.25: ::
 
     step       0      1      2      3         unit 1 is kept at each step, unit 2 dropped at the second;
     unit 1     1    1.33   1.78   2.37        what is kept is divided by 0.75
     unit 2     1    1.33     0      0
 
-A unit gets through twelve fresh masks with probability 0.75¹² = 0.03. So the advice is *one mask* for a whole sequence,
-and never a fresh one at each step (Gal and Ghahramani, 2016). A plain recurrent network needs that: h is all that it
-carries. But in an LSTM the cell goes past ②. We expect it to remember under ②, and to forget under ③ alone.
+A *mask* says what is dropped. A unit gets through twelve fresh masks with probability 0.75¹² = 0.03. So the
+advice is *one mask* for a whole sequence, and never a fresh one at each step (Gal and Ghahramani, 2016). A plain
+recurrent network needs that: h is all it carries. But in an LSTM the cell goes past ②: we expect only ③ to harm memory.
 """
 
 from dataclasses import dataclass
@@ -45,11 +45,12 @@ from dlnotes.training import Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# A *seed* draws a stretch of text and first weights. Its *arms* learn the same characters in the same order. They
-# differ in L2 or in one place of dropout; how strong each is was chosen out of six on other seeds. We count *bits a
-# character*, the mean of -log₂ p of the right one, on the text that follows (without characters that are new there).
-# "Stopped early" is no cure, at the moment that validation text prefers. One mask stays for a window of 20 characters.
-# Small LSTMs also recall a symbol seen twelve steps before, all with p = 0.25, each at its best learning rate.
+# A *seed* draws a stretch of text and first weights. What we compare, the *arms*, learn the same characters in the same
+# order with one cure each: L2 or a place of dropout, of the strength out of six that was best on other seeds. We count
+# *bits a character*, the mean of -log₂ of the right one's probability, on text that follows (without characters new
+# there). "Stopped early" has no cure, and is judged at the moment when other text, for validation, took the fewest
+# bits. "One mask" lasts for 20 characters, which are read at once. In a second task small LSTMs recall a symbol seen
+# twelve steps before. Each dropout there has p = 0.25, and each arm its best learning rate.
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run. A *claim* is what the notes state, a *limit* where we expect it to fail. The *margin*, the
-# least that matters, is a twentieth of the bits. Of recall, where guessing is right in 1 of 8 cases, less than 0.1 of
-# the accuracy may be lost; over 0.3 is a broken memory. Each place of dropout is a reading of row 4.20.
+# least that matters, is a twentieth of the bits. Recall, where a guess is right in 1 of 8 cases, counts as kept if it
+# loses less than 0.1 of accuracy, and as broken beyond 0.3. Each place of dropout is one way to read row 4.20.
 
 BITS, LOST = "bits without it over bits with it", "accuracy without it minus that with it"
 
@@ -170,7 +171,7 @@ PREDICTIONS = [
           lambda t: ratio(t["text/none/bits"], t["text/L2/bits"], margin=1.05), arms=("none", "L2"), of=BITS),
     limit("4.19", "too strong", "L2 of 16 times its best strength costs a twentieth more bits on new text ({data}).",
           lambda t: ratio(t["text/strong L2/bits"], t["text/none/bits"], margin=1.05), arms=("strong L2", "none")),
-    limit("4.19", "or stop", "L2 saves no twentieth of the bits on new text ({data}) over stopping early without it.",
+    limit("4.19", "or stop", "L2 saves less than a twentieth of the bits of stopping early, on new text ({data}).",
           lambda t: not_better(ratio(t["text/stopped early/bits"], t["text/L2/bits"], margin=1.05)),
           arms=("stopped early", "L2"), of=BITS),
     claim("4.20", "outside", "Dropout on inputs and outputs saves a twentieth of an LSTM's bits on new text ({data}).",
@@ -197,11 +198,11 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.19", "Undecided: L2 saves an LSTM {L2:fewer} of its bits on unseen text, where a twentieth matters, and "
-           "hardly more than stopping early. At 16 times its strength it takes {too strong:.1f} times the bits.",
+    answer("4.19", "Undecided: L2 saves an LSTM {L2:fewer} of the bits on unseen text, not surely a twentieth, hardly "
+           "more than stopping early does. At 16 times its strength it takes {too strong:.1f} times the bits of none.",
            given={"L2": "inconclusive", "or stop": "supported", "too strong": "supported"}),
-    answer("4.20", "On inputs and outputs it saves {outside:fewer} of the bits on unseen text; on the hidden state a "
-           "twentieth is open. Both keep recall; fresh masks on the cell cost {cell:.2f} of its accuracy.",
+    answer("4.20", "Yes, on inputs and outputs: it saves {outside:fewer} of the bits on unseen text. On the state h "
+           "a twentieth is not sure. Both keep memory; fresh masks on the cell cost {cell:points} points of recall.",
            given={"outside": "supported", "recall outside": "supported", "fresh masks": "inconclusive",
                   "recall fresh": "supported", "cell": "supported", "one mask": "inconclusive",
                   "recall one": "supported"}),
@@ -211,8 +212,8 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: eight units over twelve steps, white where dropped; below, what fresh masks leave of a
-# cell. Second, bits a character, a thin line a seed: without a cure they rise on unseen text and fall on learned text.
+# On the left the thing itself: eight units over twelve steps, white where dropped; a cell that was dropped once stays
+# empty. Second, bits a character, a thin line a seed: without a cure they rise on unseen text and fall on learned text.
 # Third, a dot a seed: above the line a cure saves bits. On the right, only masks on the cell end in guessing.
 
 
@@ -233,7 +234,7 @@ def figure(trials):
     reference_line(middle, 1, "equal")
     reference_line(right, 1 / 8, "guess")
     left.set(title="Bits a character", xlabel="% of the steps", ylim=(1, 6.5))
-    middle.set(title="Unseen text: bits without a cure over those with")
+    middle.set(title="Unseen text: bits without a cure / bits with it")
     right.set(title=f"Recall after {config.delay} steps: share that is right", ylim=(0, 1.05))
     left.legend(fontsize="small")
     return drawing
@@ -242,7 +243,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Drop half (p = 0.5) in the recall, and read the text for a quarter of the steps. Which cures still pay? Who forgets?
+# Drop half (p = 0.5) in the recall, and train on the text for a quarter of the steps. Which cures pay? Which forget?
 # `python -m lessons run regularized_lstm --set p=0.5 steps=50 --seeds 7`
 
 if __name__ == "__main__":

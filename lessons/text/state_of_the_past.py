@@ -8,21 +8,21 @@ at each step makes the next state from the new input and from the state before; 
 
     h[t] = tanh(W x[t] + U h[t-1] + b)        answer[t] = V h[t] + a        x[t]: input, h[t]: state, after step t
 
-W, U, V, a and b are learned and serve at every step; tanh squashes each number to between -1 and 1. As h[t-1] was made
-from h[t-2] in the same way, and so on, h[t] may depend on everything that was read. It sums up the past, recursively.
+The tables W, U, V and the lists a, b are learned and serve at every step; tanh squashes each number to between -1 and
+1. As h[t-1] was made from h[t-2] in the same way, and so on, h[t] may depend on everything that was read.
 
 The smallest such memory is one number: keep half of what you had, and add the input. ::
 
     input            1      0      1      1
     state     0      1     0.5   1.25   1.625            1.625 = 1 + 1/2 + 0/4 + 1/8
 
-Written in binary, 1.625 is 1.101. These are the four inputs, the last one first: the sum is a memory. But who wants the
-first of four inputs must read the state to within 1/16, and the first of ten to within 1/1,024. A *unit*, one number of
-the state, that is pushed to -1 or 1 holds one bit safely. So four units should do for four symbols, but not for nine.
+In binary, 1.625 is 1.101: the four inputs, the last one first. The sum is a memory. But the first of four inputs counts
+for 1/8, and to see it we must read the state to within 1/16. A *unit*, one number of the state, is safer as a switch
+at -1 or 1, for one bit. To name the symbol of 8 steps before, a net must hold nine: are four units too few?
 
 The notes say that "the state of the classifier" is handed on. This is the *hidden* state h (Elman, 1990), and not the
-answer (Jordan, 1986). An answer is what was asked for now, not what is needed later: a net that names the symbol of two
-steps before would hand on the third symbol at step 5, and at step 6 is asked for the fourth.
+answer (Jordan, 1986). The answer is what was asked for now, not what is needed later. A net that names the symbol of
+two steps before answers with the third symbol at step 5. At step 6 it needs the fourth, and the third is of no use.
 """
 
 import math
@@ -48,9 +48,9 @@ from dlnotes.training import Trainer
 # First a game: zeros and ones come at random, and at each step a net must name the one that came k steps before. We
 # compare three *arms*: "state" hands its state on, "alone" begins each step with zeros, and "few" has a state of four
 # numbers. All see the same sequences, and the first two start from the same weights. Then real text: which character
-# comes next? We count *bits*, -log₂ of the probability that the true one was given: 3 bits are a choice among 8 equally
-# likely ones. A table that counts pairs of characters is the yardstick. A *seed* draws weights, sequences and stretches
-# of text. Learning rates are tuned for each arm on other seeds, in the game 8 steps back.
+# comes next? We count *bits*, -log₂ of the probability that the net gave to the true one: 3 bits are a choice among 8
+# equally likely ones. The yardstick is a table of how often each character followed each other one. A *seed* draws
+# weights, sequences and stretches of text. Each arm's learning rate is tuned on other seeds, in the game at k = 8.
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Config:
 
     data: str = "python_docs"  # or tiny_shakespeare, text8, text:PATH
     units: int = 32  # numbers of the state in the game
-    few: int = 4  # of the small one
+    few: int = 4  # numbers of the small state
     game_steps: int = 200  # training steps in the game, 32 sequences each
     train: int = 400_000  # characters to learn from
     test: int = 4_000  # characters to be judged on
@@ -176,10 +176,10 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.11", "eight back", "A net of {units} units that must say what came 8 steps before is right at least 0.3 "
-          "more often with its state than without.",
+    claim("4.11", "eight back", "Asked for the symbol of 8 steps before, a net of {units} units gives a share of "
+          "right answers that is at least 0.3 higher with its state than without.",
           lambda t: difference(t["8 back/state/right"] - t["8 back/alone/right"], margin=0.3), arms=("state", "alone")),
-    claim("4.11", "guessing", "A net without a state is right less than 0.05 above chance, 1 step back.",
+    claim("4.11", "guessing", "One step back, a net without a state is right in a share less than 0.05 above chance.",
           lambda t: not_better(difference(t["1 back/alone/right"] - 0.5, margin=0.05)), of="share right minus 1/2"),
     claim("4.11", "bits", "On {data} a net without a state needs over a tenth more bits a character than one with it.",
           lambda t: ratio(t["text/alone/bits"], t["text/state/bits"], margin=1.1), arms=("alone", "state")),
@@ -188,8 +188,8 @@ PREDICTIONS = [
           arms=("alone", "table"), of="logarithm of the ratio of bits"),
     claim("4.11", "longer", "On {data} a net that has read 2 characters needs over a tenth more bits than one with 8.",
           lambda t: ratio(t["reach/last 2/bits"], t["reach/last 8/bits"], margin=1.1), arms=("last 2", "last 8")),
-    limit("4.11", "few units", "A net of {few} units is right at least 0.1 less often than one of {units}, 8 steps "
-          "back.", lambda t: difference(t["8 back/state/right"] - t["8 back/few/right"], margin=0.1),
+    limit("4.11", "few units", "8 steps back, the share of right answers is at least 0.1 lower for {few} units than "
+          "for {units}.", lambda t: difference(t["8 back/state/right"] - t["8 back/few/right"], margin=0.1),
           arms=("state", "few"), because="a unit holds about one bit safely"),
     limit("4.11", "recent past", "On {data} a net that has read only the last 16 characters needs less than 1 % more "
           "bits than one that has read all.", lambda t: not_better(
@@ -197,8 +197,8 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.11", "By a state handed on: without one a net needs {bits} times the bits on {data}. 8 steps back, {few} "
-           "units are right {few units:points} points less often than {units}. More than 16 characters gain under 1 %.",
+    answer("4.11", "By a state handed on: without it a net needs {bits} times the bits on {data}. 8 steps back, {few} "
+           "units are right {few units:points} points less often than {units}. More than 16 characters save under 1 %.",
            given={"bits": "supported", "few units": "supported", "recent past": "supported"}),
 ]
 # fmt: on
@@ -207,8 +207,9 @@ ANSWERS = [
 # What to look at
 # ---------------
 # Above the thing itself: a stretch of text that was not learned from, a cell for each character (␣ a blank, ↵ a new
-# line), the darker the more bits it took. Below left the bits by how many characters the state has read, a thin line a
-# seed; some stretches of text are harder than others. Dotted the means. Below right the game, a dot a seed.
+# line), the darker the more bits it took. Below left the bits by how many characters the state has read, with a thin
+# line for each seed: some stretches are harder than others. The dotted means of no state and of pairs fall together.
+# After one character the state does worse: it practised that at one place in 32. Below right the game, a dot a seed.
 
 
 def figure(trials):
@@ -227,7 +228,7 @@ def figure(trials):
     curves(axes["bits"], REACHES, read, label="with a state", color="C0")
     for name, label in {"reach/all": "all read", "text/alone": "no state,\npairs", "text/table": ""}.items():
         reference_line(axes["bits"], trials[f"{name}/bits"].mean(), label)
-    axes["bits"].set(title="Bits a character, by how many the state has read", xlabel="last characters", xscale="log")
+    axes["bits"].set(title="Bits a character, by how many the state has read", xlabel="characters read", xscale="log")
     axes["bits"].set_xticks(REACHES, list(map(str, REACHES)))
     axes["bits"].minorticks_off()
     for place, (arm, name) in enumerate({"state": "state", "few": "small state", "alone": "no state"}.items()):
@@ -242,9 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Were four units too few, or hard to train? Twelve have room for the nine symbols of 8 steps back. Guess first, then
-# `python -m lessons run state_of_the_past --set few=12`, and again with `game_steps=600` besides.
-
+# Were four units too few, or hard to train? Twelve have room for nine symbols, 8 steps back. Guess first, then run
+# `python -m lessons run state_of_the_past --set few=12`, and once more with `few=12 game_steps=600`.
 
 if __name__ == "__main__":
     lesson.main("state_of_the_past")
