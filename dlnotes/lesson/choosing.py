@@ -96,9 +96,7 @@ def _meant(word: str, command: str) -> list[Lesson]:
     if found := [one for one in lessons() if word == one.name or word in one.rows]:
         return found
     if chapter := _chapter(word):
-        if found := [one for one in lessons() if one.chapter == chapter]:
-            return found
-        raise UsageError(f"the chapter {chapter} has no lessons yet. Type: python -m lessons, for what there is")
+        return [one for one in lessons() if one.chapter == chapter]
     if word.endswith(".py") or "/" in word or "\\" in word:
         return [_in_file(word, command)]
     if note := next((one for one in notes() if one.row == word), None):

@@ -264,7 +264,7 @@ def summary(folders: Iterable[Path]) -> str:
     lines, stale, folders = [], False, list(folders)
     for number, (chapter, title) in enumerate(TITLES.items(), 1):
         those = [one for one in lessons() if one.chapter == chapter]
-        lines += [f"{number}  {title} ({chapter if those else 'to come'})", ""]
+        lines += [f"{number}  {title} ({chapter})", ""]
         for lesson in those:
             found = [one for folder in folders if (one := _readable(folder / f"{lesson.name}.json"))]
             current = [one for one in found if is_current(lesson, one)]
@@ -272,7 +272,7 @@ def summary(folders: Iterable[Path]) -> str:
             old = bool(found) and not current
             stale |= old
             lines += [f"   {lesson.title}", f"      {_last_run(lesson, results)}{' *' if old else ''}"]
-        lines += [""] if those else []
+        lines.append("")
     if stale:
         lines += ["", "* measured before the code was last changed"]
     return "\n".join(lines).rstrip()

@@ -46,7 +46,6 @@ def test_a_path_to_a_lesson_means_the_lesson(monkeypatch):
         ("~nobody-here/x.py", "there is no file '~nobody-here/x.py': "),
         ("9.01", "they go from 1.01 to 4.26"),
         ("4.26", "no lesson tests 4.26 yet ("),
-        ("text", "the chapter text has no lessons yet"),
         ("", "unknown lesson, chapter or row '', and no lesson is about it. Type: python -m lessons"),
         ("xylophone", "'xylophone', and no lesson is about it"),
         ("lessons/linear/momentun.py", "there is no file lessons/linear/momentun.py; near: momentum. Type: "),

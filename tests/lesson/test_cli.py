@@ -3,8 +3,10 @@
 import pytest
 
 from dlnotes import data
-from dlnotes.lesson import contents, runner
+from dlnotes.lesson import contents, plans, runner
 from dlnotes.lesson.cli import command_line
+from dlnotes.lesson.experiment import experiment_of
+from dlnotes.lesson.tuned import TunedSettings
 
 
 @pytest.fixture
@@ -38,7 +40,6 @@ def planned(monkeypatch, tmp_path):
             "no data set 'fashon_mnist'; near: fashion_mnist",
         ),
         (["run", "4.26"], "no lesson tests 4.26 yet"),
-        (["run", "text"], "the chapter text has no lessons yet"),
         (["tune", "temperature"], "the lesson temperature has nothing to tune"),
         (["download", "imagenet"], "no data set 'imagenet'; known: letters"),
         (["download", "mnits"], "no data set 'mnits'; near: mnist"),
@@ -49,6 +50,12 @@ def planned(monkeypatch, tmp_path):
         (
             ["run", "temperature", "chain_rule", "--data", "mnist"],
             "no lesson is left to run of temperature, chain_rule",
+        ),
+        (["run", "momentum", "--data", "text:notes.txt"], "the lesson momentum knows no data set 'text:notes.txt'"),
+        (["run", "state_of_the_past", "--data", "letters"], "known: python_docs, tiny_shakespeare, text8, text:PATH"),
+        (
+            ["run", "state_of_the_past", "--data", "text:notes.txt"],
+            "`python -m lessons tune state_of_the_past --data text:notes.txt` chooses them",
         ),
         (["run", "momentum", "--data", "mnist", "--set", "data=letters"], "--data and --set data=… both name the data"),
         (["tune", "momentum", "--data", "all"], "settings are tuned for one data set at a time: --data NAME"),
@@ -82,6 +89,14 @@ def test_a_run_on_other_data_has_a_folder_of_its_own(planned):
     assert planned("momentum", "--data", "not_mnist") == ["not_mnist/momentum"]
     assert planned("momentum", "--data", "not_mnist", "--seeds", "7") == ["not_mnist/momentum.exploratory"]
     assert planned("momentum", "--data", "letters") == ["momentum"]
+
+
+def test_a_text_of_ones_own_is_known_by_its_path(planned, monkeypatch):
+    rates = dict.fromkeys(experiment_of(contents.lesson_named("state_of_the_past")).tuning, 0.5)
+    monkeypatch.setattr(plans, "tuned_settings", lambda *_: TunedSettings(rates))
+    assert planned("state_of_the_past", "--data", "text:my plays/hamlet.txt") == [
+        "text_my_plays_hamlet.txt/state_of_the_past"
+    ]
 
 
 def test_all_data_sets_are_those_that_are_there(planned, monkeypatch, capsys):

@@ -98,6 +98,13 @@ def test_the_page_has_a_column_for_each_data_set(tmp_path):
     assert line.index("✓ held") < line.index("✗ did not hold")
 
 
+def test_the_page_speaks_of_text_where_a_lesson_reads(tmp_path):
+    shutil.copy(contents.results_folder() / "state_of_the_past.json", tmp_path)
+    section = verdicts.page_of_verdicts(tmp_path).split("### 4.11 ")[1]
+    assert "on Python's documentation." in section
+    assert "| On text a net " in section
+
+
 def test_results_older_than_the_code_are_marked(results):
     assert "measured before the code was last changed" not in verdicts.table_of_answers(results())
     assert "measured before the code was last changed" in verdicts.table_of_answers(results(code="0" * 64))
