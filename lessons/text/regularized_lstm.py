@@ -203,10 +203,9 @@ ANSWERS = [
            given={"L2": "inconclusive", "or stop": "supported", "too strong": "supported"}),
     answer("4.20", "Yes, on inputs and outputs: {outside:fewer} fewer bits on unseen text. A twentieth is open on "
            "Shakespeare and Wikipedia, and on the state h. All keep memory; fresh masks on the cell cost {cell:points} "
-           "points of recall.", given={
-           "outside": "supported", "tiny_shakespeare/outside": "inconclusive", "text8/outside": "inconclusive",
-           "recall outside": "supported", "fresh masks": "inconclusive", "recall fresh": "supported",
-           "cell": "supported", "one mask": "inconclusive", "recall one": "supported"}),
+           "points of recall.", given={"outside": "supported", "tiny_shakespeare/outside": "inconclusive",
+           "text8/outside": "inconclusive", "recall outside": "supported", "fresh masks": "inconclusive",
+           "recall fresh": "supported", "cell": "supported", "one mask": "inconclusive", "recall one": "supported"}),
 ]
 # fmt: on
 
