@@ -220,10 +220,10 @@ ANSWERS = [
 def figure(trials):
     config, (drawing, (masks, left, middle, right)) = trials.config, plt.subplots(1, 4, figsize=(17, 4))
     kept = (torch.rand(8, 12, generator=stream(0, "masks")) >= config.p).double()
-    masks.imshow(torch.cat([kept, kept[:, :1].expand(8, 12), kept.cumprod(1)]), cmap="Blues", vmax=1.5, aspect="auto")
+    masks.imshow(torch.cat([kept, kept[:, :1].expand(8, 12), kept.cumprod(1)]).numpy(), cmap="Blues", vmax=1.5)
     masks.hlines([7.5, 15.5], -0.5, 11.5, color="black")
     masks.set_yticks([3.5, 11.5, 19.5], ["fresh\nmasks", "one\nmask", "a cell\nunder fresh\nmasks"])
-    masks.set(title="Eight units: kept (blue) or dropped", xlabel="step", xticks=[])
+    masks.set(title="Eight units: kept (blue) or dropped", xlabel="step", xticks=[], aspect="auto")
     for color, arm in (("C0", "none"), ("C1", "L2"), ("C2", "inputs and outputs")):
         for place, dashes in (("test", "-"), ("train", "--")):
             values, label = trials[f"text/{arm}/{place} curve"], f"{arm}, {'unseen' if place == 'test' else 'learned'}"
