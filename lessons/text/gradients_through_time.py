@@ -193,8 +193,8 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("4.12", "Yes: the gradient of shared weights is the sum of the steps' updates.", given={"sum": "supported"}),
-    answer("4.13", "Updates are correlated (cosine {correlated}): shared weights need a {rate} times smaller first rate. "
-           "But sharing makes gradients of tanh nets grow no faster ({growth:.2f} times), and cuts noise to {noise:.0%}.",
+    answer("4.13", "Updates are correlated (cosine {correlated}): sharing needs a {rate} times smaller first rate. "
+           "But it makes gradients of tanh nets grow no faster ({growth:.2f} times), and cuts noise to {noise:.0%}.",
            given={"correlated": "supported", "rate": "supported", "growth": "refuted", "noise": "refuted"}),
     answer("4.14", "Both occur: at a spectral radius of 1.2 they explode in linear nets, {explodes:.2f}-fold a step, "
            "and vanish in tanh nets. With an orthogonal matrix (linear), or at 2 (tanh), neither happens.", given={
