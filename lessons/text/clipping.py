@@ -110,7 +110,7 @@ class Recall(nn.Module):
         self.head = LogisticClassifier(config.units, 8)
         nn.init.uniform_(self.head.weight, -half_width, half_width, generator=generator)
 
-    def forward(self, inputs: Tensor) -> Any:  # noqa: D102
+    def forward(self, inputs: Tensor) -> Any:  # noqa: D102 (the class says it)
         return self.head(self.layer(inputs)[0][:, -1])
 
 
