@@ -5,6 +5,7 @@ lies in the output folder; it is used where the package has nothing, and such a 
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ def tuned_settings(lesson: Lesson, config: Any) -> TunedSettings:
     own = output_folder() / "tuning" / f"{'.'.join(filter(None, [lesson.name, data and file_name_of(data)]))}.json"
     if found := _numbers(own, _read(own).get("winners", {})):
         return TunedSettings(found, own)
-    option = f" --data {data}" if data else ""
+    option = f" --data {shlex.quote(data)}" if data else ""
     raise UsageError(
         f"the lesson {lesson.name} has no settings tuned for {data or 'it'}: `python -m lessons tune "
         f"{lesson.name}{option}` chooses them"

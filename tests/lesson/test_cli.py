@@ -54,8 +54,8 @@ def planned(monkeypatch, tmp_path):
         (["run", "momentum", "--data", "text:notes.txt"], "the lesson momentum knows no data set 'text:notes.txt'"),
         (["run", "state_of_the_past", "--data", "letters"], "known: python_docs, tiny_shakespeare, text8, text:PATH"),
         (
-            ["run", "state_of_the_past", "--data", "text:notes.txt"],
-            "`python -m lessons tune state_of_the_past --data text:notes.txt` chooses them",
+            ["run", "state_of_the_past", "--data", "text:my notes.txt"],
+            "`python -m lessons tune state_of_the_past --data 'text:my notes.txt'` chooses them",
         ),
         (["run", "momentum", "--data", "mnist", "--set", "data=letters"], "--data and --set data=… both name the data"),
         (["tune", "momentum", "--data", "all"], "settings are tuned for one data set at a time: --data NAME"),
