@@ -126,8 +126,8 @@ def _tensors_or_dataset(examples: Any) -> tuple[Tensor, ...] | Dataset[Any]:
     if isinstance(examples, Dataset):
         if type(examples).__getitem__ is not TensorDataset.__getitem__:
             return examples
-        # It fetches as a TensorDataset does, so it has tensors: they are indexed at once, not example by example. A
-        # subclass that fetches in its own way was returned above, which is why isinstance, which mypy knows, is not it.
+        # It has TensorDataset's own __getitem__, and so its tensors, which can be indexed at once. mypy would learn
+        # that from isinstance alone, which would let subclasses pass that fetch in a way of their own.
         examples = examples.tensors  # type: ignore[attr-defined]
     elif _is_map_style(examples):
         return examples

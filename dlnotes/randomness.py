@@ -98,7 +98,8 @@ def uniform(shape: Sequence[int], generator: Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
-# The rule warns that all contexts share a default. Nobody writes to this one: `drawn_instead` sets another mapping.
+# The rule warns of a mutable default, which all contexts would share. This one is never written to: `drawn_instead`
+# sets another mapping, and the type, Mapping, has no way to write.
 _instead: ContextVar[Mapping[Generator, Draw]] = ContextVar("instead", default={})  # noqa: B039
 
 

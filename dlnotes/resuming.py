@@ -168,7 +168,8 @@ class Resumable(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        # Batches are any iterable to mypy; `load_state_dict`, which alone calls this, has refused those without it.
+        # The type of batches is Iterable, which need not have this method. Those that lack it never come here:
+        # `load_state_dict`, the only caller, refuses them first.
         self._source.load_state_dict(state["batches"])  # type: ignore[attr-defined]
         batches = BatchInHand(self._source)
         self._set_generator_states(state)  # after what may draw: a DataLoader draws a seed when it is iterated

@@ -259,6 +259,8 @@ class Sweep(Resumable):
 class _ForEachModel(torch.autograd.Function):
     """Random numbers inside vmap: for the number of each model, from its own generator."""
 
+    # Nothing is left undone here. Inside vmap, the only place where this function is used, PyTorch takes the rule
+    # `vmap` below and never calls forward: the error would tell us that it was used elsewhere.
     @staticmethod
     def forward(number: Tensor, shape: tuple[int, ...], generators: Sequence[Generator]) -> Tensor:
         raise NotImplementedError("PyTorch asks for it, and calls vmap below, since the numbers are mapped over")

@@ -150,16 +150,18 @@ def takes_data(lesson: contents.Lesson, name: str) -> bool:
 
 
 def pages() -> Iterator[str]:
-    """The README's table and the page of verdicts, where they are not made from the results."""
+    """The README's tables and the pages of answers and verdicts, where they are not made from the results."""
     folder = contents.results_folder()
-    readme, page = (ROOT / "README.md"), folder / verdicts.PAGE
-    written = [path.read_text("utf-8") if path.is_file() else "" for path in (readme, page)]
+    paths = ROOT / "README.md", ROOT / verdicts.ANSWERS, folder / verdicts.PAGE
+    written = [path.read_text("utf-8") if path.is_file() else "" for path in paths]
     try:
-        made = [verdicts.readme_with_table(written[0], folder), verdicts.page_of_verdicts(folder)]
+        made = [verdicts.readme_with_table(written[0], folder)]
+        made += [make(folder) for make in (verdicts.page_of_answers, verdicts.page_of_verdicts)]
     except contents.UsageError as error:
         yield f"the table of answers cannot be made: {error}"
         return
-    for what, one, other in zip(("README.md's table of answers", "results/VERDICTS.md"), written, made, strict=True):
+    names = "README.md's table of answers", verdicts.ANSWERS, f"results/{verdicts.PAGE}"
+    for what, one, other in zip(names, written, made, strict=True):
         if one != other:
             yield f"{what} is not that of results/: python -m lessons report --write"
 

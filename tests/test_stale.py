@@ -40,6 +40,7 @@ folder = contents.results_folder()
 (folder / "mnist" / "toy.json").write_text(json.dumps(content | {"data": {"name": "mnist"}}))
 readme = contents.CHECKOUT / "README.md"
 readme.write_text(verdicts.readme_with_table(verdicts._BEGIN + verdicts._END, folder))
+(contents.CHECKOUT / verdicts.ANSWERS).write_text(verdicts.page_of_answers(folder))
 (folder / verdicts.PAGE).write_text(verdicts.page_of_verdicts(folder))
 """
 
@@ -201,11 +202,17 @@ def test_a_lesson_that_no_row_names_is_named(checkout):
 def test_a_readme_with_another_table_and_one_with_no_place_for_it_are_named(checkout):
     page = checkout / "README.md"
     text = page.read_text("utf-8")
-    page.write_text(text.replace("A gain.", "A loss."), "utf-8")
+    page.write_text(text.replace("| 1 | 0 | 0 | 0 |", "| 0 | 1 | 0 | 0 |"), "utf-8")
     assert said(checkout) == ["README.md's table of answers is not that of results/: python -m lessons report --write"]
     page.write_text("# dlnotes\n", "utf-8")
     (line,) = said(checkout)
     assert line.startswith("the table of answers cannot be made: README.md lacks the line")
+
+
+def test_a_page_of_answers_that_is_not_made_from_the_results_is_named(checkout):
+    page = checkout / "ANSWERS.md"
+    page.write_text(page.read_text("utf-8").replace("A gain.", "A loss."), "utf-8")
+    assert said(checkout) == ["ANSWERS.md is not that of results/: python -m lessons report --write"]
 
 
 def test_a_page_of_verdicts_that_is_not_made_from_the_results_is_named(checkout):

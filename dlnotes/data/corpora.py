@@ -305,11 +305,11 @@ def _read(path: Path, piece: Piece, size: int, modified: int) -> str:
     """Size and date are in the key, so that a file that changed is read, and judged, again."""
     expected = piece.checksum
     if piece.member:
-        # What zipfile raises depends on the byte that is wrong: no archive or a wrong sum, bytes that do not unpack, no
-        # such member, a way of packing that nobody has, a sudden end, or a flag that says it is encrypted.
         try:
             with zipfile.ZipFile(path) as archive, archive.open(piece.member) as file:
                 content = file.read(expected.size + 1)
+        # Each is what one kind of damage raises, in this order: no archive or a wrong checksum, bytes that do not
+        # unpack, no such member, an unknown way of packing, a sudden end, a flag that says "encrypted".
         except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError, RuntimeError) as error:
             raise DataError(f"{path} is damaged: expected a zip archive with {piece.member}, found {error}") from error
     else:

@@ -253,8 +253,8 @@ def weights_and_biases(network: MLP) -> list[tuple[Tensor, Tensor]]:
         raise TypeError(f"back-propagation by hand knows the layers of an MLP, not those of {type(network).__name__}")
     if network.dropout.p and network.dropout.training and len(network.layers) > 1:
         raise ValueError(f"the network has dropout of {network.dropout.p:g}, whose masks only its own pass knows")
-    # To mypy what a ModuleList holds is any module, whose attributes may be tensors or modules. An MLP puts nn.Linear
-    # there, and what is no parameter of its own is refused below.
+    # PyTorch types what a ModuleList holds as Module, whose attributes are Tensor | Module. Ours holds nn.Linear, whose
+    # weight and bias are tensors; a layer of another kind is refused below.
     pairs: list[tuple[Tensor, Tensor]] = [(linear.weight, linear.bias) for linear in network.layers]  # type: ignore[misc]
     parameters = [parameter for pair in pairs for parameter in pair]
     learning = {id(one) for one in parameters if one is not None and one.is_leaf and one.requires_grad}

@@ -202,7 +202,9 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser("recheck", help="measure one seed again where code changed: are the bits the same?")
     again.add_argument("what", nargs="*", help=f"{_WHAT}; all if none is named")
     made = commands.add_parser("report", help="print the answers of the reference run as a table")
-    made.add_argument("--write", action="store_true", help="write it into README.md, and results/VERDICTS.md")
+    made.add_argument(
+        "--write", action="store_true", help="make README.md's tables, ANSWERS.md and results/VERDICTS.md"
+    )
     get = commands.add_parser("download", help="fetch a data set into the data root, and check it")
     get.add_argument("name", help="fashion_mnist or mnist")
     return parser
@@ -331,6 +333,7 @@ def _report(write: bool) -> int:
 
         readme = contents.CHECKOUT / "README.md"
         made = {readme: verdicts.readme_with_table(readme.read_text(encoding="utf-8"), folder)}
+        made[contents.CHECKOUT / verdicts.ANSWERS] = verdicts.page_of_answers(folder)
         made[folder / verdicts.PAGE] = verdicts.page_of_verdicts(folder)
         for path, text in made.items():  # once both are made
             print(f"written  {report.where(write_whole(path, text))}")

@@ -316,8 +316,8 @@ def _global_generators() -> dict[str, Any]:
 
     return {
         "PyTorch": torch.get_rng_state().numpy().tobytes(),
-        # The rule asks for a generator of one's own in place of NumPy's global one. Here the global one is read, so as
-        # to find out whether a trial has drawn from it.
+        # The rule forbids NumPy's global generator. We only read its state, to find out whether a trial has drawn from
+        # it: no generator of our own could tell.
         "NumPy": str(np.random.get_state(legacy=False)),  # noqa: NPY002
         "Python": random.getstate(),
     }

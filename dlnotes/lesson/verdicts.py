@@ -1,4 +1,4 @@
-"""The pages that are made from results: the README's table, an answer a line, and `results/VERDICTS.md`, all findings.
+"""The pages made from results: the README's tables, `ANSWERS.md` (an answer a line), `results/VERDICTS.md` (findings).
 
 Standard library alone.
 """
@@ -13,22 +13,23 @@ from dlnotes.lesson.contents import CHECKOUT, TITLES, Lesson, Note, UsageError, 
 from dlnotes.lesson.declared import TEXTS_IN_WORDS, answer_filled_in, declared_in, in_words
 from dlnotes.lesson.report import SAID, effect_in_words, is_current, on_other_data, read_results
 
-__all__ = ["PAGE", "page_of_verdicts", "readme_with_table", "table_of_answers"]
+__all__ = ["ANSWERS", "PAGE", "page_of_answers", "page_of_verdicts", "readme_with_table", "table_of_answers"]
 
-PAGE = "VERDICTS.md"
+ANSWERS, PAGE = "ANSWERS.md", "VERDICTS.md"
 
 _VERDICTS = ("supported", "conditional", "refuted", "inconclusive")
 _STALE = "\\* measured before the code was last changed"
+_HEAD = ("| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|")
 _BEGIN, _END = "<!-- answers: made by `python -m lessons report --write` -->", "<!-- end of answers -->"
 
 
 # ----------------------------------------------------------------------------------------------------------------
-# The README's table
+# The README's tables, and the page of answers
 # ----------------------------------------------------------------------------------------------------------------
 
 
 def readme_with_table(readme: str, folder: Path) -> str:
-    """The text of the README with its table of answers made anew from the results in a folder.
+    """The text of the README with its tables made anew from the results in a folder: chapters, and what was refuted.
 
     Raises:
         UsageError: the two lines between which the table stands are missing.
@@ -37,7 +38,38 @@ def readme_with_table(readme: str, folder: Path) -> str:
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise UsageError(f"README.md lacks the line {_BEGIN!r} or {_END!r}, between which the table stands")
-    return f"{before}{_BEGIN}\n\n{table_of_answers(folder)}\n\n{_END}{after}"
+    judged = list(_judged(folder))
+    lines = [
+        f"Tested so far: {len(judged)} of the {len(notes())} statements. [{ANSWERS}]({ANSWERS}) has an answer to each.",
+        "",
+        f"| chapter | {' | '.join(_VERDICTS)} |",
+        f"|---|{'---|' * len(_VERDICTS)}",
+    ]
+    for title, rows in _by_chapter(judged):
+        lines.append(f"| {title} | {' | '.join(map(str, _counts(rows)))} |")
+    refuted = [one for one in judged if one[2]["verdicts"][one[0].row] == "refuted"]
+    if refuted:
+        lines += ["", "Refuted:", "", *_HEAD, *(_line(*one, folder) for one in refuted)]
+    return "\n".join([f"{before}{_BEGIN}", "", *lines, *_remark(refuted, folder), "", f"{_END}{after}"])
+
+
+_ABOVE_ANSWERS = """\
+# The answers
+
+*Conditional* means that a statement holds, but not everywhere: the answer says where. Steps are counted to a fixed
+loss. A *nat* is the unit of the loss: guessing among ten classes costs 2.3. A *point* is 1 % of accuracy. The number of
+a row leads to all its findings, with intervals, on further data, and with links to library and tests. Predictions,
+margins and seeds were fixed before the run that counts: [how a verdict is made](GLOSSARY.md#how-a-verdict-is-made).
+"""
+
+
+def page_of_answers(folder: Path) -> str:
+    """Each row that has a verdict with its answer, as a page of Markdown.
+
+    Args:
+        folder: where the results of the reference run lie.
+    """
+    return f"{_ABOVE_ANSWERS}\n{table_of_answers(folder)}\n"
 
 
 def table_of_answers(folder: Path) -> str:
@@ -53,32 +85,51 @@ def table_of_answers(folder: Path) -> str:
     lines = [
         f"Tested so far: {count} of the {len(notes())} statements ({tally or 'none'}). Click a chapter to open it."
     ]
-    stale, opened = False, " open"
-    for chapter, rows in groupby(judged, key=lambda one: one[0].chapter):
-        of_chapter = list(rows)
-        title = f"{of_chapter[0][0].row.partition('.')[0]} {TITLES[chapter]}"
-        lines += ["", f"<details{opened}>", f"<summary><b>{title}</b>: {_tally(of_chapter)}</summary>", ""]
+    opened = " open"
+    for title, rows in _by_chapter(judged):
+        lines += ["", f"<details{opened}>", f"<summary><b>{title}</b>: {_tally(rows)}</summary>", "", *_HEAD]
+        lines += [*(_line(*one, folder) for one in rows), "", "</details>"]
         opened = ""
-        lines += ["| row | in short | verdict | answer | lesson |", "|---|---|---|---|---|"]
-        for note, lesson, results in of_chapter:
-            old = not _are_current(lesson, _runs(lesson, results, folder))
-            stale |= old
-            answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
-            verdict = f"**{results['verdicts'][note.row]}**{' *' if old else ''}"
-            link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
-            row = f"[{note.row}](results/{PAGE}#{note.row})"
-            lines.append(f"| {row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |")
-        lines += ["", "</details>"]
-    return "\n".join([*lines, *(["", _STALE] if stale else [])])
+    return "\n".join([*lines, *_remark(judged, folder)])
 
 
 _Judged = tuple[Note, Lesson, dict[str, Any]]
 
 
-def _tally(judged: Sequence[_Judged]) -> str:
-    """How many of the rows have each verdict: "9 supported, 24 conditional"."""
+def _line(note: Note, lesson: Lesson, results: dict[str, Any], folder: Path) -> str:
+    """The line of a row: its number, what it is about, the verdict, the answer, the lesson."""
+    answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
+    verdict = f"**{results['verdicts'][note.row]}**{' *' if _is_old(lesson, results, folder) else ''}"
+    link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
+    row = f"[{note.row}](results/{PAGE}#{note.row})"
+    return f"| {row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |"
+
+
+def _remark(judged: Sequence[_Judged], folder: Path) -> list[str]:
+    """What the star means, where there is one."""
+    return ["", _STALE] if any(_is_old(lesson, results, folder) for _, lesson, results in judged) else []
+
+
+def _is_old(lesson: Lesson, results: dict[str, Any], folder: Path) -> bool:
+    return not _are_current(lesson, _runs(lesson, results, folder))
+
+
+def _by_chapter(judged: Sequence[_Judged]) -> Iterator[tuple[str, list[_Judged]]]:
+    """The rows of each chapter, by its number and title."""
+    for chapter, rows in groupby(judged, key=lambda one: one[0].chapter):
+        of_chapter = list(rows)
+        yield f"{of_chapter[0][0].row.partition('.')[0]} {TITLES[chapter]}", of_chapter
+
+
+def _counts(judged: Sequence[_Judged]) -> list[int]:
+    """How many of the rows have each verdict."""
     verdicts = [results["verdicts"][note.row] for note, _, results in judged]
-    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS if verdict in verdicts)
+    return [verdicts.count(verdict) for verdict in _VERDICTS]
+
+
+def _tally(judged: Sequence[_Judged]) -> str:
+    """The same in words, without those that no row has: "9 supported, 24 conditional"."""
+    return ", ".join(f"{count} {verdict}" for count, verdict in zip(_counts(judged), _VERDICTS, strict=True) if count)
 
 
 def _judged(folder: Path) -> Iterator[_Judged]:

@@ -53,12 +53,25 @@ def test_the_chapters_of_the_table_fold_and_the_first_is_open():
 
 
 def test_a_line_of_the_table_is_short():
-    readme = (contents.CHECKOUT / "README.md").read_text(encoding="utf-8")
-    assert [line for line in readme.splitlines() if len(line) > 350] == []
+    readme, answers = ((contents.CHECKOUT / page).read_text(encoding="utf-8") for page in ("README.md", "ANSWERS.md"))
+    assert [line for line in (readme + answers).splitlines() if len(line) > 350] == []
+    assert len(readme.splitlines()) <= 200
     around, _, rest = readme.partition("<!-- answers")
-    around += rest.partition("<!-- end of answers")[2]
-    assert len(around.splitlines()) <= 125  # what a reader sees while the chapters are folded
-    assert len(around.encode()) <= 8_500
+    assert len((around + rest.partition("<!-- end of answers")[2]).encode()) <= 8_500
+
+
+def test_the_readme_counts_the_verdicts_of_each_chapter_and_answers_what_was_refuted(results):
+    readme = verdicts.readme_with_table(f"# A\n{verdicts._BEGIN}\nold\n{verdicts._END}\nB\n", results())
+    assert readme.startswith(f"# A\n{verdicts._BEGIN}\n\nTested so far: 4 of the 89 statements.")
+    assert "| 1 From machine learning to deep learning | 1 | 3 | 0 | 0 |" in readme
+    assert readme.endswith(f"\n\n{verdicts._END}\nB\n")
+    assert "Refuted" not in readme
+    kept = json.loads((results() / "temperature.json").read_text(encoding="utf-8"))["verdicts"]
+    wrong = verdicts.readme_with_table(verdicts._BEGIN + verdicts._END, results(verdicts={**kept, "1.02": "refuted"}))
+    assert "| 1 From machine learning to deep learning | 0 | 3 | 1 | 0 |" in wrong
+    assert [line.split(" | ")[0] for line in wrong.splitlines() if line.startswith("| [")] == [
+        "| [1.02](results/VERDICTS.md#1.02)"
+    ]
 
 
 def test_a_sentence_cannot_break_the_table(results):
