@@ -26,6 +26,20 @@ def reference(name, data=""):
     return experiment, trials_from(results, experiment), results
 
 
+def batches_seen(module, monkeypatch):
+    """A list of lists: the inputs of each batch that a module draws go to the last one. Append one for each arm."""
+    seen = []
+
+    class Noted(module.Minibatches):
+        def __next__(self):
+            batch = super().__next__()
+            seen[-1].append(batch[0])
+            return batch
+
+    monkeypatch.setattr(module, "Minibatches", Noted)
+    return seen
+
+
 def changed(trials: Trials, change, *, most: int = 12) -> Trials:
     """The trials with each number replaced: `change(name)` is the array that stands under the name.
 

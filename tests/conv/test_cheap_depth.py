@@ -10,7 +10,8 @@ from torch import nn
 from dlnotes.conv import ConvNet, PointwiseConv, count_multiply_adds, count_parameters
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
-from dlnotes.training import Minibatches, accuracy, evaluate
+from dlnotes.training import accuracy, evaluate
+from tests.trials import batches_seen
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +101,7 @@ def test_the_wider_network_has_as_many_parameters_as_that_with_1x1_within_a_hund
 
 
 def test_all_arms_see_the_same_batches_and_begin_with_the_same_layers(lesson, letters, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     config, models = replace(lesson.QUICK, steps=3), {}
     for arm in lesson.ARMS:
         seen.append([])

@@ -10,7 +10,8 @@ from torch.nn.functional import conv2d, max_pool2d
 from dlnotes.conv import ConvNet, Inception, count_parameters
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
-from dlnotes.training import Minibatches, accuracy, evaluate
+from dlnotes.training import accuracy, evaluate
+from tests.trials import batches_seen
 
 FIRST_OF_GOOGLENET = {"one": 64, "three": 128, "five": 32, "pool": 32}
 
@@ -115,15 +116,7 @@ def test_the_parameters_are_as_the_names_of_the_arms_say(lesson):
 
 
 def test_all_arms_see_the_same_batches(lesson, letters, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     for arm in lesson.ARMS:
         seen.append([])
         lesson.trained(replace(lesson.QUICK, steps=3), 0, letters.train, arm, lr=0.05)

@@ -11,7 +11,8 @@ from dlnotes.conv import Conv2d, PointwiseConv, count_parameters, patches
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.linear import LogisticClassifier
-from dlnotes.training import Minibatches, accuracy, evaluate
+from dlnotes.training import accuracy, evaluate
+from tests.trials import batches_seen
 
 PATCHES = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).view(4, 1, 1, 2)
 RATES = {"conv": 0.8, "conv + 1×1": 0.1, "conv + ReLU + 1×1": 0.4}
@@ -107,15 +108,7 @@ def test_the_arms_differ_in_the_1x1_and_in_the_relu_alone(lesson):
 
 
 def test_all_arms_see_the_same_batches(lesson, config, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     train, *_ = lesson.load(config, 1_000)
     for train_arm in (
         lambda arm: lesson.voter(config, 1_000, arm, train, 0.1),

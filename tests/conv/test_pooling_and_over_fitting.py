@@ -10,9 +10,8 @@ from dlnotes.conv import AveragePool2d, MaxPool2d, StochasticPool2d, count_param
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.lesson.tuned import tuned_settings
-from dlnotes.minibatches import Minibatches
 from dlnotes.training import accuracy, evaluate
-from tests.trials import prediction, reference, replaced
+from tests.trials import batches_seen, prediction, reference, replaced
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +74,7 @@ def test_the_arms_are_what_they_are_called(lesson):
 
 
 def test_all_arms_see_the_same_batches_though_one_draws(lesson, letters, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(dlnotes.conv.training, "Minibatches", Noted)
+    seen = batches_seen(dlnotes.conv.training, monkeypatch)
     for layers in lesson.ARMS.values():
         seen.append([])
         lesson.trained(lesson.QUICK, 0, letters.train, layers, lr=0.05)

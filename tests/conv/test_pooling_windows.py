@@ -11,8 +11,8 @@ from dlnotes.conv import AveragePool2d, Conv2d, ConvNet, MaxPool2d, count_parame
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.lesson.tuned import tuned_settings
-from dlnotes.minibatches import Minibatches
 from dlnotes.training import accuracy, evaluate
+from tests.trials import batches_seen
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +108,7 @@ def test_the_arms_are_all_pairs_of_window_and_stride_and_differ_in_the_pooling_a
 
 
 def test_the_arms_see_the_same_batches(lesson, letters, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(dlnotes.conv.training, "Minibatches", Noted)
+    seen = batches_seen(dlnotes.conv.training, monkeypatch)
     for pooling in ("max2", "average4"):
         seen.append([])
         lesson.trained(lesson.QUICK, 0, letters.train, pooling, lr=0.05)

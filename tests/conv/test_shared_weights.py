@@ -11,7 +11,8 @@ from dlnotes.conv import Conv2d, ConvNet, LocallyConnected2d, count_multiply_add
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.lesson.tuned import tuned_settings
-from dlnotes.training import Minibatches, accuracy, evaluate
+from dlnotes.training import accuracy, evaluate
+from tests.trials import batches_seen
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +144,7 @@ def test_a_long_gradient_is_shortened(lesson, settings):
 
 
 def test_all_arms_see_the_same_batches(lesson, settings, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     for arm in lesson.ARMS:
         seen.append([])
         lesson.trained(arm, settings["many images"].train, replace(lesson.QUICK, steps=8), 0, lr=0.01)

@@ -9,8 +9,8 @@ import torch
 from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.lesson.tuned import tuned_settings
-from dlnotes.training import Minibatches, accuracy, evaluate
-from tests.trials import prediction, reference, replaced
+from dlnotes.training import accuracy, evaluate
+from tests.trials import batches_seen, prediction, reference, replaced
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +56,7 @@ def test_dropout_of_zero_is_the_arm_without_dropout_to_the_bit(lesson, letters, 
 
 
 def test_both_arms_start_from_the_same_weights_and_see_the_same_batches(lesson, letters, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     started = []
     for p in lesson.ARMS.values():
         seen.append([])

@@ -12,7 +12,7 @@ from dlnotes.lesson import contents
 from dlnotes.lesson.experiment import experiment_of
 from dlnotes.lesson.tuned import tuned_settings
 from dlnotes.measuring import steps_until
-from tests.trials import judged, reference, replaced
+from tests.trials import batches_seen, judged, reference, replaced
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +103,7 @@ def test_the_arms_start_alike_and_differ_from_the_second_step_on(lesson):
 
 
 def test_both_arms_see_the_same_images_in_the_same_batches(lesson, monkeypatch):
-    seen = []
-    noted = lesson.Minibatches
-
-    class Noted(noted):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[1])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     images = lesson.data.load("letters", 0, train=300, test=0).train
     ends = []
     for beta in lesson.ARMS.values():

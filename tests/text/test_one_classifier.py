@@ -12,7 +12,7 @@ from dlnotes.lesson.experiment import experiment_of
 from dlnotes.lesson.tuned import tuned_settings
 from dlnotes.randomness import stream
 from dlnotes.text import RNN
-from dlnotes.training import Minibatches
+from tests.trials import batches_seen
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +139,7 @@ def test_the_recurrent_arm_sees_symbols_and_no_time_but_remembers(lesson):
 
 
 def test_all_arms_see_the_same_batches_and_start_without_preference(lesson, settings, monkeypatch):
-    seen = []
-
-    class Noted(Minibatches):
-        def __next__(self):
-            batch = super().__next__()
-            seen[-1].append(batch[0])
-            return batch
-
-    monkeypatch.setattr(lesson, "Minibatches", Noted)
+    seen = batches_seen(lesson, monkeypatch)
     _, sequences, _ = settings["drifting, many"]
     for arm in lesson.ALL:
         assert not lesson.Classifier(arm, lesson.QUICK, 0).weight.any()
