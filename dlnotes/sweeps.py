@@ -259,11 +259,7 @@ class Sweep(Resumable):
 class _ForEachModel(torch.autograd.Function):
     """Random numbers inside vmap: for the number of each model, from its own generator."""
 
-    # Nothing is left undone here. Inside vmap, the only place where this function is used, PyTorch takes the rule
-    # `vmap` below and never calls forward: the error would tell us that it was used elsewhere.
-    @staticmethod
-    def forward(number: Tensor, shape: tuple[int, ...], generators: Sequence[Generator]) -> Tensor:
-        raise NotImplementedError("PyTorch asks for it, and calls vmap below, since the numbers are mapped over")
+    # It has no `forward`: inside vmap, the only place where it is used, PyTorch takes the rule `vmap` alone.
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
