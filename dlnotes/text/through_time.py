@@ -136,14 +136,17 @@ def gates_through_time(layer: LSTM, inputs: Tensor) -> Gates:
         >>> gates = gates_through_time(layer, torch.zeros(1, 5, 2))
         >>> gates.forget.shape, f"{gates.forget[0, 0, 0]:.2f}"
         (torch.Size([1, 5, 4]), '0.95')
+
+    Source: Felix Gers, Jürgen Schmidhuber and Fred Cummins, "Learning to forget", 2000.
     """
     found, state = [], None
     with in_mode(layer, training=False), torch.no_grad():
         for step in inputs.split(1, dim=1):
+            _, after = layer(step, state)
             hidden = layer.weight_hh_l0.new_zeros(len(step), layer.hidden_size) if state is None else state[0][0]
             outer = torch.nn.functional.linear(step[:, 0], layer.weight_ih_l0, layer.bias_ih_l0)
             sums = outer + torch.nn.functional.linear(hidden, layer.weight_hh_l0, layer.bias_hh_l0)
-            _, state = layer(step, state)
             written, kept, _, shown = layer.gates_of(sums)
-            found.append((written, kept, shown, state[1][0]))
+            found.append((written, kept, shown, after[1][0]))
+            state = after
     return Gates(*(torch.stack(parts, 1) for parts in zip(*found, strict=True)))

@@ -136,3 +136,9 @@ def test_the_gates_are_those_by_which_pytorchs_lstm_moves():
         torch.testing.assert_close(writable, sums.tanh(), rtol=1e-10, atol=1e-12)
         before = cell[0]
     assert one.training
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 4), (2, 0, 3), (2, 3)])
+def test_gates_of_inputs_that_the_layer_refuses_are_refused_by_it(shape):
+    with pytest.raises(ValueError, match=r"inputs must be \[batch, time, 3\] with a step or more"):
+        gates_through_time(layer(LSTM), torch.zeros(shape, dtype=DOUBLE))
