@@ -5,7 +5,23 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["check_number", "check_tensor"]
+__all__ = ["check_counts", "check_number", "check_tensor"]
+
+
+def check_counts(**counts: Any) -> None:
+    """Refuse what is no whole number of 1 or more, each by its name.
+
+    Raises:
+        ValueError: with the name of the argument, what was expected and what came.
+
+    Example:
+        >>> check_counts(beams=4, max_length=0)
+        Traceback (most recent call last):
+        ValueError: max_length must be an int of 1 or more, not 0
+    """
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{name} must be an int of 1 or more, not {count!r}")
 
 
 def check_number(name: str, value: Any) -> None:

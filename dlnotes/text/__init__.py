@@ -1,6 +1,7 @@
 """Chapter 4, text: sequences of symbols, and networks that read and write them."""
 
 from dlnotes.linear.optimizers import clip_by_global_norm
+from dlnotes.text import decoding
 from dlnotes.text.characters import (
     CharacterModel,
     Windows,
@@ -8,6 +9,9 @@ from dlnotes.text.characters import (
     next_character_loss,
     train_character_model,
 )
+from dlnotes.text.encoder_decoder import EncoderDecoder, PairBatches, train_encoder_decoder
+from dlnotes.text.ngrams import NGrams
+from dlnotes.text.quality import distinct_ngrams, edit_distance, error_rate
 from dlnotes.text.recurrent import LSTM, RNN
 from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
 
@@ -15,13 +19,21 @@ __all__ = [
     "LSTM",
     "RNN",
     "CharacterModel",
+    "EncoderDecoder",
     "Gates",
+    "NGrams",
+    "PairBatches",
     "Windows",
     "bits_per_character",
     "clip_by_global_norm",
+    "decoding",
+    "distinct_ngrams",
+    "edit_distance",
+    "error_rate",
     "gates_through_time",
     "gradient_norms",
     "gradients_by_step",
     "next_character_loss",
     "train_character_model",
+    "train_encoder_decoder",
 ]

@@ -4,20 +4,20 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
-from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
-from dlnotes.arguments import check_tensor
+from dlnotes.arguments import check_counts, check_tensor
 from dlnotes.linear.losses import cross_entropy
 from dlnotes.linear.optimizers import SGD
 from dlnotes.linear.schedules import cosine_decay
+from dlnotes.text.decoding import StepFunction
 from dlnotes.text.recurrent import LSTM, RNN, State
-from dlnotes.training import Trainer, in_mode, load_checkpoint, save_checkpoint
+from dlnotes.text.runs import finish_run
+from dlnotes.training import Trainer, in_mode
 
 __all__ = ["CharacterModel", "Windows", "bits_per_character", "next_character_loss", "train_character_model"]
 
@@ -74,9 +74,7 @@ class CharacterModel(nn.Module):
     ) -> None:
         super().__init__()
         width = hidden_size if embedding_size is None else embedding_size
-        for name, size in (("symbols", symbols), ("hidden_size", hidden_size), ("embedding_size", width)):
-            if type(size) is not int or size < 1:
-                raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
+        check_counts(symbols=symbols, hidden_size=hidden_size, embedding_size=width)
         if cell not in ("lstm", "rnn"):
             raise ValueError(f'cell must be "lstm" or "rnn", not {cell!r}')
         layer: Any = LSTM if cell == "lstm" else RNN
@@ -125,7 +123,7 @@ class CharacterModel(nn.Module):
             >>> torch.allclose(torch.cat([first, second], 1), model(ids), atol=1e-6)
             True
         """
-        self._check(ids)
+        check_symbols("ids", ids, self.symbols)
         layer = self.recurrent
         if layer.dropout is not None and layer.training:  # each input has a mask of its own: nothing to look up
             outputs, state = layer(nn.functional.embedding(ids, self.embedding), state)
@@ -134,6 +132,43 @@ class CharacterModel(nn.Module):
             outputs, state = layer.along(nn.functional.embedding(ids, table), state)
         scores: Tensor = self.scores(outputs)
         return scores, state
+
+    @torch.no_grad()
+    def step_function(self) -> StepFunction:
+        """What `dlnotes.text.decoding` writes with: one step of the model as it is now, without dropout.
+
+        Example:
+            >>> from dlnotes.text import decoding
+            >>> model = CharacterModel(5, 8, generator=torch.Generator().manual_seed(0))
+            >>> prompt = torch.tensor([[0, 3, 1]])
+            >>> found = decoding.greedy(model.step_function(), *model.begin(prompt), max_length=4)
+            >>> found.ids.shape
+            torch.Size([1, 1, 4])
+        """
+        layer = self.recurrent
+        table = nn.functional.linear(self.embedding, layer.weight_ih_l0, layer.bias_ih_l0 + layer.bias_hh_l0)
+        recurrent = layer.weight_hh_l0.t().clone()
+
+        def step(last: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            state = layer.step(torch.addmm(table[last], state[0], recurrent), *state)
+            return self.scores(state[0]).log_softmax(1), state
+
+        return step
+
+    @torch.no_grad()
+    def begin(self, prompts: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Read prompts (N, T), and give what a decoder starts from: their last symbols (N,), and the state before them.
+
+        Raises:
+            ValueError, TypeError: as the model, when called.
+        """
+        check_symbols("prompts", prompts, self.symbols)
+        layer = self.recurrent
+        if prompts.shape[1] == 1:
+            return prompts[:, 0], (layer.weight_hh_l0.new_zeros(len(prompts), layer.hidden_size),) * layer.states
+        with in_mode(self, training=False):
+            _, state = self.read(prompts[:, :-1])
+        return prompts[:, -1], tuple(part[0] for part in ((state,) if isinstance(state, Tensor) else state))
 
     def carry_state(self, batch_size: int | None) -> None:
         """From now on carry the state of so many sequences from call to call, beginning with zeros; None: no longer.
@@ -152,8 +187,8 @@ class CharacterModel(nn.Module):
             >>> torch.allclose(torch.cat([model(ids[:, :2]), model(ids[:, 2:])], 1), whole, atol=1e-6)
             True
         """
-        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise ValueError(f"batch_size must be an int of 1 or more, not {batch_size!r}")
+        if batch_size is not None:
+            check_counts(batch_size=batch_size)
         for name in CARRIED[: self.recurrent.states]:
             zeros = self.embedding.detach().new_zeros(1, batch_size or 0, self.recurrent.hidden_size)
             setattr(self, name, None if batch_size is None else zeros)
@@ -161,12 +196,6 @@ class CharacterModel(nn.Module):
     @property
     def _carried(self) -> tuple[Tensor, ...]:
         return tuple(part for name in CARRIED if (part := getattr(self, name)) is not None)
-
-    def _check(self, ids: Tensor) -> None:
-        check_tensor("ids", ids)
-        if ids.ndim != 2 or not ids.numel():
-            raise ValueError(f"ids must be [batch, time], with one or more of each, not {list(ids.shape)}")
-        _check_alphabet(ids, self.symbols)
 
 
 CARRIED = ("carried_hidden", "carried_cell")
@@ -179,15 +208,23 @@ def _leave_carried(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_
             state_dict.pop(prefix + name, None)
 
 
-def _check_alphabet(ids: Tensor, symbols: int) -> None:
+def check_symbols(name: str, ids: Tensor, symbols: int) -> None:
+    """Refuse what is not [batch, time], or not made of the numbers of so many symbols.
+
+    Raises:
+        ValueError, TypeError: with the name, what was expected and what came.
+    """
+    check_tensor(name, ids)
+    if ids.ndim != 2 or not ids.numel():
+        raise ValueError(f"{name} must be [batch, time], with one or more of each, not {list(ids.shape)}")
     if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"ids must be int64, the places of characters in the alphabet, not {ids.dtype}")
+        raise TypeError(f"{name} must be int64, the places of characters in the alphabet, not {ids.dtype}")
     if ids.is_meta:
         return
     lowest, highest = torch.stack(ids.aminmax()).tolist()  # one wait for a GPU, not two
     if lowest < 0 or highest >= symbols:
         wrong = lowest if lowest < 0 else highest
-        raise ValueError(f"ids must be from 0 to {symbols - 1}, the alphabet's, and there is a {wrong}")
+        raise ValueError(f"{name} must be from 0 to {symbols - 1}, the alphabet's, and there is a {wrong}")
 
 
 class Windows:
@@ -219,9 +256,7 @@ class Windows:
 
     def __init__(self, ids: Tensor, batch_size: int, window: int) -> None:
         check_tensor("ids", ids)
-        for name, size in (("batch_size", batch_size), ("window", window)):
-            if type(size) is not int or size < 1:
-                raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
+        check_counts(batch_size=batch_size, window=window)
         if ids.ndim != 1 or len(ids) < batch_size * (window + 1):
             raise ValueError(
                 f"the text must be [characters], {batch_size * (window + 1):,} or more for {batch_size} rows of "
@@ -261,8 +296,10 @@ class Windows:
 def next_character_loss(scores: Tensor, targets: Tensor) -> Tensor:
     """The mean cross-entropy of the next characters, in nats: scores (N, T, K), targets (N, T).
 
+    Targets of -100 are left out, as by PyTorch: they fill up what is shorter than its batch mates.
+
     Raises:
-        ValueError: targets of another shape, or outside 0 to K - 1.
+        ValueError: targets of another shape, outside 0 to K - 1, or all left out.
 
     Example:
         >>> next_character_loss(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64))
@@ -273,7 +310,14 @@ def next_character_loss(scores: Tensor, targets: Tensor) -> Tensor:
             f"scores must be [batch, time, symbols] and targets [batch, time], not {list(scores.shape)} and "
             f"{list(targets.shape)}"
         )
-    return cross_entropy(scores.flatten(0, 1), targets.flatten())
+    flat, wanted = scores.flatten(0, 1), targets.flatten()
+    counted = wanted != LEFT_OUT
+    if not counted.all():
+        flat, wanted = flat[counted], wanted[counted]
+    return cross_entropy(flat, wanted)
+
+
+LEFT_OUT = -100
 
 
 def train_character_model(
@@ -326,11 +370,9 @@ def train_character_model(
         >>> losses[0] > 1.3, losses[-1] < 0.1
         (True, True)
     """
-    for name, count in (("steps", steps), ("save_every", save_every)):
-        if type(count) is not int or count < 1:
-            raise ValueError(f"{name} must be an int of 1 or more, not {count!r}")
+    check_counts(steps=steps, save_every=save_every)
     windows = Windows(ids, batch_size, window)
-    _check_alphabet(ids, model.symbols)
+    check_symbols("ids", ids[None], model.symbols)
     settings = {
         "model": repr(model),
         "text": hashlib.sha256(ids.cpu().numpy().tobytes()).hexdigest(),
@@ -342,11 +384,9 @@ def train_character_model(
         "weight_decay": weight_decay,
         "max_norm": max_norm,
     }
-    state = _state_of_run(checkpoint, settings)
     optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, max_norm=max_norm)
     masks = model.recurrent.masks
     model.carry_state(batch_size)
-    losses = []
     try:
         with in_mode(model, training=True):
             trainer = Trainer(
@@ -357,28 +397,9 @@ def train_character_model(
                 scheduler=cosine_decay(optimizer, steps),
                 generators={} if masks is None else {"masks": masks},
             )
-            if state is not None:
-                trainer.load_state_dict(state)
-            for step in islice(trainer, steps - trainer.steps):
-                losses.append(step.loss)
-                if checkpoint is not None and (step.number % save_every == 0 or step.number == steps):
-                    save_checkpoint(checkpoint, {"settings": settings, "trainer": trainer.state_dict()})
+            return finish_run(trainer, steps, settings, checkpoint, save_every)
     finally:
         model.carry_state(None)
-    return losses
-
-
-def _state_of_run(checkpoint: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The trainer's state in a checkpoint, if there is one, and if it is of a run with these settings."""
-    if checkpoint is None or not Path(checkpoint).exists():
-        return None
-    found = load_checkpoint(checkpoint)
-    kept = found.get("settings", {})
-    differ = [f"{name} was {kept.get(name)} and is {now}" for name, now in settings.items() if kept.get(name) != now]
-    if differ:
-        raise ValueError(f"{checkpoint} is of another run; name another file, or remove it: {'; '.join(differ)}")
-    trainer: dict[str, Any] = found["trainer"]
-    return trainer
 
 
 @torch.no_grad()
@@ -404,8 +425,7 @@ def bits_per_character(model: CharacterModel, ids: Tensor, *, window: int = 256)
         3.0
     """
     check_tensor("ids", ids)
-    if type(window) is not int or window < 1:
-        raise ValueError(f"window must be an int of 1 or more, not {window!r}")
+    check_counts(window=window)
     if ids.ndim != 1 or len(ids) < 2:
         raise ValueError(f"the text must be [characters], two or more, not {list(ids.shape)}")
     state, nats = None, 0.0

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from dlnotes.arguments import check_number, check_tensor
+from dlnotes.arguments import check_counts, check_number, check_tensor
 from dlnotes.deep.dropout import Dropout
 
 __all__ = ["LSTM", "RNN", "State"]
@@ -34,9 +34,7 @@ class _Recurrent(nn.Module):
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if type(size) is not int or size < 1:
-                raise ValueError(f"{name} must be an int of 1 or more, not {size!r}")
+        check_counts(input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.variational = input_size, hidden_size, variational
         self.dropout = _dropout("dropout", dropout, masks)
         self.recurrent_dropout = _dropout("recurrent_dropout", recurrent_dropout, masks)
