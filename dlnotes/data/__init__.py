@@ -12,6 +12,7 @@ from dlnotes.data.corpora import Text, load_text
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
+from dlnotes.data.pronunciations import Pronunciations, Words, load_pronunciations
 from dlnotes.data.sequences import (
     adding,
     copy_memory,
@@ -31,7 +32,9 @@ __all__ = [
     "Faces",
     "MissingDataError",
     "Parts",
+    "Pronunciations",
     "Text",
+    "Words",
     "adding",
     "available",
     "cache",
@@ -44,6 +47,7 @@ __all__ = [
     "k_back",
     "letters",
     "load",
+    "load_pronunciations",
     "load_text",
     "markov_chain",
     "mnist",
