@@ -14,9 +14,12 @@ from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
 from dlnotes.data.pronunciations import Pronunciations, Words, load_pronunciations
 from dlnotes.data.sequences import (
+    GardenPath,
     adding,
     copy_memory,
     delayed_recall,
+    garden_path,
+    is_sentence,
     k_back,
     markov_chain,
     sentences,
@@ -30,6 +33,7 @@ __all__ = [
     "Distortion",
     "Examples",
     "Faces",
+    "GardenPath",
     "MissingDataError",
     "Parts",
     "Pronunciations",
@@ -44,6 +48,8 @@ __all__ = [
     "download",
     "fashion_mnist",
     "fingerprint",
+    "garden_path",
+    "is_sentence",
     "k_back",
     "letters",
     "load",
