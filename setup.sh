@@ -82,7 +82,8 @@ fi
 export TMPDIR="$PWD/.venv/tmp"  # wheels of gigabytes do not fit into a /tmp that is kept in memory
 mkdir "$TMPDIR"
 .venv/bin/python -m pip install --upgrade pip  # before 25.1 it starts a broken download from the beginning
-PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install -c constraints.txt -e '.[test]'
+PYTHONWARNINGS='ignore:Editable installation' \
+    .venv/bin/python -m pip install -c constraints.txt -e '.[test,pronunciation]'
 rm -rf "$TMPDIR"
 
 echo "$wanted" >.venv/.ready  # last: it says that all of the above is done

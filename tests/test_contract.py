@@ -267,6 +267,7 @@ WITHOUT_DEFAULTS = {
     "markov_chain": lambda: (
         data.markov_chain(4, 5, data.transition_matrix(3, generator=stream(0, "x")), generator=stream(1, "x")),
     ),
+    "garden_path": lambda: (data.garden_path(0.6, 3).transitions,),
     "text": lambda: data.load_text("python_docs", 0, train=50, validation=10, test=10)[1:],
     "LSTM": lambda: (LSTM(example()[:, :, None])[0].detach(),),
     "ConvNet": lambda: (

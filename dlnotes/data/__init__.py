@@ -12,10 +12,14 @@ from dlnotes.data.corpora import Text, load_text
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
+from dlnotes.data.pronunciations import Pronunciations, Words, load_pronunciations
 from dlnotes.data.sequences import (
+    GardenPath,
     adding,
     copy_memory,
     delayed_recall,
+    garden_path,
+    is_sentence,
     k_back,
     markov_chain,
     sentences,
@@ -29,9 +33,12 @@ __all__ = [
     "Distortion",
     "Examples",
     "Faces",
+    "GardenPath",
     "MissingDataError",
     "Parts",
+    "Pronunciations",
     "Text",
+    "Words",
     "adding",
     "available",
     "cache",
@@ -41,9 +48,12 @@ __all__ = [
     "download",
     "fashion_mnist",
     "fingerprint",
+    "garden_path",
+    "is_sentence",
     "k_back",
     "letters",
     "load",
+    "load_pronunciations",
     "load_text",
     "markov_chain",
     "mnist",

@@ -6,6 +6,7 @@ far back it lies; a text would not tell.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -15,7 +16,18 @@ from dlnotes.arguments import check_number, check_tensor
 from dlnotes.data.examples import Examples, check_count
 from dlnotes.randomness import uniform
 
-__all__ = ["adding", "copy_memory", "delayed_recall", "k_back", "markov_chain", "sentences", "transition_matrix"]
+__all__ = [
+    "GardenPath",
+    "adding",
+    "copy_memory",
+    "delayed_recall",
+    "garden_path",
+    "is_sentence",
+    "k_back",
+    "markov_chain",
+    "sentences",
+    "transition_matrix",
+]
 
 
 def delayed_recall(count: int, delay: int, *, symbols: int = 8, distractors: int = 4, generator: Generator) -> Examples:
@@ -162,20 +174,85 @@ def transition_matrix(symbols: int, *, sharpness: float = 2.0, generator: Genera
     return (sharpness * scores).softmax(1)
 
 
-def markov_chain(count: int, length: int, transitions: Tensor, *, generator: Generator) -> Tensor:
+class GardenPath(NamedTuple):
+    """A Markov chain that `garden_path` makes: what follows each symbol, and which symbol is which.
+
+    Shape:
+        transitions (K, K), float64, with K = spread + 2: row i says what follows symbol i.
+    """
+
+    transitions: Tensor
+    start: int
+    good: int
+    bad: tuple[int, ...]  # the first of them is the way in
+
+
+def garden_path(bad_probability: float, spread: int) -> GardenPath:
+    """A Markov chain in which the likelier first step leads where every sequence is improbable.
+
+    From ``start``, the chain steps into the bad branch with probability p, always to its first symbol; then each step
+    goes to any of the ``spread`` bad symbols, each as likely. With probability 1 - p it steps to ``good`` and stays.
+    For the T symbols after the start, with s for ``spread``:
+
+        log P(good, ..., good) = log(1 - p)
+        log P(a sequence in the bad branch) = log p - (T - 1) · log s, and there are s^(T - 1) of them
+
+    The good sequence is the most probable one as soon as (T - 1) · log s > log(p / (1 - p)). For p above a half, taking
+    the likelier step each time (greedily) misses it. A beam of two finds it where p / s < 1 - p: then it is ahead from
+    the second step on. A sample is in the bad branch with probability p, and all of n samples are with probability p^n.
+    So, where the good sequence is the most probable one, it is the best of n samples with probability 1 - p^n.
+
+    Args:
+        bad_probability: p, between 0 and 1; above a half, the garden path misleads.
+        spread: symbols of the bad branch, 1 or more.
+
+    Raises:
+        TypeError: the probability is no number.
+        ValueError: it is not between 0 and 1, or ``spread`` is not an int of 1 or more.
+
+    Example:
+        With p = 0.6 and s = 4, a bad sequence of T = 3 symbols has probability 0.6 / 4² = 0.0375, the good one 0.4. The
+        probability that all of eight samples are bad is 0.6⁸ = 0.017.
+
+        >>> path = garden_path(0.6, 4)
+        >>> path.transitions[path.start].tolist(), path.transitions[path.bad[0]].tolist()
+        ([0.0, 0.4, 0.6, 0.0, 0.0, 0.0], [0.0, 0.0, 0.25, 0.25, 0.25, 0.25])
+        >>> generator = torch.Generator().manual_seed(2)
+        >>> markov_chain(3, 4, path.transitions, first=path.start, generator=generator)[:, 1:].tolist()
+        [[2, 4, 2], [1, 1, 1], [2, 4, 4]]
+
+    Source: named after the sentences that lead their reader astray; Thomas G. Bever, "The cognitive basis for
+    linguistic structures", 1970.
+    """
+    check_number("bad_probability", bad_probability)
+    if not 0 < bad_probability < 1:
+        raise ValueError(f"bad_probability must be between 0 and 1, not {bad_probability}")
+    _check(0, spread=spread)
+    start, good, first_bad = 0, 1, 2
+    transitions = torch.zeros(spread + 2, spread + 2, dtype=torch.float64, device="cpu")
+    transitions[start, good], transitions[start, first_bad] = 1 - bad_probability, bad_probability
+    transitions[good, good] = 1.0
+    transitions[first_bad:, first_bad:] = 1 / spread
+    return GardenPath(transitions, start, good, tuple(range(first_bad, first_bad + spread)))
+
+
+def markov_chain(
+    count: int, length: int, transitions: Tensor, *, first: int | None = None, generator: Generator
+) -> Tensor:
     """Sequences in which the next symbol depends on the present one alone, (N, length), int64.
 
     Where one matrix is given, the chain is *stationary*: the same at each step. Where one is given for each step, it
-    *drifts*. The first symbol is drawn evenly.
+    *drifts*.
 
     Args:
         count: sequences.
         length: symbols in a sequence, 1 or more.
         transitions: probabilities of the next symbol by the present one: (K, K), or (length - 1, K, K) of each step.
+        first: the symbol that each sequence begins with; None draws one evenly.
         generator: where they are drawn from.
 
     Raises:
-        ValueError: another shape, or rows that are not probabilities.
+        ValueError: another shape, rows that are not probabilities, or a first symbol that there is not.
 
     Example:
         >>> after = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
@@ -194,9 +271,11 @@ def markov_chain(count: int, length: int, transitions: Tensor, *, generator: Gen
         )
     if not ((transitions >= 0).all() and torch.allclose(transitions.sum(-1), transitions.new_ones(()))):
         raise ValueError("each row of transitions must be probabilities: 0 or larger, with a sum of 1")
+    if first is not None and (type(first) is not int or not 0 <= first < kinds):
+        raise ValueError(f"first must be a symbol, an int from 0 to {kinds - 1}, not {first!r}")
     edges = transitions.expand(length - 1, kinds, kinds).cumsum(-1)
     chain = torch.empty(count, length, dtype=torch.int64, device=edges.device)
-    chain[:, 0] = _integers(kinds, (count,), generator)
+    chain[:, 0] = _integers(kinds, (count,), generator) if first is None else first
     drawn = torch.rand(length - 1, count, 1, generator=generator, dtype=edges.dtype, device=generator.device)
     for step in range(length - 1):
         after = edges[step, chain[:, step]]  # (N, K), cumulated
@@ -222,10 +301,7 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
         ['a cat runs', 'the dog sees a cat', 'a cat sees a cat']
     """
     check_count("count", count)
-    empty = [symbol for symbol, rules in grammar.items() if not rules or isinstance(rules, str)]
-    if start not in grammar or empty:
-        without = ", ".join(map(repr, empty or [start]))
-        raise ValueError(f"each symbol needs a list of rules, and {without} has none")
+    _check_grammar(grammar, start)
     found = []
     for _ in range(count):
         left, words, choices = [start], [], 0
@@ -242,6 +318,59 @@ def sentences(count: int, grammar: Mapping[str, Sequence[str]], *, start: str = 
                 raise ValueError(f"a sentence from {start!r} did not end within 10,000 choices and words")
         found.append(" ".join(words))
     return found
+
+
+def is_sentence(sentence: str, grammar: Mapping[str, Sequence[str]], start: str = "S") -> bool:
+    """Whether a grammar makes a sentence: whether `sentences` could draw it, however rarely.
+
+    The grammar may be ambiguous, nested, and recursive on either side. For each place and symbol, a table holds where
+    the stretches end that the symbol can make from there. It is filled from the last place to the first; at each place
+    all rules are tried, part by part, until none adds anything, so that left recursion ends.
+
+    Args:
+        sentence: words between blanks.
+        grammar: what each symbol may become, as `sentences` takes it.
+        start: the symbol that a sentence is made of.
+
+    Raises:
+        TypeError: the sentence is no text.
+        ValueError: the start has no rule, or a symbol has an empty list of them.
+
+    Example:
+        >>> grammar = {"S": ["N runs", "N sees N"], "N": ["N and N", "the dog", "a cat"]}
+        >>> is_sentence("the dog and a cat and a cat sees the dog", grammar), is_sentence("the dog sees", grammar)
+        (True, False)
+
+    Source: after the charts of Jay Earley, "An efficient context-free parsing algorithm", 1970.
+    """
+    if not isinstance(sentence, str):
+        raise TypeError(f"a sentence must be a str, words between blanks, not {type(sentence).__name__}")
+    _check_grammar(grammar, start)
+    words = sentence.split()
+    rules = [(symbol, rule.split()) for symbol, texts in grammar.items() for rule in texts]
+    ends: list[dict[str, set[int]]] = [{symbol: set() for symbol in grammar} for _ in range(len(words) + 1)]
+    for place in reversed(range(len(words) + 1)):
+        grown = True
+        while grown:
+            grown = False
+            for symbol, parts in rules:
+                reached = {place}
+                for part in parts:
+                    if part in grammar:
+                        reached = set().union(*(ends[begin][part] for begin in reached))
+                    else:
+                        reached = {begin + 1 for begin in reached if words[begin : begin + 1] == [part]}
+                if not reached <= ends[place][symbol]:
+                    ends[place][symbol] |= reached
+                    grown = True
+    return len(words) in ends[0][start]
+
+
+def _check_grammar(grammar: Mapping[str, Sequence[str]], start: str) -> None:
+    empty = [symbol for symbol, rules in grammar.items() if not rules or isinstance(rules, str)]
+    if start not in grammar or empty:
+        without = ", ".join(map(repr, empty or [start]))
+        raise ValueError(f"each symbol needs a list of rules, and {without} has none")
 
 
 def _integers(kinds: int, shape: tuple[int, ...], generator: Generator) -> Tensor:

@@ -297,7 +297,7 @@ def _tune(chosen: Sequence[contents.Lesson], options: argparse.Namespace) -> int
 def _test(tests: Sequence[str]) -> int:
     """Run tests by pytest, in a process of its own, from the root of the checkout."""
     if find_spec("pytest") is None:
-        raise UsageError("the tests need pytest. Type: pip install -c constraints.txt -e '.[test]'")
+        raise UsageError("the tests need pytest. Type: pip install -c constraints.txt -e '.[test,pronunciation]'")
     print(f"{contents.CHECKOUT}: pytest {' '.join(tests)}\n", flush=True)
     try:
         return subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=contents.CHECKOUT).returncode
