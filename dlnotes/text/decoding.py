@@ -354,37 +354,34 @@ def _beam_steps(
     end: int | None,
     length_penalty: float,
 ) -> Iterator[Beam]:
-    prompts = len(start)
-    tokens = start.long()[:, None]
     # At first one candidate for each prompt, which has no symbol yet.
+    tokens = start.long()[:, None]
     ended = torch.zeros_like(tokens, dtype=torch.bool)
     lengths = torch.zeros_like(tokens)
     totals = torch.zeros_like(tokens, dtype=_wide(start))
     for _ in range(max_length):
-        log_probs, state = _checked(step(tokens.flatten(), state), tokens.numel(), end)
+        rows = (~ended).flatten()  # (N · K): the model is asked about those that go on, and its state is theirs
+        log_probs, state = _checked(step(tokens.flatten()[rows], state), int(rows.sum()), end)
         symbols = log_probs.shape[1]
-        candidates = log_probs.to(totals.dtype).view(prompts, -1, symbols)  # (N, K, V)
-        if end is not None:  # what has ended goes on with the end symbol alone, at no cost
-            stays = torch.full_like(candidates[0, 0], -torch.inf)
-            stays[end] = 0
-            candidates = torch.where(ended[:, :, None], stays, candidates)
-            lengths = lengths + ~ended
-        else:
-            lengths = lengths + 1
-        candidates = (candidates + totals[:, :, None]).flatten(1)  # (N, K · V)
+        follows = log_probs.new_full((len(rows), symbols), -torch.inf, dtype=totals.dtype)
+        follows[rows] = log_probs.to(totals.dtype)
+        if end is not None:
+            follows[~rows, end] = 0  # what has ended stays as it is
+        candidates = (totals[:, :, None] + follows.view(*tokens.shape, symbols)).flatten(1)  # (N, K · V)
+        lengths = lengths + ~ended
         scores = candidates
         if length_penalty:
             scores = _scores(candidates, lengths.repeat_interleave(symbols, 1), length_penalty)
         places = scores.topk(min(beams, scores.shape[1])).indices
         parents, tokens = places // symbols, places % symbols
         totals, lengths = candidates.gather(1, places), lengths.gather(1, parents)
-        firsts = torch.arange(prompts, device=start.device)[:, None] * (len(log_probs) // prompts)
-        state = _select(state, (firsts + parents).flatten())
-        if end is not None:
-            ended = ended.gather(1, parents) | (tokens == end)
-        yield Beam(tokens, parents, totals, lengths, ended if end is not None else torch.zeros_like(tokens).bool())
-        if end is not None and ended.all():
+        ended = ended.gather(1, parents) | (tokens == end if end is not None else False) | (totals == -torch.inf)
+        yield Beam(tokens, parents, totals, lengths, ended)
+        if ended.all():
             return
+        firsts = torch.arange(len(start), device=start.device)[:, None] * (len(rows) // len(start))
+        asked = rows.cumsum(0) - 1  # where the row of each candidate is in the state
+        state = _select(state, asked[(firsts + parents)[~ended]])
 
 
 @torch.no_grad()
