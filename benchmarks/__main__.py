@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from benchmarks import convolutions, recurrent, starting, steps, sweeps, table, training
+from benchmarks import convolutions, decoding, recurrent, starting, steps, sweeps, table, training
 from benchmarks.clock import ROUNDS
 from dlnotes.files import write_whole
 from dlnotes.lesson.records import to_json
@@ -21,6 +21,7 @@ PARTS: dict[str, ModuleType] = {
     "steps": steps,
     "convolutions": convolutions,
     "recurrent": recurrent,
+    "decoding": decoding,
     "sweeps": sweeps,
     "starting": starting,
 }

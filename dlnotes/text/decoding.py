@@ -27,6 +27,7 @@ Greedy search takes 1, the likelier first symbol, and its sequence has 0.6 · 0.
 well, which pays from the second step on.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -247,6 +248,7 @@ class Beam(NamedTuple):
     ended: Tensor
 
 
+@torch.no_grad()
 def beam_search(
     step: StepFunction,
     start: Tensor,
@@ -295,16 +297,15 @@ def beam_search(
     Sources: Bruce Lowerre, "The HARPY speech recognition system", 1976; Ilya Sutskever, Oriol Vinyals and Quoc Le,
     "Sequence to sequence learning with neural networks", 2014.
     """
-    kept = list(
-        beam_steps(step, start, state, beams=beams, max_length=max_length, end=end, length_penalty=length_penalty)
-    )
+    _check_search(start, beams, max_length, length_penalty)
+    kept = list(_beam_steps(step, start, state, beams, max_length, end, length_penalty))
     last = kept[-1]
-    ids = last.tokens.new_empty(*last.tokens.shape, len(kept))
     places = torch.arange(last.tokens.shape[1], device=start.device).expand(last.tokens.shape)
-    for number in reversed(range(len(kept))):  # from each last symbol back to the first
-        ids[:, :, number] = kept[number].tokens.gather(1, places)
-        places = kept[number].parents.gather(1, places)
-    return Sequences(ids, last.lengths, last.log_probs)
+    backwards = []
+    for beam in reversed(kept):  # from each last symbol to the first
+        backwards.append(beam.tokens.gather(1, places))
+        places = beam.parents.gather(1, places)
+    return Sequences(torch.stack(backwards[::-1], 2), last.lengths, last.log_probs)
 
 
 def beam_steps(
@@ -338,13 +339,10 @@ def beam_steps(
         [1, 2] [0, 0] tensor([0.6000, 0.4000], dtype=torch.float64)
         [2, 0] [1, 0] tensor([0.3600, 0.2400], dtype=torch.float64)
     """
-    _check_start(start)
-    check_counts(beams=beams, max_length=max_length)
-    _check_penalty(length_penalty)
-    return _beam_steps(step, start, state, beams, max_length, end, length_penalty)
+    _check_search(start, beams, max_length, length_penalty)
+    return torch.no_grad()(_beam_steps)(step, start, state, beams, max_length, end, length_penalty)
 
 
-@torch.no_grad()
 def _beam_steps(
     step: StepFunction,
     start: Tensor,
@@ -356,32 +354,47 @@ def _beam_steps(
 ) -> Iterator[Beam]:
     # At first one candidate for each prompt, which has no symbol yet.
     tokens = start.long()[:, None]
-    ended = torch.zeros_like(tokens, dtype=torch.bool)
-    lengths = torch.zeros_like(tokens)
+    lengths, ended = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
     totals = torch.zeros_like(tokens, dtype=_wide(start))
-    for _ in range(max_length):
-        rows = (~ended).flatten()  # (N · K): the model is asked about those that go on, and its state is theirs
-        log_probs, state = _checked(step(tokens.flatten()[rows], state), int(rows.sum()), end)
-        symbols = log_probs.shape[1]
-        follows = log_probs.new_full((len(rows), symbols), -torch.inf, dtype=totals.dtype)
-        follows[rows] = log_probs.to(totals.dtype)
-        if end is not None:
-            follows[~rows, end] = 0  # what has ended stays as it is
-        candidates = (totals[:, :, None] + follows.view(*tokens.shape, symbols)).flatten(1)  # (N, K · V)
+    prompts = torch.arange(len(start), device=start.device)[:, None]
+    for number in range(1, max_length + 1):
+        # The model is asked about candidates that have not ended, and its state has a row for each of these alone.
+        log_probs, state = step(tokens.flatten() if end is None else tokens[~ended], state)
+        if number == 1:
+            _check(log_probs, len(start), end)
+        candidates = _continued(totals, log_probs, ended, end)
         lengths = lengths + ~ended
+        symbols = log_probs.shape[1]
         scores = candidates
         if length_penalty:
             scores = _scores(candidates, lengths.repeat_interleave(symbols, 1), length_penalty)
         places = scores.topk(min(beams, scores.shape[1])).indices
         parents, tokens = places // symbols, places % symbols
         totals, lengths = candidates.gather(1, places), lengths.gather(1, parents)
-        ended = ended.gather(1, parents) | (tokens == end if end is not None else False) | (totals == -torch.inf)
+        if math.isnan(totals.sum()):  # topk puts nan first
+            raise ValueError(f"the step function must give log-probabilities, and at step {number} it gave nan")
+        rows = prompts * ended.shape[1] + parents
+        if end is None:
+            ended = torch.zeros_like(tokens, dtype=torch.bool)
+            state = _select(state, rows.flatten())
+        else:
+            asked = (~ended).flatten().cumsum(0) - 1  # the row of the state for each candidate before
+            ended = ended.gather(1, parents) | (tokens == end) | (totals == -torch.inf)
+            state = _select(state, asked[rows[~ended]])
         yield Beam(tokens, parents, totals, lengths, ended)
-        if ended.all():
+        if end is not None and ended.all():
             return
-        firsts = torch.arange(len(start), device=start.device)[:, None] * (len(rows) // len(start))
-        asked = rows.cumsum(0) - 1  # where the row of each candidate is in the state
-        state = _select(state, asked[(firsts + parents)[~ended]])
+
+
+def _continued(totals: Tensor, log_probs: Tensor, ended: Tensor, end: int | None) -> Tensor:
+    """The log-probability of each candidate with each symbol after it, (N, K · V)."""
+    if end is None:
+        follows = log_probs.view(*totals.shape, -1)
+    else:
+        follows = log_probs.new_full((*totals.shape, log_probs.shape[1]), -torch.inf)
+        follows[~ended] = log_probs
+        follows[:, :, end].masked_fill_(ended, 0)  # what has ended stays as it is
+    return (totals[:, :, None] + follows).flatten(1)
 
 
 @torch.no_grad()
@@ -421,7 +434,8 @@ def exhaustive(
     totals = torch.zeros(prompts, 1, dtype=_wide(start), device=start.device)
     done: list[Sequences] = []
     for length in range(1, max_length + 1):
-        log_probs, state = _checked(step(last, state), len(last), end)
+        log_probs, state = step(last, state)
+        _check(log_probs, len(last), end)
         symbols = log_probs.shape[1]
         count = ids.shape[1] * symbols
         if prompts * count > MOST:
@@ -499,7 +513,8 @@ def _one_by_one(
     lengths, totals = torch.zeros_like(last), torch.zeros_like(last, dtype=_wide(start))
     symbols = []
     for _ in range(max_length):
-        log_probs, state = _checked(step(last, state), len(last), end)
+        log_probs, state = step(last, state)
+        _check(log_probs, len(last), end)
         last = choose(log_probs)
         if end is not None:
             last = torch.where(ended, end, last)
@@ -530,9 +545,8 @@ def _wide(start: Tensor) -> torch.dtype:
     return torch.float32 if start.device.type == "mps" else torch.float64
 
 
-def _checked(made: tuple[Tensor, State], rows: int, end: int | None) -> tuple[Tensor, State]:
-    """What a step function gave, if it is what was asked for."""
-    log_probs, state = made
+def _check(log_probs: Tensor, rows: int, end: int | None) -> None:
+    """Refuse what is not log-probabilities of so many rows, or has no such end symbol."""
     check_tensor("the log-probabilities of the step function", log_probs)
     if log_probs.ndim != 2 or len(log_probs) != rows or not log_probs.shape[1]:
         raise ValueError(
@@ -547,7 +561,6 @@ def _checked(made: tuple[Tensor, State], rows: int, end: int | None) -> tuple[Te
             f"the step function must give log-probabilities, whose exponentials add up to 1, and here they add up to "
             f"{farthest:.4g}: did you forget log_softmax?"
         )
-    return log_probs, state
 
 
 def _check_start(start: Tensor) -> None:
@@ -558,6 +571,12 @@ def _check_start(start: Tensor) -> None:
         raise TypeError(f"start must be int64, the numbers of symbols, not {start.dtype}")
     if start.min() < 0:
         raise ValueError(f"start must be numbers of symbols, from 0 up, and there is a {start.min()}")
+
+
+def _check_search(start: Tensor, beams: int, max_length: int, length_penalty: float) -> None:
+    _check_start(start)
+    check_counts(beams=beams, max_length=max_length)
+    _check_penalty(length_penalty)
 
 
 def _check_penalty(length_penalty: float) -> None:
