@@ -137,6 +137,8 @@ class CharacterModel(nn.Module):
     def step_function(self) -> StepFunction:
         """What `dlnotes.text.decoding` writes with: one step of the model as it is now, without dropout.
 
+        The weights are copied: where the model is trained further, ask for the function again.
+
         Example:
             >>> from dlnotes.text import decoding
             >>> model = CharacterModel(5, 8, generator=torch.Generator().manual_seed(0))
@@ -148,10 +150,11 @@ class CharacterModel(nn.Module):
         layer = self.recurrent
         table = nn.functional.linear(self.embedding, layer.weight_ih_l0, layer.bias_ih_l0 + layer.bias_hh_l0)
         recurrent = layer.weight_hh_l0.t().clone()
+        weight, bias = self.scores.weight.clone(), self.scores.bias.clone()
 
         def step(last: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
             state = layer.step(torch.addmm(table[last], state[0], recurrent), *state)
-            return self.scores(state[0]).log_softmax(1), state
+            return nn.functional.linear(state[0], weight, bias).log_softmax(1), state
 
         return step
 
