@@ -47,7 +47,7 @@ def main() -> None:
     print(f"the time of theirs over ours: median [smallest, largest] of {ROUNDS} rounds; torch {torch.__version__}")
     rows = list(printed(chosen or list(PARTS)))
     if not chosen:
-        peers = {name: version(name) for name in ("scikit-learn", "keras")}
+        peers = {name: version(name) for name in ("scikit-learn", "keras", "transformers")}
         content = table.kept(rows, {**environment("cpu"), **peers})
         write_whole(HERE / "results.json", to_json(content))
         page = HERE / "README.md"
