@@ -10,7 +10,7 @@ state of a recurrent net (N, H), or all symbols so far (N, T) for a model that r
 `CharacterModel`, `EncoderDecoder` and `NGrams` have a method that gives theirs.
 
 Every function gives `Sequences`: K of them for each of N prompts. Probabilities are multiplied along a sequence, that
-is, their logarithms are added: a product of 100 of them would be 0 in single precision.
+is, their logarithms are added: in single precision, a product of 100 probabilities of a third is 0.
 
 >>> import torch
 >>> from dlnotes.text import decoding
@@ -171,7 +171,8 @@ def sample(
 
     def draw(log_probs: Tensor) -> Tensor:
         # The highest is brought to 0 first: divided by a small temperature, all would be -inf.
-        sharpened = (log_probs.double() - log_probs.double().amax(1, keepdim=True)) / temperature
+        wide = log_probs.to(_wide(start))
+        sharpened = (wide - wide.amax(1, keepdim=True)) / temperature
         return torch.multinomial(sharpened.exp(), 1, generator=generator)[:, 0]
 
     _check_start(start)
@@ -261,12 +262,13 @@ def beam_search(
 ) -> Sequences:
     """Follow several candidates at once, and keep the few with the highest score at each step.
 
-        score(sequence) = Σ log p(symbol | symbols before) / length ** length_penalty
+        score(sequence) = (Σ log p(symbol | symbols before)) / length ** length_penalty
 
     Each candidate is continued by every symbol, and of all these the ``beams`` best are kept. A candidate that has
-    ended stays as it is, for as long as its score does. One beam is greedy search; as many as there are sequences are
-    an exhaustive search. Between the two there is no promise: a wider beam may end with a less probable sequence, since
-    the winner's beginning can be pushed out by beginnings that turn out worse.
+    ended is no longer continued: it keeps its score, and its place while that is among the best. One beam is greedy
+    search; as many as there are sequences are an exhaustive search. Between the two there is no promise: a wider beam
+    may end with a less probable sequence, since the winner's beginning can be pushed out by beginnings that turn out
+    worse. Which of equally good candidates are kept is not defined, as with ``torch.topk``.
 
     Args:
         step: the model's step function.
@@ -278,8 +280,8 @@ def beam_search(
         length_penalty: above 0 favours longer sequences; 1 is the mean log-probability of a symbol.
 
     Returns:
-        K sequences for each prompt, the best first. Where there are fewer than ``beams``, the last ones have a
-        log-probability of -inf and mean nothing.
+        K sequences for each prompt, the best first; fewer where the vocabulary to the power of the length is less.
+        Those with a log-probability of -inf fill up the others, and mean nothing.
 
     Raises:
         ValueError, TypeError: as `greedy`; fewer beams than 1, a penalty that is not finite.
@@ -533,7 +535,11 @@ def _select(state: State, rows: Tensor) -> State:
     """The rows of a state, in the order in which they are named."""
     if isinstance(state, Tensor):
         return state.index_select(0, rows)
-    return state if state is None else tuple(_select(part, rows) for part in state)
+    if state is None:
+        return None
+    if not isinstance(state, tuple | list):
+        raise TypeError(f"a state must be a tensor, a tuple of states, or None, not {type(state).__name__}")
+    return tuple(_select(part, rows) for part in state)
 
 
 def _scores(log_probs: Tensor, lengths: Tensor, length_penalty: float) -> Tensor:
