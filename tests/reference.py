@@ -3,6 +3,7 @@
 Vectors are lists, and matrices are lists of rows.
 """
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -256,3 +257,50 @@ def move(channel, down, right, degrees, scale):
             )
         moved.append(row)
     return moved
+
+
+# Decoding. A model is a function ``after`` of a tuple of symbols, to a list: the log-probability of each next one.
+
+
+def log_probability(after, prompt, symbols):
+    return sum(after((*prompt, *symbols[:place]))[symbol] for place, symbol in enumerate(symbols))
+
+
+def greedy(after, prompt, length, end=None):
+    symbols = ()
+    while len(symbols) < length and (end is None or end not in symbols):
+        logs = after((*prompt, *symbols))
+        symbols = (*symbols, logs.index(max(logs)))
+    return symbols
+
+
+def beam_search(after, prompt, beams, length, end=None, penalty=0.0):
+    """The sequences that are kept, the best first, each as (log-probability, symbols)."""
+    kept = [(0.0, ())]
+    for _ in range(length):
+        grown = []
+        for total, symbols in kept:
+            if end is not None and end in symbols:
+                grown.append((total, symbols))
+            else:
+                logs = after((*prompt, *symbols))
+                grown += [(total + log, (*symbols, symbol)) for symbol, log in enumerate(logs)]
+        kept = sorted(grown, key=lambda one: one[0] / len(one[1]) ** penalty, reverse=True)[:beams]
+    return kept
+
+
+def all_sequences(after, prompt, length, end=None, penalty=0.0):
+    """Every sequence that there is, the best first, each as (log-probability, symbols)."""
+    found = set()
+    for symbols in itertools.product(range(len(after(prompt))), repeat=length):
+        found.add(symbols[: symbols.index(end) + 1] if end in symbols else symbols)
+    scored = [(log_probability(after, prompt, symbols), symbols) for symbols in found]
+    return sorted(scored, key=lambda one: one[0] / len(one[1]) ** penalty, reverse=True)
+
+
+def edit_distance(one, other):
+    if not one or not other:
+        return len(one) + len(other)
+    if one[0] == other[0]:
+        return edit_distance(one[1:], other[1:])
+    return 1 + min(edit_distance(one[1:], other), edit_distance(one, other[1:]), edit_distance(one[1:], other[1:]))

@@ -439,12 +439,6 @@ def exhaustive(
         log_probs, state = step(last, state)
         _check(log_probs, len(last), end)
         symbols = log_probs.shape[1]
-        count = ids.shape[1] * symbols
-        if prompts * count > MOST:
-            raise ValueError(
-                f"exhaustive search compares {MOST:,} sequences at most, and there are {prompts * count:,} of length "
-                f"{length} already ({symbols} symbols, {prompts} prompts): take a shorter max_length, or beam_search"
-            )
         # Each sequence, followed by each symbol.
         follows = torch.arange(symbols, device=start.device).repeat(ids.shape[1]).expand(prompts, -1)
         ids = torch.cat([ids.repeat_interleave(symbols, 1), follows[:, :, None]], 2)
@@ -457,6 +451,12 @@ def exhaustive(
         done.append(Sequences(padded, torch.full_like(complete[:, :, 0], length), totals[:, ~goes_on]))
         if not goes_on.any():
             break
+        count = prompts * int(goes_on.sum()) * symbols
+        if count > MOST:  # before the model is asked about them
+            raise ValueError(
+                f"exhaustive search compares {MOST:,} sequences at most, and there are {count:,} of length "
+                f"{length + 1} already ({symbols} symbols, {prompts} prompts): take fewer steps, or beam_search"
+            )
         rows = torch.arange(len(last), device=start.device).repeat_interleave(symbols)
         kept = goes_on.repeat(prompts)
         ids, totals, state, last = (
