@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from dlnotes.arguments import check_counts
 
 __all__ = ["distinct_ngrams", "edit_distance", "error_rate"]
@@ -13,6 +15,9 @@ def edit_distance(one: Sequence[Any], other: Sequence[Any]) -> int:
 
         D(i, j) = min(D(i-1, j) + 1, D(i, j-1) + 1, D(i-1, j-1) + [one(i) ≠ other(j)])        for their first i and j
 
+    Raises:
+        TypeError: a tensor.
+
     Example:
         >>> edit_distance("G IH G L IH S".split(), "G IH G AH L Z".split())
         3
@@ -21,6 +26,7 @@ def edit_distance(one: Sequence[Any], other: Sequence[Any]) -> int:
 
     Source: Vladimir Levenshtein, "Binary codes capable of correcting deletions, insertions, and reversals", 1966.
     """
+    _check_sequences(one, other)
     row = list(range(len(other) + 1))
     for i, symbol in enumerate(one, 1):
         diagonal, row[0] = row[0], i
@@ -38,6 +44,7 @@ def error_rate(found: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) 
 
     Raises:
         ValueError: not as many found as wanted, or no symbol that was wanted.
+        TypeError: tensors.
 
     Example:
         >>> error_rate(["abc", "abd"], ["abc", "abc"])
@@ -56,6 +63,7 @@ def distinct_ngrams(sequence: Sequence[Any], n: int) -> float:
 
     Raises:
         ValueError: a run below 1, or a sequence shorter than that.
+        TypeError: a tensor.
 
     Example:
         >>> distinct_ngrams("abcabc", 2)            # ab, bc, ca, and again ab, bc
@@ -64,7 +72,14 @@ def distinct_ngrams(sequence: Sequence[Any], n: int) -> float:
     Source: Jiwei Li et al., "A diversity-promoting objective function for neural conversation models", 2016.
     """
     check_counts(n=n)
+    _check_sequences(sequence)
     runs = [tuple(sequence[begin : begin + n]) for begin in range(len(sequence) - n + 1)]
     if not runs:
         raise ValueError(f"the sequence must have {n} symbols or more, not {len(sequence)}")
     return len(set(runs)) / len(runs)
+
+
+def _check_sequences(*sequences: Sequence[Any]) -> None:
+    """Refuse tensors: their elements are tensors too, which a set does not know to be equal."""
+    if any(isinstance(sequence, Tensor) for sequence in sequences):
+        raise TypeError("a sequence must be text, a list or a tuple, not a tensor: make it one by tolist()")
