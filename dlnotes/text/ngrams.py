@@ -73,6 +73,10 @@ class NGrams:
         logs, contexts = self.probabilities.log(), (self.end + 1) ** (self.order - 1)
 
         def step(last: Tensor, state: State) -> tuple[Tensor, State]:
+            if state is None:
+                raise ValueError("there is no state to go on from: start from what begin gives")
+            if last.max() > self.end:
+                raise ValueError(f"symbols must be from 0 to {self.end}, and there is a {last.max()}")
             state = (state * (self.end + 1) + last) % contexts
             return logs[state], state
 
