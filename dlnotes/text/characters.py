@@ -152,7 +152,9 @@ class CharacterModel(nn.Module):
         recurrent = layer.weight_hh_l0.t().clone()
         weight, bias = self.scores.weight.clone(), self.scores.bias.clone()
 
-        def step(last: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        def step(last: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+            if state is None:
+                raise ValueError("there is no state to go on from: start from what begin gives")
             state = layer.step(torch.addmm(table[last], state[0], recurrent), *state)
             return nn.functional.linear(state[0], weight, bias).log_softmax(1), state
 
@@ -317,6 +319,8 @@ def next_character_loss(scores: Tensor, targets: Tensor) -> Tensor:
     counted = wanted != LEFT_OUT
     if not counted.all():
         flat, wanted = flat[counted], wanted[counted]
+        if not len(wanted):
+            raise ValueError(f"there must be a target that counts, and all of them are {LEFT_OUT}")
     return cross_entropy(flat, wanted)
 
 

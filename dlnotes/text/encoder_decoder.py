@@ -130,7 +130,7 @@ class EncoderDecoder(nn.Module):
         return torch.full((len(sources),), self.end, device=device), states
 
     def step_function(self) -> StepFunction:
-        """What `dlnotes.text.decoding` writes with: one step of the decoder as it is now."""
+        """What `dlnotes.text.decoding` writes with: one step of the decoder as it is now, in copies of its weights."""
         return self.decoder.step_function()
 
 

@@ -13,10 +13,12 @@ from dlnotes.text import (
     CharacterModel,
     Windows,
     bits_per_character,
+    decoding,
     next_character_loss,
     train_character_model,
 )
 from dlnotes.training import CheckpointError, Trainer
+from tests import reference
 
 DOUBLE = torch.float64
 
@@ -369,3 +371,151 @@ def test_the_loss_is_pytorchs_over_all_places():
     targets = text(12).view(3, 4)
     theirs = nn.functional.cross_entropy(scores.transpose(1, 2), targets)
     torch.testing.assert_close(next_character_loss(scores, targets), theirs, rtol=0, atol=1e-13)
+
+
+def test_targets_of_minus_100_are_left_out():
+    """As by PyTorch; what stands at their places has no gradient."""
+    scores = torch.randn(3, 4, 7, generator=stream(0, "scores"), dtype=DOUBLE, requires_grad=True)
+    targets = text(12).view(3, 4)
+    targets[0, 2:] = targets[2, 3] = -100
+    theirs = nn.functional.cross_entropy(scores.transpose(1, 2), targets)
+    ours = next_character_loss(scores, targets)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+    expected = torch.autograd.grad(theirs, scores)[0]
+    torch.testing.assert_close(torch.autograd.grad(ours, scores)[0], expected, rtol=0, atol=1e-13)
+    kept = [logs for logs, target in zip(scores.flatten(0, 1), targets.flatten().tolist(), strict=True) if target >= 0]
+    some = next_character_loss(torch.stack(kept)[None], targets[targets >= 0][None])
+    torch.testing.assert_close(ours, some, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("wrong", [-1, -99, 7])
+def test_other_targets_outside_the_alphabet_are_refused(wrong):
+    scores, targets = torch.zeros(1, 3, 7), torch.tensor([[0, wrong, -100]])
+    with pytest.raises(ValueError, match=str(wrong)):
+        next_character_loss(scores, targets)
+    with pytest.raises(ValueError, match="there must be a target that counts, and all of them are -100"):
+        next_character_loss(scores, torch.full((1, 3), -100))
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Writing
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def after(one):
+    """The log-probabilities of each next character by the model itself, which reads the whole prefix each time."""
+    return lambda prefix: one(torch.tensor([prefix]))[0, -1].log_softmax(0).tolist()
+
+
+ALL_KINDS = pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "rnn", "nonlinearity": "relu"}, {}])
+
+
+def written_by(**settings):
+    """A model with weights, biases too, that make it sure of something."""
+    one = model(embedding_size=4, **settings)
+    for number, parameter in enumerate(one.parameters()):
+        parameter.data.copy_(torch.randn(parameter.shape, generator=stream(number, "weights"), dtype=DOUBLE))
+    return one
+
+
+@ALL_KINDS
+def test_a_step_after_a_step_is_the_model_on_the_whole(settings):
+    one, ids = written_by(**settings), text(36).view(3, 12)
+    step, whole = one.step_function(), one(ids).log_softmax(2)
+    for begun in (1, 2, 7):
+        last, state = one.begin(ids[:, :begun])
+        for place in range(begun - 1, 12):
+            log_probs, state = step(last, state)
+            torch.testing.assert_close(log_probs, whole[:, place], rtol=0, atol=1e-12)
+            assert not log_probs.requires_grad
+            last = ids[:, min(place + 1, 11)]
+
+
+@ALL_KINDS
+@pytest.mark.parametrize("end", [None, 2])
+def test_a_beam_over_steps_is_a_beam_over_whole_prefixes(settings, end):
+    one, prompts = written_by(**settings), text(12).view(3, 4)
+    for beams, penalty in ((1, 0.0), (4, 0.0), (4, 1.0)):
+        found = decoding.beam_search(
+            one.step_function(),
+            *one.begin(prompts),
+            beams=beams,
+            max_length=4,
+            end=end,
+            length_penalty=penalty,
+        )
+        for place, prompt in enumerate(prompts.tolist()):
+            expected = reference.beam_search(after(one), tuple(prompt), beams, 4, end, penalty)
+            assert [tuple(row) for row in found.written()[place]] == [row for _, row in expected]
+            assert found.log_probs[place].tolist() == pytest.approx([log for log, _ in expected], abs=1e-12)
+
+
+@BOTH
+def test_each_prompt_is_begun_alone_and_the_model_is_left_as_it_was(cell):
+    one, prompts = written_by(cell=cell, dropout=0.5, masks=stream(0, "masks")), text(12).view(3, 4)
+    one.carry_state(3)
+    kept = copy.deepcopy(one.state_dict())
+    last, state = one.begin(prompts)
+    assert one.training
+    assert all(torch.equal(kept[name], now) for name, now in one.state_dict().items())
+    assert last.tolist() == prompts[:, -1].tolist()
+    for place, prompt in enumerate(prompts.split(1)):
+        alone, parts = one.begin(prompt)
+        assert alone.tolist() == last[place : place + 1].tolist()
+        for part, whole in zip(parts, state, strict=True):
+            torch.testing.assert_close(part, whole[place : place + 1], rtol=0, atol=1e-13)
+    step, scores = one.step_function(), one.eval()(prompts)  # without dropout
+    torch.testing.assert_close(step(last, state)[0], scores[:, -1].log_softmax(1), rtol=0, atol=1e-12)
+
+
+@BOTH
+def test_a_step_function_is_the_model_when_it_was_made(cell):
+    """All of it: a table of the old weights beside scores of the new ones would be no model at all."""
+    one, prompts = written_by(cell=cell), text(6).view(2, 3)
+    old, begun = one.step_function(), one.begin(prompts)
+    before, _ = old(*begun)
+    for parameter in one.parameters():
+        parameter.data.add_(1.0)
+    assert torch.equal(old(*begun)[0], before)
+    assert not torch.allclose(one.step_function()(*begun)[0], before)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_of_half_precision_writes(cell, dtype):
+    one = written_by(cell=cell).to(dtype)
+    found = decoding.beam_search(one.step_function(), *one.begin(text(6).view(2, 3)), beams=3, max_length=5)
+    assert found.log_probs.dtype == DOUBLE
+    wide = one.double()
+    for prompt, rows, logs in zip(text(6).view(2, 3).tolist(), found.written(), found.log_probs.tolist(), strict=True):
+        for row, log in zip(rows, logs, strict=True):
+            exact = reference.log_probability(after(wide), tuple(prompt), row)
+            assert log == pytest.approx(exact, abs=0.5 if dtype == torch.bfloat16 else 0.05)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "error", "message"),
+    [
+        (
+            torch.zeros(1, 0, dtype=torch.int64),
+            ValueError,
+            r"prompts must be \[batch, time\], with one or more.*\[1, 0\]",
+        ),
+        (torch.tensor([1, 2]), ValueError, r"prompts must be \[batch, time\], with one or more of each, not \[2\]"),
+        (torch.tensor([[1, 7]]), ValueError, "prompts must be from 0 to 6, the alphabet's, and there is a 7"),
+        (torch.tensor([[7]]), ValueError, "prompts must be from 0 to 6, the alphabet's, and there is a 7"),
+        (torch.tensor([[-1, 0]]), ValueError, "and there is a -1"),
+        (torch.tensor([[1.0]]), TypeError, "prompts must be int64"),
+        ([[1]], TypeError, "prompts must be a tensor, not list"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(prompts, error, message):
+    with pytest.raises(error, match=message):
+        model().begin(prompts)
+
+
+def test_a_step_without_a_state_is_refused():
+    with pytest.raises(ValueError, match="there is no state to go on from: start from what begin gives"):
+        decoding.greedy(model().step_function(), torch.tensor([1]), max_length=2)
+    with pytest.raises(IndexError, match="index 7 is out of bounds for dimension 0 with size 7"):
+        decoding.greedy(model().step_function(), torch.tensor([7]), model().begin(torch.tensor([[1]]))[1], max_length=2)
