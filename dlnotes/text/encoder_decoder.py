@@ -98,6 +98,10 @@ class EncoderDecoder(nn.Module):
             layer.bias.zero_()
         self.decoder.reset_parameters(generator)
 
+    def extra_repr(self) -> str:
+        """The two alphabets, for ``print(model)``, and so that a checkpoint knows its model."""
+        return f"{self.source_symbols}, {self.end}"
+
     def forward(self, sources: Tensor, before: Tensor) -> Tensor:
         """The scores of each target, (N, T, target_symbols + 1), from the source and from the targets before it."""
         return self.decoder.read(before, self.encode(sources))[0]
@@ -290,7 +294,8 @@ def train_encoder_decoder(
         sources, targets, batch_size, end=model.end, generator=generator, device=model.embedding.device
     )
     for name, symbols, sequences in (("sources", model.source_symbols, sources), ("targets", model.end, targets)):
-        check_symbols(name, torch.tensor([[one for sequence in sequences for one in sequence]]), symbols)
+        everything = [one for sequence in sequences for one in sequence]
+        check_symbols(name, torch.tensor([everything], device="cpu"), symbols)
     settings = {
         "model": repr(model),
         "pairs": hashlib.sha256(repr([*map(list, sources), *map(list, targets)]).encode()).hexdigest(),
