@@ -31,12 +31,14 @@ FOUNDATION = (
     "dlnotes.training",
 )
 CHAPTERS = ("dlnotes.linear", "dlnotes.deep", "dlnotes.conv", "dlnotes.text")
+INSIDE = ("dlnotes.text.decoding",)  # modules that a chapter exports as such, for their many short names
 
 # What cannot be shown in a line or two that run anywhere, or shows itself in the example of another name.
 WITHOUT_EXAMPLE = {
     "dlnotes.data": {"cache", "describe", "download", "fashion_mnist", "mnist", "not_mnist"},
     "dlnotes.evidence": {"limit"},
     "dlnotes.files": {"remove_stale_parts"},
+    "dlnotes.text.decoding": {"State"},
 }
 
 
@@ -66,15 +68,15 @@ def test_all_modules_say_what_is_public():
         assert module.__doc__, name
         assert isinstance(getattr(module, "__all__", None), list), name
         assert all(hasattr(module, public) for public in module.__all__), name
-    assert {*FOUNDATION, *CHAPTERS} <= found
+    assert {*FOUNDATION, *CHAPTERS, *INSIDE} <= found
 
 
 def test_no_two_public_names_differ_only_in_case():
-    names = {name for _, name in public_names(FOUNDATION + CHAPTERS)}
+    names = {name for _, name in public_names(FOUNDATION + CHAPTERS + INSIDE)}
     assert len({name.lower() for name in names}) == len(names)
 
 
-@pytest.mark.parametrize(("module", "name"), public_names(FOUNDATION + CHAPTERS))
+@pytest.mark.parametrize(("module", "name"), public_names(FOUNDATION + CHAPTERS + INSIDE))
 def test_every_public_name_is_described_with_an_example(module, name):
     thing = getattr(importlib.import_module(module), name)
     if not isinstance(thing, type | types.FunctionType):
@@ -131,6 +133,8 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("ReceptiveField", "count_multiply_adds", "output_size", "receptive_field"),
     *("CharacterModel", "Windows", "bits_per_character", "train_character_model"),
     *("Gates", "gates_through_time", "gradient_norms", "gradients_by_step"),
+    *("EncoderDecoder", "NGrams", "PairBatches", "decoding", "train_encoder_decoder"),
+    *("distinct_ngrams", "edit_distance", "error_rate"),
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
@@ -270,11 +274,37 @@ WITHOUT_DEFAULTS = {
     "garden_path": lambda: (data.garden_path(0.6, 3).transitions,),
     "text": lambda: data.load_text("python_docs", 0, train=50, validation=10, test=10)[1:],
     "LSTM": lambda: (LSTM(example()[:, :, None])[0].detach(),),
+    "decoding": lambda: decoded(text.decoding.markov_step(example()[:, :6].softmax(1)), example().argsort()[0, :2] % 6),
+    "NGrams": lambda: (NGRAMS.probabilities, *decoded(NGRAMS.step_function(), *NGRAMS.begin(2))),
+    "CharacterModel": lambda: decoded(WRITER.step_function(), *WRITER.begin(example().argsort()[:2, :3] % 6)),
+    "EncoderDecoder": lambda: (*translated(), *decoded(TRANSLATOR.step_function(), *TRANSLATOR.begin([[1, 2], [0]]))),
     "ConvNet": lambda: (
         CONV_NET(pictures(example())).detach(),
         torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
     ),
 }
+
+
+def decoded(step, *begun):
+    """What each decoder finds."""
+    settings, draws = {"max_length": 3, "end": 1}, stream(0, "draws")
+    return tuple(
+        itertools.chain(
+            text.decoding.greedy(step, *begun, **settings),
+            text.decoding.sample(step, *begun, **settings, samples=3, generator=draws),
+            text.decoding.best_of(step, *begun, **settings, samples=3, length_penalty=0.5, generator=draws),
+            text.decoding.beam_search(step, *begun, **settings, beams=3, length_penalty=0.5),
+            text.decoding.exhaustive(step, *begun, **settings),
+        )
+    )
+
+
+def translated():
+    """The losses of an encoder-decoder and its weights, after a few steps."""
+    model = copy.deepcopy(TRANSLATOR)
+    settings = {"generator": stream(0, "batches"), "steps": 3, "batch_size": 2}
+    losses = text.train_encoder_decoder(model, [[0, 1], [2], [3, 0]], [[4], [0, 1], [2]], **settings)
+    return torch.tensor(losses, dtype=torch.float64, device="cpu"), *(each.detach() for each in model.parameters())
 
 
 def stepped(kind):
@@ -300,6 +330,9 @@ def learned_by_hand():
 
 NETWORK = deep.MLP([7, 6, 7], generator=stream(0, "weights"), dtype=torch.float64)
 LSTM = text.LSTM(1, 3, generator=stream(0, "weights"), dtype=torch.float64)
+NGRAMS = text.NGrams([[0, 1, 2, 0], [2, 2]], 2, end=5)
+WRITER = text.CharacterModel(6, 4, generator=stream(0, "weights"), dtype=torch.float64)
+TRANSLATOR = text.EncoderDecoder(4, 5, 3, embedding_size=2, generator=stream(0, "weights"), dtype=torch.float64)
 CONV_NET = conv.ConvNet("2x2x3 max2", inputs=(1, 2, 3), generator=stream(0, "weights"), dtype=torch.float64)
 
 
@@ -393,3 +426,41 @@ def test_training_a_convolutional_network_on_a_gpu_is_training_on_the_cpu(fused)
         return [*losses, counted, evaluate(model, examples, linear.cross_entropy), accuracy(model, examples)]
 
     assert trained("cuda") == pytest.approx(trained("cpu"), rel=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, and the CPU is what it is compared with")
+def test_training_an_encoder_decoder_and_writing_on_a_gpu_are_those_on_the_cpu():
+    draws = stream(3, "words")
+    sources, targets = (
+        [torch.randint(5, (length,), generator=draws).tolist() for length in (1, 2, 3, 2, 1, 3) * 5] for _ in range(2)
+    )
+
+    def trained(device):
+        model = text.EncoderDecoder(5, 5, 8, generator=stream(3, "weights"), dtype=torch.float64).to(device)
+        settings = {"generator": stream(3, "batches"), "steps": 30, "batch_size": 4}
+        losses = text.train_encoder_decoder(model, sources, targets, **settings)
+        step, begun = model.step_function(), model.begin(sources)
+        settings = {"max_length": 4, "end": model.end}
+        on_device = torch.Generator(device).manual_seed(0)
+        drawn = text.decoding.sample(step, *begun, **settings, samples=4, generator=on_device)
+        found = [
+            text.decoding.greedy(step, *begun, **settings),
+            text.decoding.beam_search(step, *begun, **settings, beams=4),
+            text.decoding.beam_search(step, *begun, **settings, beams=4, length_penalty=1.0),
+            text.decoding.exhaustive(step, *begun, **settings),
+        ]
+        assert all(part.device.type == device for one in [drawn, *found] for part in one)
+        # Other draws on a GPU; what they are worth is judged by the model on the CPU.
+        judged = model.cpu()(torch.tensor(sources[1:2]).expand(4, 2), ended_before(drawn.ids[1].cpu(), model.end))
+        logs = judged.log_softmax(2).gather(2, drawn.ids[1].cpu()[:, :, None])[:, :, 0]
+        written = torch.arange(logs.shape[1]) < drawn.lengths[1].cpu()[:, None]
+        torch.testing.assert_close(drawn.log_probs[1].cpu(), (logs * written).sum(1), rtol=1e-9, atol=1e-9)
+        return torch.tensor(losses, dtype=torch.float64), *(part.cpu() for one in found for part in one)
+
+    for one, other in zip(trained("cuda"), trained("cpu"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def ended_before(ids, end):
+    """What a decoder was shown before each of these symbols (N, T)."""
+    return torch.cat([torch.full_like(ids[:, :1], end), ids[:, :-1]], 1)
