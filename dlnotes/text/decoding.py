@@ -284,7 +284,8 @@ def beam_search(
         Those with a log-probability of -inf fill up the others, and mean nothing.
 
     Raises:
-        ValueError, TypeError: as `greedy`; fewer beams than 1, a penalty that is not finite.
+        ValueError, TypeError: as `greedy`; fewer beams than 1, a penalty that is not finite. That exponentials add up
+            to 1 is checked at the first step alone, which is fast, and at later ones that there is no nan.
 
     Example:
         After 0, symbol 1 is likelier, and after 2 it is clearer how to go on:
@@ -361,9 +362,12 @@ def _beam_steps(
     prompts = torch.arange(len(start), device=start.device)[:, None]
     for number in range(1, max_length + 1):
         # The model is asked about candidates that have not ended, and its state has a row for each of these alone.
-        log_probs, state = step(tokens.flatten() if end is None else tokens[~ended], state)
+        last = tokens.flatten() if end is None else tokens[~ended]
+        log_probs, state = step(last, state)
         if number == 1:
-            _check(log_probs, len(start), end)
+            _check(log_probs, len(last), end)
+        else:  # of numbers that are no log-probabilities, nan alone is looked for from now on: below
+            _check_shape(log_probs, len(last))
         candidates = _continued(totals, log_probs, ended, end)
         lengths = lengths + ~ended
         symbols = log_probs.shape[1]
@@ -553,11 +557,7 @@ def _wide(start: Tensor) -> torch.dtype:
 
 def _check(log_probs: Tensor, rows: int, end: int | None) -> None:
     """Refuse what is not log-probabilities of so many rows, or has no such end symbol."""
-    check_tensor("the log-probabilities of the step function", log_probs)
-    if log_probs.ndim != 2 or len(log_probs) != rows or not log_probs.shape[1]:
-        raise ValueError(
-            f"the step function must give log-probabilities [{rows}, symbols], not {list(log_probs.shape)}"
-        )
+    _check_shape(log_probs, rows)
     if end is not None and not 0 <= end < log_probs.shape[1]:
         raise ValueError(f"end must be a symbol from 0 to {log_probs.shape[1] - 1}, not {end}")
     sums = log_probs.exp().sum(1)
@@ -566,6 +566,14 @@ def _check(log_probs: Tensor, rows: int, end: int | None) -> None:
         raise ValueError(
             f"the step function must give log-probabilities, whose exponentials add up to 1, and here they add up to "
             f"{farthest:.4g}: did you forget log_softmax?"
+        )
+
+
+def _check_shape(log_probs: Tensor, rows: int) -> None:
+    check_tensor("the log-probabilities of the step function", log_probs)
+    if log_probs.ndim != 2 or len(log_probs) != rows or not log_probs.shape[1]:
+        raise ValueError(
+            f"the step function must give log-probabilities [{rows}, symbols], not {list(log_probs.shape)}"
         )
 
 

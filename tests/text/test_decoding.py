@@ -567,8 +567,16 @@ def test_the_row_that_is_farthest_off_is_named_and_a_later_step_is_checked_too(d
     with pytest.raises(ValueError, match=r"they add up to 1\.3"):
         decode(lambda last, state: (logs[last], state), torch.tensor([0, 1]), max_length=1)
     logs = torch.tensor([[0.0, 1.0], [NAN, 1.0]]).log()
-    with pytest.raises(ValueError, match="they add up to nan"):
+    with pytest.raises(ValueError, match="must give log-probabilities.* nan"):
         decode(lambda last, state: (logs[last], state), START, max_length=2)
+
+
+@pytest.mark.parametrize("end", [None, 3])
+def test_a_step_that_gives_as_many_rows_at_each_step_is_refused(end):
+    """Two prompts and two beams ask for four rows: two rows of four symbols could be read as four of two."""
+    logs = torch.tensor([[0.3, 0.3, 0.3, 0.1]] * 2).log()
+    with pytest.raises(ValueError, match=r"must give log-probabilities \[4, symbols\], not \[2, 4\]"):
+        decoding.beam_search(lambda last, state: (logs, state), torch.tensor([0, 1]), beams=2, max_length=3, end=end)
 
 
 @pytest.mark.parametrize("name", ["sample", "best of", "beam search", "exhaustive"])
