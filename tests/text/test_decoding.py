@@ -567,7 +567,7 @@ def test_the_row_that_is_farthest_off_is_named_and_a_later_step_is_checked_too(d
     with pytest.raises(ValueError, match=r"they add up to 1\.3"):
         decode(lambda last, state: (logs[last], state), torch.tensor([0, 1]), max_length=1)
     logs = torch.tensor([[0.0, 1.0], [NAN, 1.0]]).log()
-    with pytest.raises(ValueError, match="must give log-probabilities.* nan"):
+    with pytest.raises(ValueError, match=r"must give log-probabilities.* nan"):
         decode(lambda last, state: (logs[last], state), START, max_length=2)
 
 
