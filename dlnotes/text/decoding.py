@@ -64,7 +64,8 @@ class Sequences(NamedTuple):
 
     Shape:
         ids (N, K, T), int64, without the prompt; after the end symbol comes nothing but end symbols. lengths (N, K),
-        int64, the end symbol counted. log_probs (N, K), float64: log P(sequence | prompt) by the model, in nats.
+        int64, the end symbol counted. log_probs (N, K): log P(sequence | prompt) by the model, in nats; float64, but
+        float32 on Apple's GPUs, which have no float64.
 
     Example:
         >>> ids, lengths = torch.tensor([[[4, 9, 9], [5, 6, 9]]]), torch.tensor([[2, 3]])
@@ -239,7 +240,8 @@ class Beam(NamedTuple):
 
     Shape:
         tokens (N, K), int64, the symbol that was added. parents (N, K), int64, the place in the step before of what it
-        was added to. log_probs (N, K), float64, of the whole sequence. lengths (N, K), int64. ended (N, K), bool.
+        was added to. log_probs (N, K), float64, of the whole sequence. lengths (N, K), int64. ended (N, K), bool:
+        what is not continued.
     """
 
     tokens: Tensor
@@ -413,7 +415,10 @@ def exhaustive(
     end: int | None = None,
     length_penalty: float = 0.0,
 ) -> Sequences:
-    """All sequences that there are, the best first: of the vocabulary to the power of the length, so for small ones.
+    """All sequences that there are, the best first.
+
+    Where nothing ends, their number is the vocabulary to the power of the length: it is for small ones, to see what
+    other searches miss.
 
     Args:
         step: the model's step function.
@@ -558,7 +563,7 @@ def _wide(start: Tensor) -> torch.dtype:
 def _check(log_probs: Tensor, rows: int, end: int | None) -> None:
     """Refuse what is not log-probabilities of so many rows, or has no such end symbol."""
     _check_shape(log_probs, rows)
-    if end is not None and not 0 <= end < log_probs.shape[1]:
+    if end is not None and not (type(end) is int and 0 <= end < log_probs.shape[1]):
         raise ValueError(f"end must be a symbol from 0 to {log_probs.shape[1] - 1}, not {end}")
     sums = log_probs.exp().sum(1)
     if not bool(((sums - 1).abs() < (1e-3 if log_probs.dtype.itemsize > 2 else 0.1)).all()):  # nan is not below either

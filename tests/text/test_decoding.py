@@ -530,7 +530,7 @@ def test_a_length_below_1_is_refused(decode, max_length):
 
 
 @EACH
-@pytest.mark.parametrize("end", [3, -1])
+@pytest.mark.parametrize("end", [3, -1, 2.0, True])
 def test_an_end_outside_the_vocabulary_is_refused(decode, end):
     with pytest.raises(ValueError, match=f"end must be a symbol from 0 to 2, not {end}"):
         decode(ENDING, START, max_length=2, end=end)
