@@ -139,6 +139,9 @@ class CharacterModel(nn.Module):
 
         The weights are copied: where the model is trained further, ask for the function again.
 
+        Raises:
+            ValueError: when called, no state.
+
         Example:
             >>> from dlnotes.text import decoding
             >>> model = CharacterModel(5, 8, generator=torch.Generator().manual_seed(0))

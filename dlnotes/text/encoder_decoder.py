@@ -60,7 +60,9 @@ class EncoderDecoder(nn.Module):
         >>> found.ids.shape
         torch.Size([2, 4, 5])
 
-    Source: Ilya Sutskever, Oriol Vinyals and Quoc Le, "Sequence to sequence learning with neural networks", 2014.
+    Sources: Ilya Sutskever, Oriol Vinyals and Quoc Le, "Sequence to sequence learning with neural networks", 2014;
+    Kyunghyun Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
+    translation", 2014, for the layer with tanh between the two.
     """
 
     def __init__(
@@ -160,9 +162,12 @@ class PairBatches:
 
     Example:
         >>> order = torch.Generator().manual_seed(0)
-        >>> for batch in [next(PairBatches([[1, 2], [3, 4]], [[5], [6, 7]], 2, end=9, generator=order))]:
-        ...     print(*(part.tolist() for part in batch))
-        [[1, 2], [3, 4]] [[9, 5, 9], [9, 6, 7]] [[5, 9, -100], [6, 7, 9]]
+        >>> batches = PairBatches([[1, 2], [3, 4]], [[5], [6, 7]], 2, end=9, generator=order)
+        >>> for part in next(batches):
+        ...     print(part.tolist())
+        [[1, 2], [3, 4]]
+        [[9, 5, 9], [9, 6, 7]]
+        [[5, 9, -100], [6, 7, 9]]
     """
 
     def __init__(

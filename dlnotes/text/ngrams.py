@@ -18,8 +18,8 @@ class NGrams:
 
         p(c | a b) = count(a b c) / count(a b)        order 3, a trigram model
 
-    Nothing is smoothed: what never came has no probability. After symbols that never came together, those of them that
-    are farthest back are forgotten until it is known what came next. At order 1 nothing is looked back at.
+    Nothing is smoothed: what never came has no probability. After symbols that never came together, those farthest back
+    are left out until what came next is known (backing off). At order 1 nothing is looked back at.
 
     Args:
         sequences: symbols of each sequence, without end symbol.
@@ -63,6 +63,9 @@ class NGrams:
 
     def step_function(self) -> StepFunction:
         """What `dlnotes.text.decoding` writes with. Its state is the number of the symbols before, (N,).
+
+        Raises:
+            ValueError: when called, no state, or a symbol above the end symbol.
 
         Example:
             >>> from dlnotes.text import decoding

@@ -14,6 +14,7 @@ def edit_distance(one: Sequence[Any], other: Sequence[Any]) -> int:
     """The least number of symbols to insert, delete or replace that makes one sequence the other.
 
         D(i, j) = min(D(i-1, j) + 1, D(i, j-1) + 1, D(i-1, j-1) + [one(i) ≠ other(j)])        for their first i and j
+        D(i, 0) = i,  D(0, j) = j
 
     Raises:
         TypeError: a tensor.
