@@ -16,14 +16,14 @@ you get banananana… without end, since after an a the n is likelier each time.
 draws, its letters do not fit together: while it reads "bana.", it may write "ba.an".
 
 So the writing is as good as the model is. The notes call it "pretty good", and that needs a measure. We take a small
-*grammar*, a list of rules that make sentences, in which verbs agree with nouns that may be far away: ::
+*grammar*, rules that make sentences. Verbs agree with their nouns across *relative clauses*, here in brackets: ::
 
     the cat [ that the dogs hear ] sleeps        the cats [ that the dog [ that the birds see ] likes ] sleep
 
 A sentence is *valid* if the rules can make it. That is easy for a copyist, so we also ask whether it is *new*: not
-among those learned from. The rival is a table of counts. *Trigrams* say how often each word came after each two: they
-see "dogs hear" and have forgotten the cat. An LSTM, a network with a memory of all that it read, need not forget. But
-its own mistakes are fed back as well, and lead it to places that it never saw in training.
+among those learned from. The rivals are tables of counts. *Trigrams* say how often each word came after each two, and
+5-grams after each four: at "dogs hear" trigrams have forgotten the cat. An LSTM, a network with a memory of all that
+it read, need not. But its own mistakes are fed back as well, and lead it to places that it never saw in training.
 """
 
 from collections.abc import Callable
@@ -47,12 +47,12 @@ from dlnotes.training import Minibatches, Trainer
 # %%
 # The experiment
 # --------------
-# First the model made by hand writes in three ways, the *arms*: it reads each symbol that it has drawn; it reads the
-# text of the first arm, and draws anew what follows; it takes the likeliest symbol, and reads that. Some words come too
-# often and others too rarely: the share that would have to be replaced is *astray*. Then an LSTM and tables of counts
-# learn from the same sentences, and write with the same random numbers. The LSTM also draws anew while it reads what it
-# wrote, and it writes at a *temperature* of 2: by the square roots of its probabilities, which makes rare words less
-# rare. A *seed* draws sentences, first weights and all that is written.
+# First the model made by hand writes, in three *arms*. "Drawn": it reads each symbol that it has drawn. "Unread": it
+# draws while it reads the text of the first arm. "Likeliest": it takes the likeliest symbol each time, and reads that.
+# Some words then come more often than their products say: what is too much is *astray*, as a share of all words. Next
+# an LSTM and tables of counts learn from the same sentences, and write with the same random numbers. An *unread* LSTM
+# draws while it reads what it wrote before. A *hot* one draws by the square roots of its probabilities (a *temperature*
+# of 2), so that rare words come more often. A *seed* draws sentences, first weights and all that is written.
 
 
 @dataclass(frozen=True)
@@ -196,56 +196,55 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.21", "Yes: drawn and fed back, each word comes as often as the product of its steps says. Not fed back, "
-           "{feeding back:points} points more are astray; the likeliest symbols go round in a circle.",
-           given={"by hand": "supported", "feeding back": "supported", "likeliest": "supported"}),
+    answer("4.21", "Yes: drawn and fed back, words come as often as the model says. An LSTM that does not read what it "
+           "draws writes {own words:points} points fewer valid sentences; the likeliest symbols go round in a circle.",
+           given={"by hand": "supported", "own words": "supported", "likeliest": "supported"}),
     answer("4.22", "With a trained LSTM, yes: {most:.0%} of its sentences are valid, {trigrams:points} points more "
-           "than by trigrams. Three clauses cost {clauses:points}, a temperature of {temperature:g} {hot:points}.",
-           given={"most": "supported", "trigrams": "supported", "new": "supported", "hot": "supported",
-                  "clauses": "supported"}),
+           "than by trigrams. A temperature of {temperature:g} costs {hot:points}, three clauses {clauses:points}.",
+           given={"most": "supported", "trigrams": "supported", "hot": "supported", "clauses": "supported"}),
 ]
 # fmt: on
 
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: the first three sentences of 8 to 12 words that each arm wrote, blue with a hook where they
-# are valid. Below a dot for each seed. Left, by hand: fed back, hardly a word is astray. Middle: what is valid, and
-# what is also new. The dotted line says how many of the grammar's own sentences are new: all valid ones of an LSTM can
-# hardly be more often so. 5-grams write half of theirs well, and nearly all of these are copies. Right: an LSTM falls
-# slowly with each clause, tables fall at once.
+# Above the thing itself: the first three sentences of 8 to 12 words that each arm wrote, with a tick where they are
+# valid. Below, a dot for each seed. On the left, by hand: what is drawn and read is hardly astray. In the middle the
+# share of sentences that are valid, and of those that are also new. Of the grammar's own sentences half are new
+# (dotted), and an LSTM comes near. 5-grams mostly copy. On the right, each clause costs an LSTM more than the last.
 
 
 def figure(trials):
-    drawing, axes = plt.subplot_mosaic("aaa;bcd", figsize=(14, 7.5), height_ratios=[1, 1.7])
+    drawing, axes = plt.subplot_mosaic("aaa;bcd", figsize=(14, 7.5), height_ratios=[1, 1.5], width_ratios=[2, 4, 3])
     arms = (*TABLES, "LSTM", "hot LSTM", "unread LSTM")
-    axes["a"].set(title="Sentences that each arm wrote", xlim=(0, 3), ylim=(9.3, 0.4))
+    axes["a"].set(title="Sentences that each arm wrote", xlim=(0, 3), ylim=(9.6, 0.3))
     axes["a"].set_axis_off()
     for place, arm in enumerate(arms):
         axes["a"].text(place % 3, place // 3 * 5 + 1, arm, fontweight="bold")
         for line, text in enumerate(in_words(torch.tensor(trials[f"{arm}/shown"][0]).long().view(3, -1)), 2):
-            mark, color = ("✓", "C0") if valid(text) else ("✗", "C1")
-            axes["a"].text(place % 3, place // 3 * 5 + line, f"{mark} {text}", color=color, fontsize="small")
-    strips(axes["b"], {arm: trials[f"{arm}/astray"] for arm in ("drawn", "unread", "likeliest")})
-    for color, what, label in (("C0", "valid", "valid"), ("C2", "new", "valid and new")):
-        shares = {arm.replace(" ", "\n"): trials[f"{arm}/{what}"] for arm in arms}
-        strips(axes["c"], shares, color=color, label=label)
-    reference_line(axes["c"], trials["grammar/new"].mean(), "new in\nthe grammar")
-    for place, arm in enumerate(("trigrams", "5-grams", "LSTM")):
+            mark, color = ("✓", "C0") if valid(text) else ("✗", "C2")
+            axes["a"].text(place % 3, place // 3 * 5 + line, f"{mark} {text}", color=color)
+    strips(axes["b"], {arm: trials[f"{arm}/astray"] for arm in ("drawn", "unread", "likeliest")}, color="C5")
+    for color, what, label in (("C0", "valid", "valid"), ("C3", "new", "valid and new")):
+        strips(axes["c"], {arm.replace(" ", "\n"): trials[f"{arm}/{what}"] for arm in arms}, color=color, label=label)
+    reference_line(axes["c"], trials["grammar/new"].mean(), "new in the\ngrammar")
+    for place, (arm, color) in enumerate({"trigrams": "C4", "5-grams": "C1", "LSTM": "C0"}.items()):
         shares = {count: trials[f"{arm}/{count}/valid"] for count in CLAUSES}
-        strips(axes["d"], shares, color=f"C{place}", label=arm, shift=0.25 * (place - 1), width=0.2)
+        strips(axes["d"], shares, color=color, label=arm, shift=0.25 * (place - 1), width=0.2)
     axes["b"].set(title="By hand: share of words astray")
     axes["c"].set(title="Share of sentences", ylim=(-0.03, 1.03))
     axes["d"].set(title="Share that is valid, by relative clauses", xlabel="relative clauses", ylim=(-0.03, 1.03))
-    for name in "cd":
-        axes[name].legend()
+    axes["c"].legend(loc="upper left")
+    axes["d"].legend(loc="center left")
     return drawing
 
 
 # %%
 # Try it yourself
 # ---------------
-# TODO
+# At a temperature of 0.5 an LSTM squares its probabilities. Will more of its sentences be valid? Look at each number of
+# clauses before you believe the sum: `python -m lessons run generating --set temperature=0.5 --seeds 7`. And with how
+# little training is an LSTM no better than 5-grams? Guess, and try `--set steps=50`.
 
 if __name__ == "__main__":
     lesson.main("generating")

@@ -1,4 +1,4 @@
-"""Generating: what is drawn and fed back comes as often as its product says, and what is counted as valid and new is."""
+"""Generating: what is drawn and fed back comes as often as its product says, and what counts as valid and new is so."""
 
 import sys
 from collections import Counter
@@ -44,7 +44,8 @@ def letters(lesson, text):
 def test_the_example_is_the_product_of_its_steps(lesson):
     step = decoding.markov_step(lesson.CHAIN)
     every = decoding.exhaustive(step, torch.tensor([3]), max_length=8, end=3)
-    found = {"".join("ban."[one] for one in row): p for row, p in zip(every.written()[0], every.log_probs[0].exp())}
+    words = ["".join("ban."[one] for one in row) for row in every.written()[0]]
+    found = dict(zip(words, every.log_probs[0].exp(), strict=True))
     for word, probability in (("ba", 0.4), ("bana", 0.24), ("banana", 0.144)):
         assert found[f"{word}."].item() == pytest.approx(probability)
         assert lesson.PROMISED[word] == pytest.approx(probability)
