@@ -244,7 +244,7 @@ def figure(trials):
 # ---------------
 # At a temperature of 0.5 an LSTM squares its probabilities. Will more of its sentences be valid? Look at each number of
 # clauses before you believe the sum: `python -m lessons run generating --set temperature=0.5 --seeds 7`. And with how
-# little training is an LSTM no better than 5-grams? Guess, and try `--set steps=50`.
+# little training is an LSTM no better than 5-grams? Guess, and try `--set steps=40`.
 
 if __name__ == "__main__":
     lesson.main("generating")
