@@ -157,16 +157,16 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.23", "right", "Best of 8 sentences is right in a share at least 0.1 larger than a single sample.",
+    claim("4.23", "right", "The most probable of 8 sentences is right in a share at least 0.1 larger than a single one.",
           lambda t: difference(t["sentences/best of 8/right"] - t["sentences/best of 1/right"], margin=0.1),
           arms=("best of 8", "best of 1")),
-    claim("4.23", "as short", "Best of 8 sentences is right in a share at least 0.02 larger than samples as short.",
+    claim("4.23", "as short", "The most probable of 8 sentences is right in a share at least 0.02 larger than all as short.",
           lambda t: difference(t["sentences/best of 8/right"] - t["sentences/as short/right"], margin=0.02),
           arms=("best of 8", "as short")),
-    claim("4.23", "total", "Kept by log P, best of 8 is right in a share at least 0.1 larger than by log P a word.",
+    claim("4.23", "total", "Kept by log P, the best of 8 is right in a share at least 0.1 larger than by log P a word.",
           lambda t: difference(t["sentences/best of 8/right"] - t["sentences/mean of 8/right"], margin=0.1),
           arms=("best of 8", "mean of 8")),
-    limit("4.23", "words", "A single sample has more than twice as many words as best of 8 sentences.",
+    limit("4.23", "words", "A single sentence has more than twice as many words as the most probable of 8.",
           lambda t: ratio(t["sentences/best of 1/words"], t["sentences/best of 8/words"], margin=2.0),
           arms=("best of 1", "best of 8"), because="each further word costs probability (Murray and Chiang, 2018)"),
     claim("4.24", "one fork", "With a bad way of probability {likely}, best of 8 ends badly in under 5 % of tries.",
