@@ -3,23 +3,23 @@ Does sampling several sequences save us from one bad choice?
 ============================================================
 
 A model that says which word may come next can write. We draw a word with the probability that the model gives it, hand
-it back as the next input, and go on. But a word that is drawn stays. After "the old man" a verb is likely; if what was
-meant is "the old man the boats", one choice has led us astray, and all that follows goes wrong with it.
+it back as the next input, and go on. But a word that is drawn stays. One unlucky draw leads to where no word fits well,
+and all that follows pays for it.
 
 The notes' remedy: write several sequences, and keep the one that is most probable as a whole. ::
 
     log P(sequence) = log p(word 1) + log p(word 2, after word 1) + … + log p(last word, after all before it)
 
-Logarithms, because a product of a hundred probabilities is too small for a computer's numbers; their sum is not. Here
-is a fork that misleads, a *garden path*. The broad way has probability 0.6, and on it any of four words comes next. The
-narrow way has 0.4, and on it each next word is certain. Go on to three words: ::
+Logarithms (natural ones), as a product of a hundred probabilities is too small for a computer. Here is a fork that
+misleads, a *garden path*. The broad way has probability 0.6, and on it any of four words comes next, each as likely.
+The narrow way has 0.4, and on it each next word is certain. After three words: ::
 
     broad     0.6 × 1/4 × 1/4 = 0.0375   16 of them     log P = -3.28
     narrow    0.4 ×  1  ×  1  = 0.4      1 of it        log P = -0.92
 
-One sample takes the broad way in 6 of 10 cases. The best of several ends there only if *all* of them do: 0.6² = 0.36 of
-two, 0.6⁸ = 0.017 of eight. Each further sample multiplies the risk by 0.6. Are we saved? If the broad way has 0.95, all
-of eight take it with 0.95⁸ = 0.66. And in a text, a bad choice may be made at each word, not only at the first.
+The broad way is the likelier step to improbable sequences. One sample takes it in 6 of 10 cases. The best of several
+ends there only if *all* of them do: 0.6² = 0.36 for two, 0.6⁸ = 0.017 for eight. Are we saved? If the broad way has
+0.95, all of eight take it with 0.95⁸ = 0.66. And in a text each word may be a bad choice, not only the first.
 
 Sentences end by themselves. The small grammar below makes "the dog runs" with probability 1/96, and "the dog that sees
 the cat runs" with 1/4,608: as right, and it says more. So what we keep should be short. Is it also more often right?
@@ -44,8 +44,8 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# First four forks whose probabilities we set. The bad way has 0.6; or 0.95; or 0.2, and the good way forks again at
-# each word; or 0.6, but goes on with certainty (elsewhere any of 32 words comes next). At each try we draw 16 samples;
+# First four forks whose probabilities we set. The bad way has 0.6; or 0.95; or 0.2, but the good way forks again at
+# each word; or 0.6 without spreading: its next words are certain (elsewhere any of 32). At each try we draw 16 samples;
 # "best of 8" keeps the most probable of the first 8. *Greedy* search takes the likeliest word at each step. A *beam of
 # two* keeps the two most probable beginnings: it asks the model about two sequences, and best of 8 about eight. Then a
 # small recurrent net learns sentences of the grammar, word by word, and writes 16 at each try; the grammar says which
@@ -157,13 +157,13 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.23", "right", "The most probable of 8 sentences is right in a share at least 0.1 larger than a single one.",
+    claim("4.23", "right", "The most probable of 8 sentences is right in a share at least 0.1 larger than single ones.",
           lambda t: difference(t["sentences/best of 8/right"] - t["sentences/best of 1/right"], margin=0.1),
           arms=("best of 8", "best of 1")),
-    claim("4.23", "as short", "The most probable of 8 sentences is right in a share at least 0.02 larger than all as short.",
-          lambda t: difference(t["sentences/best of 8/right"] - t["sentences/as short/right"], margin=0.02),
-          arms=("best of 8", "as short")),
-    claim("4.23", "total", "Kept by log P, the best of 8 is right in a share at least 0.1 larger than by log P a word.",
+    claim("4.23", "as short", "The most probable of 8 sentences is right in a share at least 0.02 larger than all that "
+          "are as short.", lambda t: difference(t["sentences/best of 8/right"] - t["sentences/as short/right"],
+                                                margin=0.02), arms=("best of 8", "as short")),
+    claim("4.23", "total", "The best of 8 by log P is right in a share at least 0.1 larger than that by log P a word.",
           lambda t: difference(t["sentences/best of 8/right"] - t["sentences/mean of 8/right"], margin=0.1),
           arms=("best of 8", "mean of 8")),
     limit("4.23", "words", "A single sentence has more than twice as many words as the most probable of 8.",
@@ -188,9 +188,9 @@ PREDICTIONS = [
 
 ANSWERS = [
     answer("4.23", "The sentence kept is right more often: by {right:points} points in 100, and by {as short:points} "
-           "than samples as short. But it is short, as each word costs probability: single ones are {words} times as "
-           "long.", given={"right": "supported", "as short": "supported", "words": "supported"}),
-    answer("4.24", "From one bad choice of probability {likely}, yes: best of 8 makes it in {one fork:.1%}. One of "
+           "than samples as short. But each word costs probability, and single ones are {words} times as long.",
+           given={"right": "supported", "as short": "supported", "words": "supported"}),
+    answer("4.24", "From one bad choice of probability {likely}, yes: best of 8 makes it in {one fork:.1%}. But one of "
            "{sure} in {nearly sure fork:.0%} (a beam of two never), one of {slip} at each word in {many forks:.0%}.",
            given={"one fork": "supported", "nearly sure fork": "supported", "many forks": "supported"}),
 ]
@@ -199,10 +199,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: in grey a hundred samples on the garden path of four words, in colour four of them. In
-# the middle the share that ends badly, a thin line a seed: where one sample is nearly always bad, it hardly falls. On
-# the right what is kept, from one sentence (where the lines meet) to the best of 16: by log P shorter and more often
-# right, by log P a word longer. A cross a seed: how often samples as short as the best of 8 are right.
+# On the left the thing itself: in grey a hundred samples on the garden path above, in colour four. In the middle the
+# share that ends badly, a thin line a seed. Where the bad way does not spread it rises: what is kept is what the model
+# believes, not what is good. On the right the sentence kept, of one (where the lines meet) to 16: by log P shorter and
+# more often right, by log P a word longer. Crosses, one a seed: all samples that are as short as the best of 8.
 
 
 def figure(trials):
