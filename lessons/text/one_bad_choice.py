@@ -17,9 +17,9 @@ The narrow way has 0.4, and on it each next word is certain. After three words: 
     broad     0.6 × 1/4 × 1/4 = 0.0375   16 of them     log P = -3.28
     narrow    0.4 ×  1  ×  1  = 0.4      1 of it        log P = -0.92
 
-The broad way is the likelier step to improbable sequences. One sample takes it in 6 of 10 cases. The best of several
-ends there only if *all* of them do: 0.6² = 0.36 for two, 0.6⁸ = 0.017 for eight. Are we saved? If the broad way has
-0.95, all of eight take it with 0.95⁸ = 0.66. And in a text each word may be a bad choice, not only the first.
+The broad way is the bad one: a likelier step to improbable sequences. One sample takes it in 6 of 10 cases. The best of
+several ends there only if *all* of them do: 0.6² = 0.36 for two, 0.6⁸ = 0.017 for eight. Are we saved? If the broad way
+has 0.95, all of eight take it with 0.95⁸ = 0.66. And in a text each word may be a bad choice, not only the first.
 
 Sentences end by themselves. The small grammar below makes "the dog runs" with probability 1/96, and "the dog that sees
 the cat runs" with 1/4,608: as right, and it says more. So what we keep should be short. Is it also more often right?
@@ -47,9 +47,9 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # First four forks whose probabilities we set. The bad way has 0.6; or 0.95; or 0.2, but the good way forks again at
 # each word; or 0.6 without spreading: its next words are certain (elsewhere any of 32). At each try we draw 16 samples;
 # "best of 8" keeps the most probable of the first 8. *Greedy* search takes the likeliest word at each step. A *beam of
-# two* keeps the two most probable beginnings: it asks the model about two sequences, and best of 8 about eight. Then a
-# small recurrent net learns sentences of the grammar, word by word, and writes 16 at each try; the grammar says which
-# are right. The ways to choose, the *arms*, share net and samples. A *seed* draws sentences, first weights, samples.
+# two* keeps the two most probable beginnings: it asks the model about two sequences, best of 8 about eight. Then a
+# small recurrent net learns sentences of the grammar and writes 16 at each try, to be kept by log P, or by log P a word:
+# over their number. The grammar says which are right. The *arms*, ways to choose, share all that a *seed* draws.
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.23", "The sentence kept is right more often: by {right:points} points in 100, and by {as short:points} "
-           "than samples as short. But each word costs probability, and single ones are {words} times as long.",
-           given={"right": "supported", "as short": "supported", "words": "supported"}),
+    answer("4.23", "The most probable of 8 sentences is right more often: by {right:points} points in 100, and by "
+           "{as short:points} than samples as short. But each word costs probability: single ones are {words} times as "
+           "long.", given={"right": "supported", "as short": "supported", "words": "supported"}),
     answer("4.24", "From one bad choice of probability {likely}, yes: best of 8 makes it in {one fork:.1%}. But one of "
            "{sure} in {nearly sure fork:.0%} (a beam of two never), one of {slip} at each word in {many forks:.0%}.",
            given={"one fork": "supported", "nearly sure fork": "supported", "many forks": "supported"}),
@@ -242,7 +242,7 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# With 8 words on the bad way, does a beam of two still escape where that is nearly sure? Work out two words, then run
+# With 8 words on the bad way, does a beam of two still escape where that is nearly sure? Work out two steps, then run
 # `python -m lessons run one_bad_choice --set spread=8 --seeds 20-22`. And after four times the training, how much is
 # left to gain by keeping the best of 8? `--set steps=1600 --seeds 20-22`
 
