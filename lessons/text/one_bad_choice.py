@@ -48,7 +48,7 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # each word; or 0.6 without spreading: its next words are certain (elsewhere any of 32). At each try we draw 16 samples;
 # "best of 8" keeps the most probable of the first 8. *Greedy* search takes the likeliest word at each step. A *beam of
 # two* keeps the two most probable beginnings: it asks the model about two sequences, best of 8 about eight. Then a
-# small recurrent net learns sentences of the grammar and writes 16 at each try, to be kept by log P, or by log P a word:
+# small recurrent net learns sentences of the grammar and writes 16 at each try, kept by log P, or by log P a word:
 # over their number. The grammar says which are right. The *arms*, ways to choose, share all that a *seed* draws.
 
 
