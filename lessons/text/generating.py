@@ -2,28 +2,28 @@
 Can a network write by feeding on its own words?
 ================================================
 
-A network that says how probable each next symbol is, a letter or a word, can read. To make it write, let it believe
-itself: draw a symbol with the probability that it gives, show it that symbol as if it had been read, and ask again.
+Some networks read a text and say how probable each next symbol is, a letter or a word. To make one write, draw a symbol
+with the probability that it gives, show it that symbol as if it had read it, and ask again.
 
-Take a model that is made by hand. It knows b, a, n, and a full stop that ends a word and begins the next. ::
+Take a model made by hand, of b, a, n and a full stop that ends a word. It gives each next symbol a probability: ::
 
     after a full stop    b 1                  after b    a 1
     after a              n 0.6    . 0.4       after n    a 1
 
-A word comes as often as the product of its steps says: ba in a share of 0.4, bana in 0.6 · 0.4 = 0.24, banana in
+A word comes as often as the product of its steps says: ba is a share of 0.4 of all words, bana 0.6 · 0.4 = 0.24, banana
 0.6 · 0.6 · 0.4 = 0.144; the other steps are certain. Two shortcuts spoil this. If you always take the likeliest symbol,
 you get banananana… without end, since after an a the n is likelier each time. And if the model does not read what it
-draws, its letters do not fit together: while it reads "bana.", it may write "ba.an".
+draws, its letters do not fit. Reading "bana.", it may write "ba.an": a full stop, then on from the n that it reads.
 
-So the writing is as good as the model is. The notes call it "pretty good", and that needs a measure. We take a small
-*grammar*, rules that make sentences. Verbs agree with their nouns across *relative clauses*, here in brackets: ::
+Without shortcuts the writing is as good as the model. The course notes call it "pretty good", which needs a measure. We
+take a *grammar*, rules that make sentences. Verbs agree with nouns across *relative clauses*, here in brackets: ::
 
     the cat [ that the dogs hear ] sleeps        the cats [ that the dog [ that the birds see ] likes ] sleep
 
-A sentence is *valid* if the rules can make it. That is easy for a copyist, so we also ask whether it is *new*: not
-among those learned from. The rivals are tables of counts. *Trigrams* say how often each word came after each two, and
-5-grams after each four: at "dogs hear" trigrams have forgotten the cat. An LSTM, a network with a memory of all that
-it read, need not. But its own mistakes are fed back as well, and lead it to places that it never saw in training.
+A sentence is *valid* if the rules can make it. Copies always are, so we also ask whether sentences are *new*: not among
+those learned from. An LSTM, a network with a memory of all that it read, competes with tables of counts. *Trigrams* say
+how often each word came after each two, 5-grams after each four, unigrams how often it came. At "dogs hear" trigrams
+have forgotten the cat; an LSTM need not. But its mistakes are fed back, too: it gets to places unseen in training.
 """
 
 from collections.abc import Callable
@@ -49,10 +49,10 @@ from dlnotes.training import Minibatches, Trainer
 # --------------
 # First the model made by hand writes, in three *arms*. "Drawn": it reads each symbol that it has drawn. "Unread": it
 # draws while it reads the text of the first arm. "Likeliest": it takes the likeliest symbol each time, and reads that.
-# Some words then come more often than their products say: what is too much is *astray*, as a share of all words. Next
-# an LSTM and tables of counts learn from the same sentences, and write with the same random numbers. An *unread* LSTM
-# draws while it reads what it wrote before. A *hot* one draws by the square roots of its probabilities (a *temperature*
-# of 2), so that rare words come more often. A *seed* draws sentences, first weights and all that is written.
+# Where a word comes more often than its product says, those too many are *astray*, as a share of all words. Next an
+# LSTM and tables of counts learn from the same sentences, and write with the same random numbers. *Unread*, the LSTM
+# draws while it reads what it wrote before. *Hot*, it draws by the square roots of its probabilities (a *temperature*
+# of 2): rare words come more often. Each *seed* draws other sentences, first weights and writing.
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ SEEDS = range(12)
 
 CHAIN = torch.tensor([[0, 1, 0, 0], [0, 0, 0.6, 0.4], [0, 1, 0, 0], [1, 0, 0, 0]])  # after b, a, n and the full stop
 PROMISED = {"ba" + "na" * more: 0.4 * 0.6**more for more in range(60)}  # the product of each word
-GRAMMAR = {  # a rule that stands there three times is drawn three times as often
+GRAMMAR = {  # capitals become one of their rules; a rule that stands there three times is drawn three times as often
     "S": ["ONE sleeps", "ONE SEES ANY", "MANY sleep", "MANY SEE ANY"],
     "ANY": ["ONE", "MANY"],
     "ONE": ["the CAT"] * 3 + ["the CAT that SEES ANY", "the CAT that ONE SEES", "the CAT that MANY SEE"],
@@ -173,8 +173,8 @@ def trained(config: Config, seed: int, learned: list[str]) -> CharacterModel:
 
 # fmt: off
 PREDICTIONS = [
-    claim("4.21", "by hand", "Less than 0.02 of what a model made by hand draws, reading what it drew, is astray.",
-          lambda t: not_better(difference(t["drawn/astray"], margin=0.02)), of="share astray"),
+    claim("4.21", "by hand", "If a model made by hand reads what it draws, less than 0.02 of its words are astray.",
+          lambda t: not_better(difference(t["drawn/astray"], margin=0.02)), of="share of words too many"),
     claim("4.21", "feeding back", "If a model made by hand does not read what it draws, at least 0.2 more is astray.",
           lambda t: difference(t["unread/astray"] - t["drawn/astray"], margin=0.2), arms=("unread", "drawn")),
     claim("4.21", "own words", "An LSTM's share of valid sentences is at least 0.3 larger if it reads what it draws.",
@@ -189,18 +189,18 @@ PREDICTIONS = [
           lambda t: difference(t["LSTM/new"] - t["5-grams/new"], margin=0.2), arms=("LSTM", "5-grams")),
     limit("4.22", "hot", "An LSTM's share of valid sentences is at least 0.2 smaller at a temperature of "
           "{temperature:g} than at 1.", lambda t: difference(t["LSTM/valid"] - t["hot LSTM/valid"], margin=0.2),
-          arms=("LSTM", "hot LSTM"), because="what is improbable was seldom learned (Holtzman et al., 2020)"),
+          arms=("LSTM", "hot LSTM"), because="what is improbable was seldom seen in training (Holtzman et al., 2020)"),
     limit("4.22", "clauses", "An LSTM's share of valid sentences is at least 0.2 smaller among those with three "
           "relative clauses or more than among those with none.",
           lambda t: difference(t["LSTM/0/valid"] - t["LSTM/3 or more/valid"], margin=0.2), arms=("0", "3 or more")),
 ]
 
 ANSWERS = [
-    answer("4.21", "Yes: drawn and fed back, words come as often as the model says. An LSTM that does not read what it "
-           "draws writes {own words:points} points fewer valid sentences; the likeliest symbols go round in a circle.",
-           given={"by hand": "supported", "own words": "supported", "likeliest": "supported"}),
-    answer("4.22", "With a trained LSTM, yes: {most:.0%} of its sentences are valid, {trigrams:points} points more "
-           "than by trigrams. A temperature of {temperature:g} costs {hot:points}, three clauses {clauses:points}.",
+    answer("4.21", "Yes: draw and feed back, and words come as often as the model says. An LSTM that does not read "
+           "what it draws writes {own words:points} points fewer valid sentences; taking the likeliest goes round in "
+           "circles.", given={"by hand": "supported", "own words": "supported", "likeliest": "supported"}),
+    answer("4.22", "Yes: {most:.0%} of a trained LSTM's sentences obey the grammar, {trigrams:points} points more than "
+           "of trigrams'. A temperature of {temperature:g} costs {hot:points}, three clauses or more {clauses:points}.",
            given={"most": "supported", "trigrams": "supported", "hot": "supported", "clauses": "supported"}),
 ]
 # fmt: on
@@ -208,10 +208,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: the first three sentences of 8 to 12 words that each arm wrote, with a tick where they are
-# valid. Below, a dot for each seed. On the left, by hand: what is drawn and read is hardly astray. In the middle the
-# share of sentences that are valid, and of those that are also new. Of the grammar's own sentences half are new
-# (dotted), and an LSTM comes near. 5-grams mostly copy. On the right, each clause costs an LSTM more than the last.
+# Above, the first three sentences of 8 to 12 words of each arm, for one seed (✓: valid). Equal draws make some alike.
+# Below, a dot a seed. On the left, by hand: what is drawn and read is hardly astray; the likeliest never end a word, so
+# all is. In the middle the share of sentences valid, and of those also new. Half of the grammar's own are new (dotted).
+# An LSTM comes near, 5-grams mostly copy. On the right, each clause costs an LSTM more than the last.
 
 
 def figure(trials):
@@ -227,13 +227,13 @@ def figure(trials):
     strips(axes["b"], {arm: trials[f"{arm}/astray"] for arm in ("drawn", "unread", "likeliest")}, color="C5")
     for color, what, label in (("C0", "valid", "valid"), ("C3", "new", "valid and new")):
         strips(axes["c"], {arm.replace(" ", "\n"): trials[f"{arm}/{what}"] for arm in arms}, color=color, label=label)
-    reference_line(axes["c"], trials["grammar/new"].mean(), "new in the\ngrammar")
+    reference_line(axes["c"], trials["grammar/new"].mean(), "new, of the\ngrammar's\nown")
     for place, (arm, color) in enumerate({"trigrams": "C4", "5-grams": "C1", "LSTM": "C0"}.items()):
         shares = {count: trials[f"{arm}/{count}/valid"] for count in CLAUSES}
         strips(axes["d"], shares, color=color, label=arm, shift=0.25 * (place - 1), width=0.2)
     axes["b"].set(title="By hand: share of words astray")
     axes["c"].set(title="Share of sentences", ylim=(-0.03, 1.03))
-    axes["d"].set(title="Share that is valid, by relative clauses", xlabel="relative clauses", ylim=(-0.03, 1.03))
+    axes["d"].set(title="Share of sentences valid, by relative clauses", xlabel="relative clauses", ylim=(-0.03, 1.03))
     axes["c"].legend(loc="upper left")
     axes["d"].legend(loc="center left")
     return drawing
@@ -242,9 +242,9 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# At a temperature of 0.5 an LSTM squares its probabilities. Will more of its sentences be valid? Look at each number of
-# clauses before you believe the sum: `python -m lessons run generating --set temperature=0.5 --seeds 7`. And with how
-# little training is an LSTM no better than 5-grams? Guess, and try `--set steps=40`.
+# At a temperature of 0.5 an LSTM squares its probabilities. Will more of its sentences be valid? Before you trust the
+# total, see each number of clauses in the table: `python -m lessons run generating --set temperature=0.5 --seeds 7`.
+# And with how little training is an LSTM no better than 5-grams? Guess, and try `--set steps=40`.
 
 if __name__ == "__main__":
     lesson.main("generating")
