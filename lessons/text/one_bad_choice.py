@@ -3,26 +3,25 @@ Does sampling several sequences save us from one bad choice?
 ============================================================
 
 A model that says which word may come next can write. We draw a word with the probability that the model gives it, hand
-it back as the next input, and go on. But a word that is drawn stays. One unlucky draw leads to where no word fits well,
-and all that follows pays for it.
-
-The notes' remedy: write several sequences, and keep the one that is most probable as a whole. ::
+it back as the next input, and go on: out comes a *sample*. But a word that is drawn stays. One unlucky draw may lead to
+where no word fits, and the rest pays for it. The course notes' remedy: of several samples keep the most probable. ::
 
     log P(sequence) = log p(word 1) + log p(word 2, after word 1) + … + log p(last word, after all before it)
 
-Logarithms (natural ones), as a product of a hundred probabilities is too small for a computer. Here is a fork that
-misleads, a *garden path*. The broad way has probability 0.6, and on it any of four words comes next, each as likely.
-The narrow way has 0.4, and on it each next word is certain. After three words: ::
+We add logarithms (natural ones), as a product of a hundred probabilities can be too small for a computer. Here is a
+fork that misleads, a *garden path*. The first word of the broad way has probability 0.6, and each later one is any of
+four, equally likely. The first word of the narrow way has 0.4, and each later one is certain. After three words: ::
 
     broad     0.6 × 1/4 × 1/4 = 0.0375   16 of them     log P = -3.28
     narrow    0.4 ×  1  ×  1  = 0.4      1 of it        log P = -0.92
 
-The broad way is the bad one: a likelier step to improbable sequences. One sample takes it in 6 of 10 cases. The best of
-several ends there only if *all* of them do: 0.6² = 0.36 for two, 0.6⁸ = 0.017 for eight. Are we saved? If the broad way
-has 0.95, all of eight take it with 0.95⁸ = 0.66. And in a text each word may be a bad choice, not only the first.
+The broad way is bad: its first word is likelier, but its sequences are less probable. A sample takes it in 6 of 10
+cases, the best of several only if *all* do: 0.6² = 0.36 for two, 0.6⁸ = 0.017 for eight. Are we saved? If the broad way
+of a longer path has 0.95, all of eight take it with 0.95⁸ = 0.66. And in a text each word may be a bad choice.
 
-Sentences end by themselves. The small grammar below makes "the dog runs" with probability 1/96, and "the dog that sees
-the cat runs" with 1/4,608: as right, and it says more. So what we keep should be short. Is it also more often right?
+Sentences differ in length, and each word costs probability. The *grammar* below, a set of equally likely rules, makes
+"the dog runs" with 1/4 × 1/2 × 1/4 × 1/3 = 1/96 (kind of sentence, no "that", animal, verb), "the dog that sees the cat
+runs" with 1/4,608. Both are right; the longer one says more. So we keep short ones. Are they right more often?
 """
 
 from dataclasses import dataclass
@@ -44,12 +43,12 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# First four forks whose probabilities we set. The bad way has 0.6; or 0.95; or 0.2, but the good way forks again at
-# each word; or 0.6 without spreading: its next words are certain (elsewhere any of 32). At each try we draw 16 samples;
-# "best of 8" keeps the most probable of the first 8. *Greedy* search takes the likeliest word at each step. A *beam of
-# two* keeps the two most probable beginnings: it asks the model about two sequences, best of 8 about eight. Then a
-# small recurrent net learns sentences of the grammar and writes 16 at each try, kept by log P, or by log P a word:
-# over their number. The grammar says which are right. The *arms*, ways to choose, share all that a *seed* draws.
+# First four forks: the bad way has 0.6; or 0.95; or 0.2, but the good way forks again at each word; or again 0.6. Its
+# later words are any of 32 (on the last fork certain), and it never leads back. Each try draws 16 samples; "best of 8"
+# keeps the most probable of the first 8. *Greedy* search takes the likeliest word at each step. A *beam of two* keeps
+# the two most probable beginnings: it asks the model about two sequences, not eight. Then a *recurrent* net, which
+# reads word by word, learns sentences of the grammar and writes 16 at each try. We keep one by log P, or by log P a
+# word (the mean). The grammar says which are right. The *arms*, ways to choose, share all that a *seed* draws.
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Config:
 
 QUICK = Config(tries=100, train=200, steps=10, written=20)
 SEEDS = range(12)
-COUNTS, LONGEST = (1, 2, 4, 8, 16), 40  # how many samples there are to choose from; words of a sentence
+COUNTS, LONGEST = (1, 2, 4, 8, 16), 40  # how many samples there are to choose from; most words of a sentence
 # fmt: off
 GRAMMAR = {
     "S": ["ONE LIVES .", "MANY LIVE .", "ONE SEES ANY .", "MANY SEE ANY ."], "ANY": ["ONE", "MANY"],
@@ -102,7 +101,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 
 def judged(samples: decoding.Sequences) -> Measured:
-    """Of the sentences kept by either rule: the share that the grammar makes, and how many words they have."""
+    """Of the sentences kept by either rule: the share that is right by the grammar, and how many words they have."""
     texts = [[" ".join(WORDS[word] for word in row) for row in rows] for rows in samples.written()]
     right = torch.tensor([[data.is_sentence(text, GRAMMAR) for text in row] for row in texts]).double()
     words, log_probs, measured = samples.lengths, samples.log_probs, {}
@@ -124,7 +123,7 @@ def forks(config: Config) -> dict[str, data.GardenPath]:
 
 
 def load(config: Config, seed: int) -> list[data.Examples]:
-    """Sentences to learn from, and as many to choose a rate by. The loss leaves out what fills up short ones, -100."""
+    """Sentences to train on, and as many to choose the rate by. The loss skips -100, which fills up short ones."""
     drawn = data.sentences(3 * config.train, GRAMMAR, generator=stream(seed, "sentences"))
     rows = [torch.tensor([END, *map(WORDS.index, text.split())]) for text in drawn]
     rows = [row for row in rows if len(row) <= LONGEST + 1]
@@ -133,7 +132,7 @@ def load(config: Config, seed: int) -> list[data.Examples]:
 
 
 def trained(config: Config, seed: int, train: data.Examples, lr: float) -> CharacterModel:
-    """A net whose symbols are words."""
+    """A recurrent net that reads and writes words in place of characters."""
     net = CharacterModel(len(WORDS), 32, cell="rnn", generator=stream(seed, "weights")).to(config.device)
     optimizer = SGD(net.parameters(), lr=lr, momentum=0.9, max_norm=1.0)  # longer gradients are shortened to 1
     batches, scheduler = Minibatches(train, 32, stream(seed, "batches")), cosine_decay(optimizer, config.steps)
@@ -141,7 +140,7 @@ def trained(config: Config, seed: int, train: data.Examples, lr: float) -> Chara
     return net.requires_grad_(False)
 
 
-TUNING, TUNING_SEEDS = {"sentences": grid(0.08, 2.56)}, range(1_000, 1_003)
+TUNING, TUNING_SEEDS = {"sentences": grid(0.08, 2.56)}, range(1_000, 1_003)  # rates to choose from, on other seeds
 
 
 def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
@@ -153,14 +152,14 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # What we expect
 # --------------
 # Written before the run: *claims* of the notes, and *limits*, where we expect them to fail. The *margin*, the smallest
-# difference that matters, stands in each sentence. To "end badly" is to be on the bad way at the end.
+# difference that matters, stands in each sentence. To "end badly" is to be on the bad way at the last word.
 
 # fmt: off
 PREDICTIONS = [
     claim("4.23", "right", "The most probable of 8 sentences is right in a share at least 0.1 larger than single ones.",
           lambda t: difference(t["sentences/best of 8/right"] - t["sentences/best of 1/right"], margin=0.1),
           arms=("best of 8", "best of 1")),
-    claim("4.23", "as short", "The most probable of 8 sentences is right in a share at least 0.02 larger than all that "
+    claim("4.23", "as short", "Of 8 sentences the most probable is right in a share at least 0.02 larger than all that "
           "are as short.", lambda t: difference(t["sentences/best of 8/right"] - t["sentences/as short/right"],
                                                 margin=0.02), arms=("best of 8", "as short")),
     claim("4.23", "total", "The best of 8 by log P is right in a share at least 0.1 larger than that by log P a word.",
@@ -173,25 +172,25 @@ PREDICTIONS = [
           lambda t: not_better(difference(t["fork/best of 8/bad"], margin=0.05)), of="share that ends badly"),
     claim("4.24", "each sample", "With a bad way of probability {likely}, best of 4 ends badly in {likely}⁴ of tries, "
           "within a tenth.", lambda t: no_difference(np.log(t["fork/best of 4/bad"] / t.config.likely**4),
-                                                     margin=np.log(1.1)), of="logarithm of the share found over it"),
+                                                     margin=np.log(1.1)), of="logarithm of the share over that power"),
     limit("4.24", "nearly sure fork", "With a bad way of probability {sure}, the share that ends badly is at least 0.5 "
           "larger for best of 8 than for a beam of two.", lambda t: difference(t["nearly sure/best of 8/bad"]
               - t["nearly sure/beam of 2/bad"], margin=0.5), arms=("best of 8", "beam of 2")),
     limit("4.24", "many forks", "With a bad way of probability {slip} at each of {length} words, the share that ends "
           "badly is at least 0.5 larger for best of 8 than for greedy search.",
           lambda t: difference(t["each word/best of 8/bad"] - t["each word/greedy/bad"], margin=0.5),
-          arms=("best of 8", "greedy"), because="all words of one sample have to be good"),
+          arms=("best of 8", "greedy"), because="a sample must draw the good word each time; greedy search takes it"),
     limit("4.24", "likelier bad way", "Where a bad way of probability {likely} does not spread, the share that ends "
           "badly is at least 0.2 larger for best of 8 than for one sample.", lambda t: difference(
               t["likelier/best of 8/bad"] - t["likelier/best of 1/bad"], margin=0.2), arms=("best of 8", "best of 1")),
 ]
 
 ANSWERS = [
-    answer("4.23", "The most probable of 8 sentences is right more often: by {right:points} points in 100, and by "
-           "{as short:points} than samples as short. But each word costs probability: single ones are {words} times as "
-           "long.", given={"right": "supported", "as short": "supported", "words": "supported"}),
-    answer("4.24", "From one bad choice of probability {likely}, yes: best of 8 makes it in {one fork:.1%}. But one of "
-           "{sure} in {nearly sure fork:.0%} (a beam of two never), one of {slip} at each word in {many forks:.0%}.",
+    answer("4.23", "The most probable of 8 sentences is grammatical {right:points} points more often than a single "
+           "one, {as short:points} more than all of its length. But each word costs probability: single ones are "
+           "{words} times as long.", given={"right": "supported", "as short": "supported", "words": "supported"}),
+    answer("4.24", "The best of 8 samples avoids one bad choice of probability {likely} ({one fork:.1%} end badly), "
+           "but not of {sure} ({nearly sure fork:.0%}; a beam of two: none) or {slip} at each word ({many forks:.0%}).",
            given={"one fork": "supported", "nearly sure fork": "supported", "many forks": "supported"}),
 ]
 # fmt: on
@@ -200,7 +199,8 @@ ANSWERS = [
 # What to look at
 # ---------------
 # On the left the thing itself: in grey a hundred samples on the garden path above, in colour four. In the middle the
-# share that ends badly, a thin line a seed. Where the bad way does not spread it rises: what is kept is what the model
+# share that ends badly, a thin line a seed; dotted: that all n samples do, pⁿ (p = 1 - 0.8¹⁶ where each word forks);
+# dots: a beam of two, greedy search. Where the bad way does not spread it rises: what is kept is what the model
 # believes, not what is good. On the right the sentence kept, of one (where the lines meet) to 16: by log P shorter and
 # more often right, by log P a word longer. Crosses, one a seed: all samples that are as short as the best of 8.
 
@@ -226,7 +226,7 @@ def figure(trials):
         others = [trials[f"{name}/{arm}/bad"].mean() for arm in ("beam of 2", "greedy")]
         ends.plot(np.array([5.5, 7]) + 0.12 * (place - 1.5), others, "o", color=f"C{place}")
     ends.plot(np.array([likely, sure, 1 - (1 - slip) ** config.length]) ** np.array([COUNTS]).T, "k:", linewidth=1)
-    ends.set(title="Share that ends badly (dotted: the formula)", xlabel="best of so many")
+    ends.set(title="Share that ends badly (dotted: pⁿ)", xlabel="best of n samples, or another search")
     ends.set_xticks([*range(5), 5.5, 7], [*map(str, COUNTS), "beam", "greedy"])
     for place, (rule, said) in enumerate({"best": "log P", "mean": "log P a word"}.items()):
         x, y = (np.stack([trials[f"sentences/{rule} of {n}/{what}"] for n in COUNTS]) for what in ("words", "right"))
@@ -242,9 +242,9 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# With 8 words on the bad way, does a beam of two still escape where that is nearly sure? Work out two steps, then run
-# `python -m lessons run one_bad_choice --set spread=8 --seeds 20-22`. And after four times the training, how much is
-# left to gain by keeping the best of 8? `--set steps=1600 --seeds 20-22`
+# On the fork of 0.95 a beam of two escapes: after two words each bad beginning has 0.95/32, less than 0.05. And with 8
+# words in place of 32? Work it out, then run `python -m lessons run one_bad_choice --set spread=8 --seeds 20-22`. After
+# four times the training, what is left to gain by the best of 8? `--set steps=1600 --seeds 20-22`
 
 if __name__ == "__main__":
     lesson.main("one_bad_choice")
