@@ -88,7 +88,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
             found[f"{name}/{arm}"], judged = said(net, asked, ways[arm])
             measured |= {f"{name}/{arm}/{what}": number for what, number in judged.items()}
     measured |= tree(net, words.test, found["words/greedy"], found["words/beam 4"])
-    return measured | on_text(config, seed, known, tuned["text"])
+    return measured | on_text(config, seed, known)
 
 
 def decoders(config: Config, seed: int) -> dict[str, Callable[..., decoding.Sequences]]:
@@ -115,7 +115,7 @@ def speaker(config: Config, seed: int, words: data.Pronunciations, lr: float) ->
 
 
 def said(net: text.EncoderDecoder, words: data.Words, decoder: Callable[..., decoding.Sequences]) -> tuple:
-    """The phones that the net says for each word, and how good they are."""
+    """What the net says for each word, and how good that is."""
     found, nats, count = [], 0.0, len(words.sounds)
     for first in range(0, count, 500):  # faster than all at once
         start = net.begin(words.spellings[first : first + 500])
@@ -139,21 +139,16 @@ def tree(net: text.EncoderDecoder, words: data.Words, greedy: list, beam: list) 
     return {"tree/word": float(place), "tree/kept": kept.flatten().tolist(), "tree/probabilities": shares}
 
 
-def writer(config: Config, seed: int, known: data.Text, lr: float) -> text.CharacterModel:
-    """A net that was trained to continue a text."""
+def on_text(config: Config, seed: int, known: data.Text) -> Measured:
+    measured: Measured = {}
     net = text.CharacterModel(len(known.alphabet), config.units, generator=stream(seed, "weights")).to(config.device)
     ids, steps = known.train.to(config.device), config.text_steps
-    text.train_character_model(net, ids, steps=steps, batch_size=16, window=32, lr=lr)
-    return net.cpu().requires_grad_(False)
-
-
-def on_text(config: Config, seed: int, known: data.Text, lr: float) -> Measured:
-    net, pieces = writer(config, seed, known, lr), known.test.view(TEXTS, -1)
+    text.train_character_model(net, ids, steps=steps, batch_size=16, window=32, lr=1.0)
+    step, pieces = net.cpu().requires_grad_(False).step_function(), known.test.view(TEXTS, -1)
     prompts, texts = pieces[:, :PROMPT], {"real": pieces[:, PROMPT:]}
-    measured: Measured = {}
     for arm in ("sample", "greedy", "beam"):
-        decoder, start = decoders(config, seed)[arm], net.begin(prompts)
-        texts[arm] = decoder(net.step_function(), *start, max_length=config.length).ids[:, 0]
+        decoder = decoders(config, seed)[arm]
+        texts[arm] = decoder(step, *net.begin(prompts), max_length=config.length).ids[:, 0]
     for arm, ids in texts.items():
         scores = net(torch.cat([prompts, ids], 1))[:, PROMPT - 1 : -1]
         measured[f"text/{arm}/log-probability"] = -text.next_character_loss(scores.double(), ids).item()
@@ -162,15 +157,13 @@ def on_text(config: Config, seed: int, known: data.Text, lr: float) -> Measured:
     return measured
 
 
-TUNING = {"words": grid(0.0625, 1.0), "text": grid(0.25, 4.0)}
+TUNING = {"words": grid(0.0625, 1.0)}
 TUNING_SEEDS = range(1_000, 1_003)
 
 
 def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
-    """Phones of validation words that greedy search gets wrong, which favours it; or bits of validation text."""
-    words, known = load(config, seed)
-    if arm == "text":
-        return [text.bits_per_character(writer(config, seed, known, lr), known.validation) for lr in candidates]
+    """The share of phones that greedy search gets wrong on validation words: that favours it, if any."""
+    words, _ = load(config, seed)
     nets = (speaker(config, seed, words, lr) for lr in candidates)
     return [said(net, words.validation, decoding.greedy)[1]["phones wrong"] for net in nets]
 
@@ -220,43 +213,59 @@ ANSWERS = [
 # What to look at
 # ---------------
 # Above the thing itself: a beam of four says a word, a column a step, the likeliest beginnings on top, with their
-# probabilities. Pale ones are dropped later. The winner is orange, greedy search blue, black what they share. In the
-# middle left the words that are right, a dot and a line a seed: all lines rise from greedy search to beams. Right of it
-# the repeats: greedy and beam search write little else. Below what that looks like.
+# probabilities; pale ones are dropped later. The winner is orange, greedy search blue, black what they share. In the
+# middle a dot and a line a seed. Left: words that are right; all lines rise from greedy search to the beam of {beams}.
+# Right: repeats; greedy and beam search write little else. Below what that looks like.
 
 
 def figure(trials):
     drawing, axes = plt.subplot_mosaic("tt;wo;ss", figsize=(13, 9), height_ratios=[1.4, 1.2, 0.5])
     words, known = load(trials.config, trials.seeds[0])
-    draw_tree(axes["t"], words, *(trials[f"tree/{name}"][0] for name in ("word", "kept", "probabilities")))
-    shares = np.stack([100 * trials[f"words/{arm}/right"] for arm in ARMS])
-    beside = np.arange(len(ARMS))[:, None] + np.linspace(-0.2, 0.2, len(trials.seeds))
-    axes["w"].plot(beside, shares, color="0.8", linewidth=0.6, zorder=0)
-    strips(axes["w"], dict(zip(ARMS, shares, strict=True)))
+    spelling, right = (part[int(trials["tree/word"][0])] for part in words.test)
+    names, end = [*words.phones, "end"], len(words.phones)
+    rows = [list(map(tuple, row)) for row in trials["tree/kept"][0].astype(int).reshape(STEPS, 5, STEPS).tolist()]
+    ends, before, shares = {"C1": (*right, end), "C0": rows[0][4]}, {(): -1.5}, iter(trials["tree/probabilities"][0])
+    for step, row in enumerate(rows, 1):
+        heights = {path[:step]: -rank for rank, path in reversed([*enumerate(row)])}
+        for path, height in reversed(heights.items()):
+            ways = [color for color, way in ends.items() if path == way[:step]]
+            kept = any(path == last[:step] for last in rows[-1][:4])
+            color = "black" if len(ways) == 2 else ways[0] if ways else "0.6" if kept else "0.85"
+            axes["t"].plot([step - 1, step], [before[path[:-1]], height], color=color, zorder=1)
+            pill = {"boxstyle": "round", "facecolor": color, "edgecolor": "white"}
+            axes["t"].text(step, height, names[path[-1]], color="white", ha="center", va="center", bbox=pill)
+            share = f"{next(shares):.2g}" if height > -4 else "dropped"
+            axes["t"].text(step, height - 0.42, share, color="0.4", size="x-small", ha="center", va="center")
+        before = heights
+    axes["t"].text(0, -1.5, words.spelled(spelling), ha="center", va="center", weight="bold", backgroundcolor="white")
+    said = [words.pronounced(phone for phone in path if phone != end) for path in ends.values()]
+    axes["t"].set(title="A beam of four says {}; greedy search says {}".format(*said), xlim=(-0.4, STEPS + 0.3))
+    texts = "real", "sample", "greedy", "beam"
+    for place, name, arms, what in (("w", "words", ARMS, "right"), ("o", "text", texts, "repeats")):
+        found = 100 * np.stack([trials[f"{name}/{arm}/{what}"] for arm in arms])
+        beside = np.arange(len(arms))[:, None] + np.linspace(-0.2, 0.2, len(trials.seeds))
+        axes[place].plot(beside, found, color="0.8", linewidth=0.6, zorder=0)
+        strips(axes[place], dict(zip(arms, found, strict=True)))
     axes["w"].set(title="Words with all phones right, %")
-    arms = ("real", "sample", "greedy", "beam")
-    strips(axes["o"], {arm: 100 * trials[f"text/{arm}/repeats"] for arm in arms}, color="C3")
-    axes["o"].set(title="Open text: runs of 8 characters that are repeats, %", ylim=(-2, 102))
-    for row, arm in enumerate(arms):
-        shown = "".join(known.alphabet[int(one)] for one in trials[f"text/{arm}/shown"][0]).replace("\n", "↵")
+    axes["o"].set(title="Open text: runs of 8 characters that are repeats, %")
+    for row, arm in enumerate(texts):
+        prompt, ids = known.test[PROMPT - 25 : PROMPT], torch.tensor(trials[f"text/{arm}/shown"][0]).long()
+        for left, some, color in ((0.06, prompt, "0.6"), (0.25, ids, "black")):
+            shown = known.written(some).replace("\n", "↵")
+            axes["s"].text(left, -row, shown, color=color, family="monospace")
         axes["s"].text(0, -row, arm, color="0.3")
-        axes["s"].text(0.06, -row, shown, family="monospace")
-    axes["s"].set(title="Open text: how one piece goes on", xlim=(0, 1), ylim=(-3.5, 0.8))
+    axes["s"].set(title="Open text: what follows the grey characters", xlim=(0, 1), ylim=(-3.5, 0.8))
     axes["s"].axis("off")
+    axes["t"].axis("off")
     return drawing
-
-
-def draw_tree(axes, words, place, kept, probabilities):
-    spelling, right = (part[int(place)] for part in words.test)
-    names, heights = [*words.phones, "end"], {(): -1.5}
-    *rows, (*last, greedy) = [tuple(path) for path in kept.astype(int).reshape(-1, 5, STEPS).tolist()]
-    axes.axis("off")
 
 
 # %%
 # Try it yourself
 # ---------------
-# x
+# A search adds no knowledge. How many points will a beam gain on a net that has made a tenth of the steps? Guess, then
+# run `python -m lessons run beam_search --set steps=180 --seeds 7`. And does Shakespeare go in circles, where little
+# repeats itself? `python -m lessons run beam_search --data tiny_shakespeare`
 
 if __name__ == "__main__":
     lesson.main("beam_search")
