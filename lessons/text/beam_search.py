@@ -2,32 +2,27 @@
 Is beam search better than greedy search?
 =========================================
 
-A net that writes gives each next symbol a probability. Multiplied along a sequence, these are the probability of the
-whole; their logarithms, in *nats*, add up. ::
-
-    P(sequence) = p(first) · p(second | first) · …          log P = Σ log p(symbol | symbols before)
-
-Which sequence shall we take? *Greedy search* takes the likeliest symbol at each step and never looks back. Suppose that
-a net shall say *knit*, and knows three sounds: K, N and IH. It reads a k, and so begins with K. But after a K nothing
-goes well with what is left, and its probability is spread thin: ::
+A net that writes gives each next symbol a probability. Multiplied along a sequence, these give the probability of the
+whole; their logarithms, in *nats*, add up. Which sequence shall we take? *Greedy search* takes the likeliest symbol at
+each step and never looks back. Suppose that a net has to say *knit*, and knows three sounds: K, N and IH. It sees a k,
+and so K comes first. But after a K nothing fits what is left, and the probability is spread thin: ::
 
     first        then   K     N     IH            greedy          K, then N      0.50 · 0.45 = 0.225
     K   0.50           0.20  0.45  0.35           beam of two     N, then IH     0.40 · 0.90 = 0.36
     N   0.40           0.05  0.05  0.90
-    IH  0.10           0.30  0.50  0.20
+    IH  0.10           0.30  0.50  0.20           log P(sequence) = Σ log p(symbol | symbols before)
 
 *Beam search* puts off the decision. It keeps the few best beginnings, the *beam*: of width two, K (0.50) and N (0.40).
 It continues each by every symbol, and of these six it keeps the two best: N IH (0.36) and K N (0.225). A beam of one is
-greedy search; one of eight asks the net about eight beginnings at each step, as often as eight samples would. Nothing
-is promised: what a narrow beam throws away may be what a wider one chooses, or the other way round.
+greedy search. A beam of eight asks the net about eight beginnings at each step, as often as eight samples would.
+Nothing is promised: a wider beam may end with a less probable sequence.
 
-So a beam finds *likelier* sequences, as a rule. Are they *better*? Where one answer is right, they should be. Where
-many are, as in a story, the likeliest text may be a dull one: Holtzman et al. (2020) saw it go round in circles. And
-wide beams made translations worse, not better (Koehn and Knowles, 2017), since the likeliest one was too short, often
-empty (Stahlberg and Byrne, 2019). Trial runs on pronunciations showed no such harm; we expect wide beams to be useless.
+As a rule, a beam finds *likelier* sequences. Are they *better*? Where one answer is right, they should be. Where many
+are, as in a story, the likeliest text may be a dull one: Holtzman et al. (2020) saw it go round in circles. And wide
+beams made translations worse (Koehn and Knowles, 2017): the likeliest one was too short, often empty (Stahlberg and
+Byrne, 2019). Trials on pronunciations showed no such harm; we expect that a wide beam does nothing, good or bad.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,11 +41,11 @@ from dlnotes.text import decoding, distinct_ngrams, error_rate
 # The experiment
 # --------------
 # One right answer: from a word's letters to its sounds, *phones*, as the CMU pronouncing dictionary has them. A net
-# reads the letters and writes phones until it writes an end mark. The *arms* are ways of choosing, all of one net: a
-# *sample* (each phone drawn with its probability), greedy search, the best (likeliest) of 8 samples, beams. We count
-# words with all phones right. Open-ended: a net continues 40 pieces of
-# text, without an end mark, and we count *repeats*: the share of its runs of 8 characters that it has written before.
-# A *seed* draws weights, words and pieces of text. Learning rates are tuned on other seeds.
+# reads the letters and writes phones up to an end mark. The *arms* are ways of choosing, all of the same net: a
+# *sample* (each phone drawn with its probability), greedy search, the *best* (likeliest) of 8 samples, beams. We count
+# words with all phones right. Open-ended: a net continues 40 pieces of text by 200 characters, and we count *repeats*:
+# the share of runs of 8 characters that it has written before. A *seed* draws weights, words and pieces of text. The
+# learning rate on words is tuned on other seeds, by the phones that greedy search gets wrong.
 
 
 @dataclass(frozen=True)
@@ -65,15 +60,14 @@ class Config:
     units: int = 96  # of each net's state
     steps: int = 1_800  # training steps on words, 32 words each
     text_steps: int = 400  # training steps on text, 16 windows of 32 characters each
-    length: int = 200  # characters that each piece of text is continued by
     device: str = "cpu"  # where nets are trained
 
 
-QUICK = Config(wide=16, words=300, test_words=60, units=16, steps=40, text_steps=10, length=40)
+QUICK = Config(wide=16, words=300, test_words=60, units=16, steps=40, text_steps=10)
 SEEDS = range(12)
 DATA = ("python_docs", "tiny_shakespeare", "text8", "text:PATH")
-LONGEST, TEXTS, PROMPT = 20, 40, 50  # phones of a word at most, pieces of text, characters of each that are given
-STEPS, SHOWN = 7, 85  # in the figure: of a beam of four on a word, and characters of text
+LONGEST, TEXTS, PROMPT, LENGTH = 20, 40, 50, 200  # phones at most; pieces of text, characters given and written
+STEPS, SHOWN = 7, 105  # in the figure: of a beam of four on a word, and characters of text
 ARMS = ("sample", "greedy", "best", "beam 2", "beam 4", "beam")
 
 
@@ -87,34 +81,30 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
         for arm in arms:
             found[f"{name}/{arm}"], judged = said(net, asked, ways[arm])
             measured |= {f"{name}/{arm}/{what}": number for what, number in judged.items()}
-    measured |= tree(net, words.test, found["words/greedy"], found["words/beam 4"])
-    return measured | on_text(config, seed, known)
+    return measured | tree(net, words.test, found["words/greedy"], found["words/beam 4"]) | on_text(config, seed, known)
 
 
-def decoders(config: Config, seed: int) -> dict[str, Callable[..., decoding.Sequences]]:
+def decoders(config: Config, seed: int) -> dict[str, partial[decoding.Sequences]]:
     """The arms: from a step function, first symbols and a state to sequences, of which the first is the chosen one."""
-    draws, more = stream(seed, "draws"), stream(seed, "more draws")
-    ways = {"sample": partial(decoding.sample, generator=draws), "greedy": partial(decoding.greedy)}
-    ways["best"] = partial(decoding.best_of, samples=config.beams, generator=more)
+    ways = {"greedy": partial(decoding.greedy), "sample": partial(decoding.sample, generator=stream(seed, "draws"))}
+    ways["best"] = partial(decoding.best_of, samples=config.beams, generator=stream(seed, "more draws"))
     widths = {"beam 2": 2, "beam 4": 4, "beam": config.beams, "wide": config.wide}
-    return {**ways, **{arm: partial(decoding.beam_search, beams=width) for arm, width in widths.items()}}
+    return ways | {arm: partial(decoding.beam_search, beams=width) for arm, width in widths.items()}
 
 
 def load(config: Config, seed: int) -> tuple[data.Pronunciations, data.Text]:
     words = data.load_pronunciations(seed, train=config.words, validation=1_000, test=config.test_words)
-    test = TEXTS * (PROMPT + config.length)
-    return words, data.load_text(config.data, seed, train=400_000, validation=4_000, test=test)
+    return words, data.load_text(config.data, seed, train=400_000, validation=0, test=TEXTS * (PROMPT + LENGTH))
 
 
 def speaker(config: Config, seed: int, words: data.Pronunciations, lr: float) -> text.EncoderDecoder:
-    """A net that was trained to say words. Whatever it was trained on, it speaks on the CPU."""
     net = text.EncoderDecoder(26, 39, config.units, generator=stream(seed, "weights")).to(config.device)
     order, steps = stream(seed, "batches"), config.steps
     text.train_encoder_decoder(net, *words.train, generator=order, steps=steps, batch_size=32, lr=lr)
-    return net.cpu().requires_grad_(False)
+    return net.cpu().requires_grad_(False)  # wherever it was trained, it speaks on the CPU
 
 
-def said(net: text.EncoderDecoder, words: data.Words, decoder: Callable[..., decoding.Sequences]) -> tuple:
+def said(net: text.EncoderDecoder, words: data.Words, decoder: partial[decoding.Sequences]) -> tuple:
     """What the net says for each word, and how good that is."""
     found, nats, count = [], 0.0, len(words.sounds)
     for first in range(0, count, 500):  # faster than all at once
@@ -130,25 +120,22 @@ def tree(net: text.EncoderDecoder, words: data.Words, greedy: list, beam: list) 
     """What a beam of four keeps at each step, of the first word of six phones that it mends."""
     tried = enumerate(zip(words.sounds, greedy, beam, strict=True))
     place = next((k for k, (right, one, other) in tried if one != right == other and len(right) == STEPS - 1), 0)
-    start, kept, shares = net.begin([words.spellings[place]]), torch.full((STEPS, 5, STEPS), net.end), []
-    kept[:, 4] = torch.tensor([*greedy[place], *[net.end] * STEPS])[:STEPS]  # a fifth row: what greedy search says
-    for step in range(STEPS):
-        beams = decoding.beam_search(net.step_function(), *start, beams=4, max_length=step + 1, end=net.end)
-        kept[step, :4, : beams.ids.shape[2]] = beams.ids[0]
+    start, kept, shares = net.begin([words.spellings[place]]), [], []
+    for step in range(1, STEPS + 1):
+        beams = decoding.beam_search(net.step_function(), *start, beams=4, max_length=step, end=net.end)
+        kept += [[*path, *[net.end] * STEPS][:STEPS] for path in (*beams.ids[0].tolist(), greedy[place])]
         shares += beams.log_probs[0].exp().tolist()
-    return {"tree/word": float(place), "tree/kept": kept.flatten().tolist(), "tree/probabilities": shares}
+    return {"tree/word": float(place), "tree/kept": np.ravel(kept).tolist(), "tree/probabilities": shares}
 
 
 def on_text(config: Config, seed: int, known: data.Text) -> Measured:
     measured: Measured = {}
     net = text.CharacterModel(len(known.alphabet), config.units, generator=stream(seed, "weights")).to(config.device)
-    ids, steps = known.train.to(config.device), config.text_steps
-    text.train_character_model(net, ids, steps=steps, batch_size=16, window=32, lr=1.0)
+    text.train_character_model(net, known.train.to(config.device), steps=config.text_steps, batch_size=16, window=32)
     step, pieces = net.cpu().requires_grad_(False).step_function(), known.test.view(TEXTS, -1)
     prompts, texts = pieces[:, :PROMPT], {"real": pieces[:, PROMPT:]}
     for arm in ("sample", "greedy", "beam"):
-        decoder = decoders(config, seed)[arm]
-        texts[arm] = decoder(step, *net.begin(prompts), max_length=config.length).ids[:, 0]
+        texts[arm] = decoders(config, seed)[arm](step, *net.begin(prompts), max_length=LENGTH).ids[:, 0]
     for arm, ids in texts.items():
         scores = net(torch.cat([prompts, ids], 1))[:, PROMPT - 1 : -1]
         measured[f"text/{arm}/log-probability"] = -text.next_character_loss(scores.double(), ids).item()
@@ -162,10 +149,9 @@ TUNING_SEEDS = range(1_000, 1_003)
 
 
 def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
-    """The share of phones that greedy search gets wrong on validation words: that favours it, if any."""
-    words, _ = load(config, seed)
+    (words, _), greedy = load(config, seed), decoders(config, seed)["greedy"]
     nets = (speaker(config, seed, words, lr) for lr in candidates)
-    return [said(net, words.validation, decoding.greedy)[1]["phones wrong"] for net in nets]
+    return [said(net, words.validation, greedy)[1]["phones wrong"] for net in nets]
 
 
 # %%
@@ -176,30 +162,26 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 
 ONE, OPEN = "one right answer", "open-ended text"
 
-
-def gain(t, name, one, other, what="right"):
-    return t[f"{name}/{one}/{what}"] - t[f"{name}/{other}/{what}"]
-
-
 # fmt: off
 PREDICTIONS = [
     claim("4.26", "over greedy", "A beam of {beams} gets at least 1 in 100 words more right than greedy search.",
-          lambda t: difference(gain(t, "words", "beam", "greedy"), margin=0.01), arms=("beam", "greedy"), reading=ONE),
+          lambda t: difference(t["words/beam/right"] - t["words/greedy/right"], margin=0.01),
+          arms=("beam", "greedy"), reading=ONE, of="share of words right, minus greedy search's"),
     claim("4.26", "over sampling", "A beam of {beams} gets at least 1 in 10 words more right than one sample.",
-          lambda t: difference(gain(t, "words", "beam", "sample"), margin=0.1), arms=("beam", "sample"), reading=ONE),
+          lambda t: difference(t["words/beam/right"] - t["words/sample/right"], margin=0.1),
+          arms=("beam", "sample"), reading=ONE, of="share of words right, minus the sample's"),
     claim("4.26", "over several", "A beam of {beams} gets at least 1 in 100 words more right than the likeliest of "
-          "{beams} samples.", lambda t: difference(gain(t, "words", "beam", "best"), margin=0.01),
-          arms=("beam", "best"), reading=ONE),
+          "{beams} samples.", lambda t: difference(t["words/beam/right"] - t["words/best/right"], margin=0.01),
+          arms=("beam", "best"), reading=ONE, of="share of words right, minus the likeliest sample's"),
     limit("4.26", "wider", "A beam of {wide} gets as many words right as one of {beams}, within half a point.",
-          lambda t: no_difference(gain(t, "some words", "wide", "beam"), margin=0.005),
+          lambda t: no_difference(t["some words/wide/right"] - t["some words/beam/right"], margin=0.005),
           arms=("wide", "beam"), reading=ONE, because="the likeliest sequence is nearly always in the narrower one"),
     claim("4.26", "repeats", "On {data}, repeats of a beam of {beams} exceed those of real text by less than a tenth "
-          "of all runs.", lambda t: not_better(difference(gain(t, "text", "beam", "real", "repeats"), margin=0.1)),
-          arms=("beam", "real"), reading=OPEN, of="share of repeats, minus that of real text"),
-    limit("4.26", "likelier", "On {data}, the net gives text of a beam of {beams} a log-probability that is at least "
-          "half a nat a character above that of real text.", lambda t: difference(
-              gain(t, "text", "beam", "real", "log-probability"), margin=0.5),
-          arms=("beam", "real"), reading=OPEN, because="a beam looks for likely text, and that need not be good text"),
+          "of all runs.", arms=("beam", "real"), reading=OPEN, of="share of repeats, minus real text's",
+          judge=lambda t: not_better(difference(t["text/beam/repeats"] - t["text/real/repeats"], margin=0.1))),
+    limit("4.26", "likelier", "On {data}, a net gives what it writes by a beam of {beams} a log-probability that is "
+          "over half a nat a character above that of real text.", arms=("beam", "real"), reading=OPEN, judge=lambda t:
+          difference(t["text/beam/log-probability"] - t["text/real/log-probability"], margin=0.5)),
 ]
 
 ANSWERS = [
@@ -213,59 +195,56 @@ ANSWERS = [
 # What to look at
 # ---------------
 # Above the thing itself: a beam of four says a word, a column a step, the likeliest beginnings on top, with their
-# probabilities; pale ones are dropped later. The winner is orange, greedy search blue, black what they share. In the
-# middle a dot and a line a seed. Left: words that are right; all lines rise from greedy search to the beam of {beams}.
-# Right: repeats; greedy and beam search write little else. Below what that looks like.
+# probabilities; pale ones have no descendants at the end. The winner is orange, greedy search blue, black is both.
+# In the middle a dot and a line a seed. Left: words that are right; beams gain in every seed. Right: repeats; greedy
+# and beam search write little else. Below what that looks like.
 
 
 def figure(trials):
-    drawing, axes = plt.subplot_mosaic("tt;wo;ss", figsize=(13, 9), height_ratios=[1.4, 1.2, 0.5])
+    drawing, axes = plt.subplot_mosaic("tt;wo;ss", figsize=(13, 8.5), height_ratios=[1.4, 1.2, 0.4])
     words, known = load(trials.config, trials.seeds[0])
     spelling, right = (part[int(trials["tree/word"][0])] for part in words.test)
     names, end = [*words.phones, "end"], len(words.phones)
-    rows = [list(map(tuple, row)) for row in trials["tree/kept"][0].astype(int).reshape(STEPS, 5, STEPS).tolist()]
-    ends, before, shares = {"C1": (*right, end), "C0": rows[0][4]}, {(): -1.5}, iter(trials["tree/probabilities"][0])
+    shares, kept = trials["tree/probabilities"][0].reshape(STEPS, 4), trials["tree/kept"][0].reshape(STEPS, 5, STEPS)
+    rows, before = [list(map(tuple, row)) for row in kept.astype(int).tolist()], {(): -1.5}
+    ends = {"C1": (*right, end), "C0": rows[0][4]}
     for step, row in enumerate(rows, 1):
-        heights = {path[:step]: -rank for rank, path in reversed([*enumerate(row)])}
-        for path, height in reversed(heights.items()):
+        heights = {path[:step]: float(-rank) for rank, path in reversed([*enumerate(row)])}
+        for path, height in heights.items():
             ways = [color for color, way in ends.items() if path == way[:step]]
-            kept = any(path == last[:step] for last in rows[-1][:4])
-            color = "black" if len(ways) == 2 else ways[0] if ways else "0.6" if kept else "0.85"
-            axes["t"].plot([step - 1, step], [before[path[:-1]], height], color=color, zorder=1)
+            lives = any(path == last[:step] for last in rows[-1][:4])
+            color = "black" if len(ways) == 2 else ways[0] if ways else "0.55" if lives else "0.8"
+            label = names[path[-1]] + (f"  {shares[step - 1, int(-height)]:.2g}" if height > -4 else "  dropped")
             pill = {"boxstyle": "round", "facecolor": color, "edgecolor": "white"}
-            axes["t"].text(step, height, names[path[-1]], color="white", ha="center", va="center", bbox=pill)
-            share = f"{next(shares):.2g}" if height > -4 else "dropped"
-            axes["t"].text(step, height - 0.42, share, color="0.4", size="x-small", ha="center", va="center")
+            axes["t"].plot([step - 1, step], [before[path[:-1]], height], color=color, zorder=1)
+            axes["t"].text(step, height, label, color="white", ha="center", va="center", bbox=pill)
         before = heights
     axes["t"].text(0, -1.5, words.spelled(spelling), ha="center", va="center", weight="bold", backgroundcolor="white")
     said = [words.pronounced(phone for phone in path if phone != end) for path in ends.values()]
-    axes["t"].set(title="A beam of four says {}; greedy search says {}".format(*said), xlim=(-0.4, STEPS + 0.3))
-    texts = "real", "sample", "greedy", "beam"
-    for place, name, arms, what in (("w", "words", ARMS, "right"), ("o", "text", texts, "repeats")):
+    axes["t"].set(title="A beam of four says {}; greedy search says {}".format(*said), ylim=(-4.4, 0.4))
+    texts, runs = ("real", "sample", "greedy", "beam"), "Open text: runs of 8 characters that are repeats, %"
+    panels = (("w", "words", ARMS, "right", "Words with all phones right, %"), ("o", "text", texts, "repeats", runs))
+    for panel, name, arms, what, title in panels:
         found = 100 * np.stack([trials[f"{name}/{arm}/{what}"] for arm in arms])
         beside = np.arange(len(arms))[:, None] + np.linspace(-0.2, 0.2, len(trials.seeds))
-        axes[place].plot(beside, found, color="0.8", linewidth=0.6, zorder=0)
-        strips(axes[place], dict(zip(arms, found, strict=True)))
-    axes["w"].set(title="Words with all phones right, %")
-    axes["o"].set(title="Open text: runs of 8 characters that are repeats, %")
-    for row, arm in enumerate(texts):
-        prompt, ids = known.test[PROMPT - 25 : PROMPT], torch.tensor(trials[f"text/{arm}/shown"][0]).long()
-        for left, some, color in ((0.06, prompt, "0.6"), (0.25, ids, "black")):
-            shown = known.written(some).replace("\n", "↵")
-            axes["s"].text(left, -row, shown, color=color, family="monospace")
-        axes["s"].text(0, -row, arm, color="0.3")
-    axes["s"].set(title="Open text: what follows the grey characters", xlim=(0, 1), ylim=(-3.5, 0.8))
-    axes["s"].axis("off")
-    axes["t"].axis("off")
+        axes[panel].plot(beside, found, color="0.8", linewidth=0.6, zorder=0)
+        strips(axes[panel], dict(zip(arms, found, strict=True)))
+        axes[panel].set_title(title)
+    for line, arm in enumerate(texts):
+        shown = known.test[PROMPT - 25 : PROMPT], torch.tensor(trials[f"text/{arm}/shown"][0]).long()
+        written = f"{arm:8}" + " | ".join(map(known.written, shown)).replace("\n", "↵")
+        axes["s"].text(0, -line, written, family="monospace")
+    axes["s"].set(title="Open text: how one piece goes on after the bar", ylim=(-3.5, 0.8))
+    axes["s"].axis("off"), axes["t"].axis("off")
     return drawing
 
 
 # %%
 # Try it yourself
 # ---------------
-# A search adds no knowledge. How many points will a beam gain on a net that has made a tenth of the steps? Guess, then
-# run `python -m lessons run beam_search --set steps=180 --seeds 7`. And does Shakespeare go in circles, where little
-# repeats itself? `python -m lessons run beam_search --data tiny_shakespeare`
+# A search adds no knowledge. What will a beam gain on a net that has made a tenth of the steps? Guess, then run
+# `python -m lessons run beam_search --set steps=180 --seeds 7`. Shakespeare repeats himself less than Python does.
+# Will a beam? `python -m lessons run beam_search --data tiny_shakespeare --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("beam_search")
