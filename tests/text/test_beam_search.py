@@ -286,12 +286,19 @@ def test_texts_are_judged_by_the_net_that_wrote_them_and_by_their_own_repeats(le
     assert measured["text/beam/log-probability"] > measured["text/sample/log-probability"]
 
 
-def test_the_rate_is_chosen_by_greedy_search_on_validation_words(drawn, words):
-    config = replace(drawn.QUICK, units=4, steps=10)
+def test_the_rate_is_chosen_by_greedy_search_on_validation_words(drawn, words, monkeypatch):
+    config, asked, said = replace(drawn.QUICK, units=4, steps=10), [], drawn.said
+
+    def noted(net, those, way):
+        asked.append((those, way.func))
+        return said(net, those, way)
+
+    monkeypatch.setattr(drawn, "said", noted)
+    scores = drawn.tune(config, 0, "words", (0.25, 0.5))
+    assert [(those is words.validation, way) for those, way in asked] == [(True, decoding.greedy)] * 2
     net = drawn.speaker(config, 0, words, 0.5)
     found = decoding.greedy(
         net.step_function(), *net.begin(words.validation.spellings), max_length=drawn.LONGEST, end=net.end
     )
-    said = [[phone for phone in rows[0] if phone != net.end] for rows in found.written()]
-    assert drawn.tune(config, 0, "words", (0.5,)) == [error_rate(said, words.validation.sounds)]
-    assert not set(words.validation.spellings) & set(words.test.spellings[:3])
+    phones = [[phone for phone in rows[0] if phone != net.end] for rows in found.written()]
+    assert scores[1] == error_rate(phones, words.validation.sounds)
