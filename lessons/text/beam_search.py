@@ -4,8 +4,8 @@ Is beam search better than greedy search?
 
 A net that writes gives each next symbol a probability. Multiplied along a sequence, these give the probability of the
 whole; their logarithms, in *nats*, add up. Which sequence shall we take? *Greedy search* takes the likeliest symbol at
-each step and never looks back. Suppose that a net has to say *knit*, and knows three sounds: K, N and IH. It sees a k,
-and so K comes first. But after a K nothing fits what is left, and the probability is spread thin: ::
+each step and never looks back. Suppose that a net has to say *knit* and knows three sounds: K, N and IH. It sees a k,
+so K comes first. But after a K nothing fits the rest of the word, and the probability is spread thin: ::
 
     first        then   K     N     IH            greedy          K, then N      0.50 · 0.45 = 0.225
     K   0.50           0.20  0.45  0.35           beam of two     N, then IH     0.40 · 0.90 = 0.36
@@ -20,7 +20,7 @@ Nothing is promised: a wider beam may end with a less probable sequence.
 As a rule, a beam finds *likelier* sequences. Are they *better*? Where one answer is right, they should be. Where many
 are, as in a story, the likeliest text may be a dull one: Holtzman et al. (2020) saw it go round in circles. And wide
 beams made translations worse (Koehn and Knowles, 2017): the likeliest one was too short, often empty (Stahlberg and
-Byrne, 2019). Trials on pronunciations showed no such harm; we expect that a wide beam does nothing, good or bad.
+Byrne, 2019). Words are short, and trial runs showed no such harm: we expect that a wide beam neither helps nor harms.
 """
 
 from dataclasses import dataclass
@@ -157,8 +157,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes, which call what beam search generates very good, in two readings, and
-# *limits*, where we expect no good of it. The *margin*, the smallest difference that matters, is in each sentence.
+# Written before the run. That beam search generates "very good sequences" can mean two things. *Claims* are what follows
+# from either, *limits* are where we expect it to fail; the smallest difference that matters, the *margin*, is in each.
 
 ONE, OPEN = "one right answer", "open-ended text"
 
@@ -194,10 +194,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: a beam of four says a word, a column a step, the likeliest beginnings on top, with their
-# probabilities; pale ones have no descendants at the end. The winner is orange, greedy search blue, black is both.
-# In the middle a dot and a line a seed. Left: words that are right; beams gain in every seed. Right: repeats; greedy
-# and beam search write little else. Below what that looks like.
+# Above the thing itself: a beam of four says a word. A column is a step; the likeliest beginnings, with probabilities,
+# are on top; pale ones come to nothing. The winner is orange, greedy search blue, what they share black. In the middle
+# a dot and a line a seed. Left, words that are right: every line rises from greedy search to a beam of two. Right,
+# repeats: greedy and beam search write little else. Below is what that looks like (↵ is a new line).
 
 
 def figure(trials):
@@ -213,7 +213,7 @@ def figure(trials):
         for path, height in heights.items():
             ways = [color for color, way in ends.items() if path == way[:step]]
             lives = any(path == last[:step] for last in rows[-1][:4])
-            color = "black" if len(ways) == 2 else ways[0] if ways else "0.55" if lives else "0.8"
+            color = "black" if len(ways) == 2 else ways[0] if ways else "0.45" if lives else "0.72"
             label = names[path[-1]] + (f"  {shares[step - 1, int(-height)]:.2g}" if height > -4 else "  dropped")
             pill = {"boxstyle": "round", "facecolor": color, "edgecolor": "white"}
             axes["t"].plot([step - 1, step], [before[path[:-1]], height], color=color, zorder=1)
@@ -221,7 +221,7 @@ def figure(trials):
         before = heights
     axes["t"].text(0, -1.5, words.spelled(spelling), ha="center", va="center", weight="bold", backgroundcolor="white")
     said = [words.pronounced(phone for phone in path if phone != end) for path in ends.values()]
-    axes["t"].set(title="A beam of four says {}; greedy search says {}".format(*said), ylim=(-4.4, 0.4))
+    axes["t"].set(title="A beam of four says {}; greedy search says {}".format(*said))
     texts, runs = ("real", "sample", "greedy", "beam"), "Open text: runs of 8 characters that are repeats, %"
     panels = (("w", "words", ARMS, "right", "Words with all phones right, %"), ("o", "text", texts, "repeats", runs))
     for panel, name, arms, what, title in panels:
@@ -233,7 +233,7 @@ def figure(trials):
     for line, arm in enumerate(texts):
         shown = known.test[PROMPT - 25 : PROMPT], torch.tensor(trials[f"text/{arm}/shown"][0]).long()
         written = f"{arm:8}" + " | ".join(map(known.written, shown)).replace("\n", "↵")
-        axes["s"].text(0, -line, written, family="monospace")
+        axes["s"].text(0, -line, written, family="monospace", size=9)
     axes["s"].set(title="Open text: how one piece goes on after the bar", ylim=(-3.5, 0.8))
     axes["s"].axis("off"), axes["t"].axis("off")
     return drawing
@@ -243,8 +243,8 @@ def figure(trials):
 # Try it yourself
 # ---------------
 # A search adds no knowledge. What will a beam gain on a net that has made a tenth of the steps? Guess, then run
-# `python -m lessons run beam_search --set steps=180 --seeds 7`. Shakespeare repeats himself less than Python does.
-# Will a beam? `python -m lessons run beam_search --data tiny_shakespeare --seeds 7`
+# `python -m lessons run beam_search --set steps=180 --seeds 7`. And Shakespeare hardly ever repeats himself: will a net
+# that has read his plays, by beam search? `python -m lessons run beam_search --data tiny_shakespeare --seeds 7`
 
 if __name__ == "__main__":
     lesson.main("beam_search")
