@@ -3,23 +3,23 @@ Is beam search better than greedy search?
 =========================================
 
 A net that writes gives each next symbol a probability. Multiplied along a sequence, these give the probability of the
-whole; their logarithms, in *nats*, add up. Which sequence shall we take? *Greedy search* takes the likeliest symbol at
-each step and never looks back. Suppose that a net has to say *knit* and knows three sounds: K, N and IH. It sees a k,
-so K comes first. But after a K nothing fits the rest of the word, and the probability is spread thin: ::
+whole; their natural logarithms add up, in *nats*. Which sequence shall we take? *Greedy search* takes the likeliest
+symbol at each step and never looks back. Suppose that a net begins to say *knit* and knows three sounds: K, N and IH
+(the i). The k is silent, but K looks likeliest. After a K nothing fits, and the probability is spread thin: ::
 
-    first        then   K     N     IH            greedy          K, then N      0.50 · 0.45 = 0.225
-    K   0.50           0.20  0.45  0.35           beam of two     N, then IH     0.40 · 0.90 = 0.36
-    N   0.40           0.05  0.05  0.90
-    IH  0.10           0.30  0.50  0.20           log P(sequence) = Σ log p(symbol | symbols before)
+    first sound    then  K     N     IH          greedy search: K, then N     0.50 · 0.45 = 0.225
+    K   0.50            0.20  0.45  0.35         beam of two:   N, then IH    0.40 · 0.90 = 0.36
+    N   0.40            0.05  0.05  0.90
+    IH  0.10            0.30  0.50  0.20         log P(sequence) = Σ log p(symbol | symbols before)
 
-*Beam search* keeps the few best beginnings, the *beam*: of width two, K (0.50) and N (0.40). It continues each by every
-symbol, and of these six it keeps the two best: N IH (0.36) and K N (0.225). A beam of one is greedy search; one of
-eight asks the net as often as eight samples would. No promise is made: a wider beam may find something less likely.
+*Beam search* keeps the few best beginnings, the *beam*. A beam of two keeps K (0.50) and N (0.40), continues each by
+every symbol, and of these six keeps the two best: N IH (0.36) and K N (0.225). A beam of one is greedy search; one of
+eight asks the net as often as writing eight sequences does. A wider beam may even end with something less likely.
 
-As a rule, a beam finds *likelier* sequences. Are they *better*? Where one answer is right, they should be. Where many
-are, as in a story, the likeliest text may be a dull one: Holtzman et al. (2020) saw it go round in circles. And wide
-beams made translations worse (Koehn and Knowles, 2017): the likeliest one was too short, often empty (Stahlberg and
-Byrne, 2019). Words are short, and trial runs showed no such harm: we expect that a wide beam neither helps nor harms.
+A beam usually finds *likelier* sequences. Are they *better*? Where one answer is right, they should be. Where many are,
+as in a story, the likeliest text may be dull: Holtzman et al. (2020) saw it go round in circles. Wide beams made
+translations worse (Koehn and Knowles, 2017): each symbol costs probability, and the likeliest was too short, often
+empty (Stahlberg and Byrne, 2019). Words are short; trial runs showed no harm: a wide beam should neither hurt nor help.
 """
 
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ from dlnotes.text import decoding, distinct_ngrams, error_rate
 # %%
 # The experiment
 # --------------
-# One right answer: from a word's letters to its sounds, *phones*, as the CMU pronouncing dictionary has them. A net
-# reads the letters and writes phones up to an end mark. The *arms* are ways of choosing, all of the same net: a
-# *sample* (each phone drawn with its probability), greedy search, the *best* (likeliest) of 8 samples, beams. We count
-# words with all phones right. Open-ended: a net continues 40 pieces of text by 200 characters, and we count *repeats*:
-# the share of runs of 8 characters that it has written before. A *seed* draws weights, words and pieces of text. The
-# learning rate on words is tuned on other seeds, by the phones that greedy search gets wrong.
+# One right answer: a net reads the letters of a word and writes its sounds, *phones*, up to an end mark. The CMU
+# pronouncing dictionary says what is right. The *arms* are ways of choosing with the same net: a *sample* (each phone
+# is drawn with its probability), greedy search, the *best* (likeliest) of 8 samples, and beams. We count words with all
+# phones right. Open-ended: a net reads 50 characters of a text and writes 200 more, for 40 pieces of text. We count
+# *repeats*: the share of *runs*, 8 characters in a row, that were written before. A *seed* draws weights, words and
+# pieces. The learning rate on words is tuned on other seeds: greedy search is to get the fewest phones wrong.
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Config:
     """What can be set."""
 
     data: str = "python_docs"  # the open text: or tiny_shakespeare, text8, text:PATH
-    beams: int = 8  # beginnings that the beam keeps, and samples that the best one is taken of
-    wide: int = 64  # beginnings that the wide beam keeps, on 500 words
+    beams: int = 8  # beginnings that the beam keeps; samples that the likeliest one is taken from
+    wide: int = 64  # beginnings that the wide beam keeps, on the first 500 test words
     words: int = 20_000  # to learn from
     test_words: int = 3_000  # to be judged on
-    units: int = 96  # of each net's state
+    units: int = 96  # numbers in each net's state, its memory
     steps: int = 1_800  # training steps on words, 32 words each
     text_steps: int = 400  # training steps on text, 16 windows of 32 characters each
     device: str = "cpu"  # where nets are trained
@@ -66,7 +66,7 @@ QUICK = Config(wide=16, words=300, test_words=60, units=16, steps=40, text_steps
 SEEDS = range(12)
 DATA = ("python_docs", "tiny_shakespeare", "text8", "text:PATH")
 LONGEST, TEXTS, PROMPT, LENGTH = 20, 40, 50, 200  # phones at most; pieces of text, characters given and written
-STEPS, SHOWN = 7, 105  # in the figure: of a beam of four on a word, and characters of text
+STEPS, SHOWN = 7, 105  # in the figure: steps of a beam of four, and characters of text
 ARMS = ("sample", "greedy", "best", "beam 2", "beam 4", "beam")
 
 
@@ -84,7 +84,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 
 def decoders(config: Config, seed: int) -> dict[str, partial[decoding.Sequences]]:
-    """The arms: from a step function, first symbols and a state to sequences, of which the first is the chosen one."""
+    """The arms. Each takes a net's step function, first symbols and state; it gives sequences, the chosen one first."""
     ways = {"greedy": partial(decoding.greedy), "sample": partial(decoding.sample, generator=stream(seed, "draws"))}
     ways["best"] = partial(decoding.best_of, samples=config.beams, generator=stream(seed, "more draws"))
     widths = {"beam 2": 2, "beam 4": 4, "beam": config.beams, "wide": config.wide}
@@ -116,7 +116,7 @@ def said(net: text.EncoderDecoder, words: data.Words, decoder: partial[decoding.
 
 
 def tree(net: text.EncoderDecoder, words: data.Words, greedy: list, beam: list) -> Measured:
-    """What a beam of four keeps at each step, of the first word of six phones that it mends."""
+    """What a beam of four keeps at each step of the first word of six phones that it, not greedy search, gets right."""
     tried = enumerate(zip(words.sounds, greedy, beam, strict=True))
     place = next((k for k, (right, one, other) in tried if one != right == other and len(right) == STEPS - 1), 0)
     start, kept, shares = net.begin([words.spellings[place]]), [], []
@@ -156,8 +156,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run. That beam search generates "very good sequences" can mean two things. *Claims* follow from one
-# of them, *limits* are where we expect it to fail. The smallest difference that matters, the *margin*, is in each one.
+# Written before the run. The notes' "very good sequences" can mean right answers or good open text. *Claims* follow
+# from one, *limits* are where we expect failure. The *margin*, the smallest difference that matters, is in each.
 
 ONE, OPEN = "one right answer", "open-ended text"
 
@@ -172,20 +172,20 @@ PREDICTIONS = [
     claim("4.26", "over several", "A beam of {beams} gets at least 1 in 100 words more right than the likeliest of "
           "{beams} samples.", lambda t: difference(t["words/beam/right"] - t["words/best/right"], margin=0.01),
           arms=("beam", "best"), reading=ONE, of="share of words right, minus the likeliest sample's"),
-    limit("4.26", "wider", "A beam of {wide} gets as many words right as one of {beams}, within half a point.",
+    limit("4.26", "wider", "A beam of {wide} gets as many words right as one of {beams}, within 1 in 200.",
           lambda t: no_difference(t["some words/wide/right"] - t["some words/beam/right"], margin=0.005),
-          arms=("wide", "beam"), reading=ONE, because="the likeliest sequence is nearly always in the narrower one"),
-    claim("4.26", "repeats", "On {data}, repeats of a beam of {beams} exceed those of real text by less than a tenth "
-          "of all runs.", arms=("beam", "real"), reading=OPEN, of="share of repeats, minus real text's",
+          arms=("wide", "beam"), reading=ONE, because="the likeliest sequence is nearly always in the narrower beam"),
+    claim("4.26", "repeats", "On {data}, repeats by a beam of {beams} exceed those of real text by less than 1 in 10 "
+          "runs of 8 characters.", arms=("beam", "real"), reading=OPEN, of="share of repeats, minus real text's",
           judge=lambda t: not_better(difference(t["text/beam/repeats"] - t["text/real/repeats"], margin=0.1))),
-    limit("4.26", "likelier", "On {data}, a net gives what it writes by a beam of {beams} a log-probability that is "
-          "over half a nat a character above that of real text.", arms=("beam", "real"), reading=OPEN, judge=lambda t:
+    limit("4.26", "likelier", "On {data}, a net finds what it writes by a beam of {beams} likelier than real text, by "
+          "over half a nat a character.", arms=("beam", "real"), reading=OPEN, judge=lambda t:
           difference(t["text/beam/log-probability"] - t["text/real/log-probability"], margin=0.5)),
 ]
 
 ANSWERS = [
     answer("4.26", "With one right answer, yes: a beam gets {over greedy:points} points more words right than greedy "
-           "search, {over several:points} more than the best of {beams} samples. Open text goes in circles: "
+           "search, {over several:points} more than the likeliest of {beams} samples. Open text goes in circles: "
            "{repeats:points} points more repeats than real text.",
            given={"over greedy": "supported", "over several": "supported", "repeats": "refuted"}),
 ]
@@ -194,10 +194,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: a beam of four says a word. A column is a step; the likeliest beginnings, with probabilities,
-# are on top; pale ones come to nothing. The winner is orange, greedy search blue, what they share black. In the middle
-# a dot and a line a seed. Left, words that are right: every line rises from greedy search to a beam of two. Right,
-# repeats: greedy and beam search write little else. Below is what that looks like (↵ is a new line).
+# Above, a beam of four says a word. A column is a step; the likeliest beginnings, with probabilities, are on top; pale
+# ones are dropped later. Orange, third at step four, wins; blue is greedy search, black what they share. In the middle
+# a dot and a line a seed. Left, every line rises from greedy search to a beam of two. Right, greedy and beam search
+# write little but repeats; real text repeats the blanks of tables. Below is what that looks like (↵ is a new line).
 
 
 def figure(trials):
@@ -242,8 +242,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# How long are the words that a net says after a tenth of the steps: by greedy search, by a beam, by a wide one? Guess,
-# and look at each `length`: `python -m lessons run beam_search --set steps=180 --seeds 7`. Shakespeare hardly ever
+# After a tenth of the training, how long are the words that greedy search, a beam and a wide one say? Guess, and see
+# each `length` in the table: `python -m lessons run beam_search --set steps=180 --seeds 7`. Shakespeare hardly ever
 # repeats himself. Will a net that read him? `python -m lessons run beam_search --data tiny_shakespeare --seeds 7`
 
 if __name__ == "__main__":
