@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
-from torch.nn.utils.rnn import pad_sequence
 
 from dlnotes.arguments import check_counts
 from dlnotes.linear.optimizers import SGD
@@ -187,9 +186,9 @@ class PairBatches:
             raise ValueError("sources and targets must have one symbol or more each")
         self._lengths = torch.tensor([len(source) for source in sources], device="cpu")
         self._target_lengths = torch.tensor([len(target) + 1 for target in targets], device="cpu")
-        self._sources = _filled(sources, 0).to(device)
-        self._before = _filled([[end, *target] for target in targets], end).to(device)
-        self._targets = _filled([[*target, end] for target in targets], LEFT_OUT).to(device)
+        self._sources = _filled(sources, self._lengths, 0).to(device)
+        self._before = _filled([[end, *target] for target in targets], self._target_lengths, end).to(device)
+        self._targets = _filled([[*target, end] for target in targets], self._target_lengths, LEFT_OUT).to(device)
         self._batch_size = batch_size
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         self._go_to(seed, number=0, position=0)
@@ -235,10 +234,16 @@ class PairBatches:
         self._go_to(state["seed"], state["pass"], state["position"])
 
 
-def _filled(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Sequences as the rows of a tensor, filled up at their ends."""
-    rows = [torch.tensor(list(sequence), device="cpu") for sequence in sequences]
-    return pad_sequence(rows, batch_first=True, padding_value=value)
+def _filled(sequences: Sequence[Sequence[int]], lengths: Tensor, value: int) -> Tensor:
+    """Sequences of these lengths as the rows of a tensor, filled up at their ends."""
+    rows = torch.full((len(sequences), int(lengths.max())), value, device="cpu")
+    rows[torch.arange(rows.shape[1], device="cpu") < lengths[:, None]] = _flat(sequences)
+    return rows
+
+
+def _flat(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """The symbols of all sequences, one after another."""
+    return torch.tensor([symbol for sequence in sequences for symbol in sequence], device="cpu")
 
 
 def train_encoder_decoder(
@@ -299,8 +304,7 @@ def train_encoder_decoder(
         sources, targets, batch_size, end=model.end, generator=generator, device=model.embedding.device
     )
     for name, symbols, sequences in (("sources", model.source_symbols, sources), ("targets", model.end, targets)):
-        everything = [one for sequence in sequences for one in sequence]
-        check_symbols(name, torch.tensor([everything], device="cpu"), symbols)
+        check_symbols(name, _flat(sequences)[None], symbols)
     settings = {
         "model": repr(model),
         "pairs": hashlib.sha256(repr([*map(list, sources), *map(list, targets)]).encode()).hexdigest(),

@@ -203,11 +203,11 @@ ANSWERS = [
 def figure(trials):
     drawing, axes = plt.subplot_mosaic("tt;wo;ss", figsize=(13, 8.5), height_ratios=[1.4, 1.2, 0.4])
     words, known = load(trials.config, trials.seeds[0])
-    spelling, right = (part[int(trials["tree/word"][0])] for part in words.test)
+    spelling = words.test.spellings[int(trials["tree/word"][0])]
     names, end = [*words.phones, "end"], len(words.phones)
     shares, kept = trials["tree/probabilities"][0].reshape(STEPS, 4), trials["tree/kept"][0].reshape(STEPS, 5, STEPS)
     rows, before = [list(map(tuple, row)) for row in kept.astype(int).tolist()], {(): -1.5}
-    ends = {"C1": (*right, end), "C0": rows[0][4]}
+    ends = {"C1": rows[-1][0], "C0": rows[0][4]}
     for step, row in enumerate(rows, 1):
         heights = {path[:step]: float(-rank) for rank, path in reversed([*enumerate(row)])}
         for path, height in heights.items():
