@@ -156,8 +156,8 @@ def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> 
 # %%
 # What we expect
 # --------------
-# Written before the run. The notes' "very good sequences" can mean right answers or good open text. *Claims* follow
-# from one, *limits* are where we expect failure. The *margin*, the smallest difference that matters, is in each.
+# Written before the run. The notes' "very good sequences" can mean right answers or good open text: we test *claims* in
+# either sense. *Limits* are where we expect failure. The *margin*, the smallest difference that matters, is in each.
 
 ONE, OPEN = "one right answer", "open-ended text"
 
