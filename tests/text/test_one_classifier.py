@@ -269,6 +269,6 @@ def test_rates_are_chosen_by_excess_loss_on_fresh_sequences_of_a_tuning_seed(les
 
 
 def test_the_error_of_width_1_is_rounding_and_a_recurrence_would_be_seen(lesson, monkeypatch):
-    assert 0 < lesson.error_of_width_1(1_000) < 1e-12
+    assert lesson.error_of_width_1(1_000) < 1e-12  # on some processors it is 0
     monkeypatch.setattr(lesson.nn.init, "zeros_", lambda weights: torch.nn.init.constant_(weights, 1e-3))
     assert lesson.error_of_width_1(1_000) > 1e-4
