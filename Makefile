@@ -51,7 +51,7 @@ bench: setup  ## how fast the library is, beside what one would use instead; ten
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
 
-lessons: setup  ## every lesson at full strength, 25 minutes on two cores; finished seeds are kept
+lessons: setup  ## every lesson at full strength, about an hour on two cores; finished seeds are kept
 	$(PY) -m lessons run --jobs $(JOBS)
 
 results: setup  ## the same into results/, also on each real set in the data root, and the tables made of them

@@ -327,7 +327,7 @@ def next_character_loss(scores: Tensor, targets: Tensor) -> Tensor:
     return cross_entropy(flat, wanted)
 
 
-LEFT_OUT = -100
+LEFT_OUT = -100  # what PyTorch's losses ignore, unless they are told another number
 
 
 def train_character_model(

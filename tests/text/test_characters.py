@@ -19,6 +19,7 @@ from dlnotes.text import (
 )
 from dlnotes.training import CheckpointError, Trainer
 from tests import reference
+from tests.kills import killed_after
 
 DOUBLE = torch.float64
 
@@ -196,10 +197,6 @@ def test_texts_that_are_too_short_are_refused(ids, sizes, error, message):
 SMALL = {"batch_size": 3, "window": 5, "steps": 13, "save_every": 4}
 
 
-class Killed(BaseException):
-    """What ends a run at any place."""
-
-
 @pytest.mark.parametrize("settings", [{}, {"recurrent_dropout": 0.3}, {"dropout": 0.3, "variational": True}])
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(settings, tmp_path, monkeypatch):
     def new():
@@ -208,17 +205,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(settings, tmp_path, monk
     undisturbed, killed, resumed = new(), new(), new()
     losses = train_character_model(undisturbed, text(200), **SMALL)
     path = tmp_path / "run.pt"
-    step = Trainer.__next__
-
-    def dies(trainer):
-        if trainer.steps == 9:
-            raise Killed
-        return step(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "__next__", dies)
-        with pytest.raises(Killed):
-            train_character_model(killed, text(200), checkpoint=path, **SMALL)
+    with killed_after(9, monkeypatch):
+        train_character_model(killed, text(200), checkpoint=path, **SMALL)
     rest = train_character_model(resumed, text(200), checkpoint=path, **SMALL)
     assert rest == losses[8:]  # the last save was after step 8
     assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in undisturbed.state_dict().items())
@@ -251,10 +239,8 @@ def test_training_leaves_no_state_behind_and_the_mode_as_it_was_also_when_it_fai
     before = one.scores.weight.clone()
     train_character_model(one, text(200), **SMALL)
     assert not torch.equal(one.scores.weight, before)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "__next__", lambda trainer: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            train_character_model(one, text(200), **SMALL)
+    with killed_after(0, monkeypatch):
+        train_character_model(one, text(200), **SMALL)
     assert [one.training, one.recurrent.training, one.scores.training] == [False, False, True]
     one.train()(text(10).view(2, 5))  # of another batch size than the training's
 

@@ -23,6 +23,7 @@ from dlnotes.text import (
 )
 from dlnotes.training import CheckpointError, Trainer
 from tests import reference
+from tests.kills import killed_after
 
 DOUBLE = torch.float64
 SOURCES, TARGETS = 5, 4  # symbols; the end symbol is 4
@@ -341,10 +342,6 @@ SMALL = {"batch_size": 3, "steps": 13, "save_every": 4}
 PAIRS = words(20, SOURCES), words(20, TARGETS, 1)
 
 
-class Killed(BaseException):
-    """What ends a run at any place."""
-
-
 def train(one, pairs=PAIRS, **settings):
     return train_encoder_decoder(one, *pairs, **{"generator": order(), **SMALL, **settings})
 
@@ -353,17 +350,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     undisturbed, killed, resumed = model(), model(), model()
     losses = train(undisturbed)
     path = tmp_path / "run.pt"
-    step = Trainer.__next__
-
-    def dies(trainer):
-        if trainer.steps == 9:
-            raise Killed
-        return step(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "__next__", dies)
-        with pytest.raises(Killed):
-            train(killed, checkpoint=path)
+    with killed_after(9, monkeypatch):
+        train(killed, checkpoint=path)
     assert train(resumed, checkpoint=path) == losses[8:]  # the last save was after step 8
     assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in undisturbed.state_dict().items())
     assert train(model(), checkpoint=path) == []  # it has ended
@@ -429,15 +417,13 @@ def test_the_mode_is_as_it_was_also_when_it_fails(monkeypatch):
 
     def watched(trainer):
         modes.append(trainer.model.training)
-        if len(modes) == 16:
-            raise Killed
         return step(trainer)
 
     monkeypatch.setattr(Trainer, "__next__", watched)
     train(one)
-    with pytest.raises(Killed):
+    with killed_after(2, monkeypatch):
         train(one)
-    assert all(modes)
+    assert modes == [True] * 15
     assert [one.training, one.encoder.training, one.decoder.training] == [False, False, True]
 
 
