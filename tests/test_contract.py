@@ -272,6 +272,12 @@ WITHOUT_DEFAULTS = {
     "markov_chain": lambda: (
         data.markov_chain(4, 5, data.transition_matrix(3, generator=stream(0, "x")), generator=stream(1, "x")),
     ),
+    "planted words": lambda: (
+        *planted(data.class_chain(9, classes=3, words=4, generator=stream(0, "x"))),
+        *planted(data.class_chain(9, classes=3, words=4, telling=0.4, generator=stream(0, "x"))),
+        *planted(crossed := data.crossed_attributes(9, roots=3, exponent=1.0, generator=stream(0, "x"))),
+        crossed.questions(),
+    ),
     "garden_path": lambda: (data.garden_path(0.6, 3).transitions,),
     "text": lambda: data.load_text("python_docs", 0, train=50, validation=10, test=10)[1:],
     "Vocabulary": lambda: (
@@ -291,6 +297,15 @@ WITHOUT_DEFAULTS = {
         torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
     ),
 }
+
+
+def planted(words):
+    """The tensors of planted words, and what is computed of them."""
+    known = [value for value in vars(words).values() if isinstance(value, torch.Tensor)]
+    if isinstance(words, data.ChainedWords):
+        entropy = torch.tensor(words.entropy, dtype=torch.float64, device="cpu")
+        return *known, words.probabilities, words.next_probabilities(1), words.surprises(), entropy
+    return tuple(known)
 
 
 def decoded(step, *begun):

@@ -12,6 +12,7 @@ from dlnotes.data.corpora import Text, load_text
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
+from dlnotes.data.planted import ChainedWords, CrossedWords, PlantedWords, class_chain, crossed_attributes, zipf
 from dlnotes.data.pronunciations import Pronunciations, Words, load_pronunciations
 from dlnotes.data.sequences import (
     GardenPath,
@@ -29,6 +30,8 @@ from dlnotes.places import cache, root
 
 __all__ = [
     "STANDARD",
+    "ChainedWords",
+    "CrossedWords",
     "DataError",
     "Distortion",
     "Examples",
@@ -36,13 +39,16 @@ __all__ = [
     "GardenPath",
     "MissingDataError",
     "Parts",
+    "PlantedWords",
     "Pronunciations",
     "Text",
     "Words",
     "adding",
     "available",
     "cache",
+    "class_chain",
     "copy_memory",
+    "crossed_attributes",
     "delayed_recall",
     "describe",
     "download",
@@ -64,4 +70,5 @@ __all__ = [
     "split_faces",
     "texts",
     "transition_matrix",
+    "zipf",
 ]
