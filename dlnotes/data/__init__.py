@@ -8,7 +8,7 @@ torch.Size([500, 1, 28, 28])
 """
 
 from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names, texts
-from dlnotes.data.corpora import Text, load_text
+from dlnotes.data.corpora import Text, load_text, load_words
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
@@ -61,6 +61,7 @@ __all__ = [
     "load",
     "load_pronunciations",
     "load_text",
+    "load_words",
     "markov_chain",
     "mnist",
     "names",
