@@ -135,6 +135,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("Gates", "gates_through_time", "gradient_norms", "gradients_by_step"),
     *("EncoderDecoder", "NGrams", "PairBatches", "decoding", "train_encoder_decoder"),
     *("distinct_ngrams", "edit_distance", "error_rate"),
+    "Vocabulary",
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
@@ -271,8 +272,21 @@ WITHOUT_DEFAULTS = {
     "markov_chain": lambda: (
         data.markov_chain(4, 5, data.transition_matrix(3, generator=stream(0, "x")), generator=stream(1, "x")),
     ),
+    "planted words": lambda: (
+        *planted(data.class_chain(9, classes=3, words=4, generator=stream(0, "x"))),
+        *planted(data.class_chain(9, classes=3, words=4, telling=0.4, generator=stream(0, "x"))),
+        *planted(crossed := data.crossed_attributes(9, roots=3, exponent=1.0, generator=stream(0, "x"))),
+        crossed.questions(),
+    ),
     "garden_path": lambda: (data.garden_path(0.6, 3).transitions,),
     "text": lambda: data.load_text("python_docs", 0, train=50, validation=10, test=10)[1:],
+    "Vocabulary": lambda: (
+        VOCABULARY.counts,
+        VOCABULARY.encode(["c", "x", "a"]),
+        VOCABULARY.ids(["b", "a"]),
+        VOCABULARY.noise(),
+        VOCABULARY.subsample(VOCABULARY.encode(["a"] * 9), 0.1, stream(0, "draws")),
+    ),
     "LSTM": lambda: (LSTM(example()[:, :, None])[0].detach(),),
     "decoding": lambda: decoded(text.decoding.markov_step(example()[:, :6].softmax(1)), example().argsort()[0, :2] % 6),
     "NGrams": lambda: (NGRAMS.probabilities, *decoded(NGRAMS.step_function(), *NGRAMS.begin(2))),
@@ -283,6 +297,15 @@ WITHOUT_DEFAULTS = {
         torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
     ),
 }
+
+
+def planted(words):
+    """The tensors of planted words, and what is computed of them."""
+    known = [value for value in vars(words).values() if isinstance(value, torch.Tensor)]
+    if isinstance(words, data.ChainedWords):
+        entropy = torch.tensor(words.entropy, dtype=torch.float64, device="cpu")
+        return *known, words.probabilities, words.next_probabilities(1), words.surprises(), entropy
+    return tuple(known)
 
 
 def decoded(step, *begun):
@@ -330,6 +353,7 @@ def learned_by_hand():
 
 NETWORK = deep.MLP([7, 6, 7], generator=stream(0, "weights"), dtype=torch.float64)
 LSTM = text.LSTM(1, 3, generator=stream(0, "weights"), dtype=torch.float64)
+VOCABULARY = text.Vocabulary({"a": 5, "b": 3, "c": 3})
 NGRAMS = text.NGrams([[0, 1, 2, 0], [2, 2]], 2, end=5)
 WRITER = text.CharacterModel(6, 4, generator=stream(0, "weights"), dtype=torch.float64)
 TRANSLATOR = text.EncoderDecoder(4, 5, 3, embedding_size=2, generator=stream(0, "weights"), dtype=torch.float64)

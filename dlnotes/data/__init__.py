@@ -8,10 +8,11 @@ torch.Size([500, 1, 28, 28])
 """
 
 from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names, texts
-from dlnotes.data.corpora import Text, load_text
+from dlnotes.data.corpora import Text, load_text, load_words
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
+from dlnotes.data.planted import ChainedWords, CrossedWords, PlantedWords, class_chain, crossed_attributes, zipf
 from dlnotes.data.pronunciations import Pronunciations, Words, load_pronunciations
 from dlnotes.data.sequences import (
     GardenPath,
@@ -29,6 +30,8 @@ from dlnotes.places import cache, root
 
 __all__ = [
     "STANDARD",
+    "ChainedWords",
+    "CrossedWords",
     "DataError",
     "Distortion",
     "Examples",
@@ -36,13 +39,16 @@ __all__ = [
     "GardenPath",
     "MissingDataError",
     "Parts",
+    "PlantedWords",
     "Pronunciations",
     "Text",
     "Words",
     "adding",
     "available",
     "cache",
+    "class_chain",
     "copy_memory",
+    "crossed_attributes",
     "delayed_recall",
     "describe",
     "download",
@@ -55,6 +61,7 @@ __all__ = [
     "load",
     "load_pronunciations",
     "load_text",
+    "load_words",
     "markov_chain",
     "mnist",
     "names",
@@ -64,4 +71,5 @@ __all__ = [
     "split_faces",
     "texts",
     "transition_matrix",
+    "zipf",
 ]

@@ -34,17 +34,17 @@ def names() -> tuple[str, ...]:
 
 
 def texts() -> tuple[str, ...]:
-    """The names of texts, which `load_text` reads: the last one stands for any file.
+    """The names of texts: of words that a lesson draws itself, and of those that are read; the last is any file.
 
     Example:
         >>> texts()
-        ('python_docs', 'tiny_shakespeare', 'text8', 'wikitext2', 'text:PATH')
+        ('planted', 'python_docs', 'tiny_shakespeare', 'text8', 'wikitext2', 'text:PATH')
     """
-    return (*corpora.NAMES, "text:PATH")
+    return (corpora.PLANTED, *corpora.NAMES, "text:PATH")
 
 
 def available() -> tuple[str, ...]:
-    """The names of the sets and texts that can be read now: on every machine, or because they lie in the data root.
+    """The names of the sets and texts that can be used now: on every machine, or because they lie in the data root.
 
     Raises:
         DataError: a set lies there and is damaged.
@@ -54,7 +54,7 @@ def available() -> tuple[str, ...]:
         True
     """
     pictures = tuple(name for name in names() if name in _DRAWN or _is_there(name))
-    return pictures + tuple(filter(corpora.is_there, corpora.NAMES))
+    return pictures + tuple(filter(corpora.is_there, (corpora.PLANTED, *corpora.NAMES)))
 
 
 def _is_there(name: str) -> bool:
@@ -117,7 +117,7 @@ def _resized(images: Tensor, side: int | None, *, flat: bool) -> Tensor:
 
 
 def describe(name: str) -> str:
-    """In a sentence, which data `load` or `load_text` would use.
+    """In a sentence, which data would be used.
 
     Raises:
         DataError: the set is missing or damaged.
@@ -166,7 +166,8 @@ def download(name: str) -> str:
 
 def _checked(name: str) -> str:
     if corpora.is_text(name):
-        raise ValueError(f"{name} is a text, not a set of pictures: data.load_text reads it")
+        how = "a lesson draws its words" if name == corpora.PLANTED else "data.load_text reads it"
+        raise ValueError(f"{name} is a text, not a set of pictures: {how}")
     if name not in names():
         raise ValueError(f"no data set is called {name!r}; known are {', '.join(names())}")
     return name

@@ -5,10 +5,12 @@ A text comes as its characters and, for learning, as numbers: the place of each 
 
 import functools
 import hashlib
+import re
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +21,20 @@ from dlnotes.data.examples import DataError, MissingDataError
 from dlnotes.data.idx import Checksum
 from dlnotes.randomness import stream
 
-__all__ = ["CORPORA", "NAMES", "Corpus", "Text", "describe", "fingerprint", "is_text", "is_there", "load_text", "read"]
+__all__ = [
+    "CORPORA",
+    "NAMES",
+    "PLANTED",
+    "Corpus",
+    "Text",
+    "describe",
+    "fingerprint",
+    "is_text",
+    "is_there",
+    "load_text",
+    "load_words",
+    "read",
+]
 
 LONGEST = 200_000_000  # bytes of a text that is read: twice the whole of text8
 HELD_OUT = 0.05  # of a text for validation, and as much for testing: its end
@@ -126,7 +141,14 @@ CORPORA = {
 """The published texts, by name."""
 
 NAMES = ("python_docs", *CORPORA)
-"""Of all texts, but for files that are named by their path, as ``text:PATH``."""
+"""Of all texts that are read, but for files that are named by their path, as ``text:PATH``."""
+
+PLANTED = "planted"
+"""The name of words that a lesson draws itself. They count as a text that is there on every machine."""
+
+# What each kind of damage of an archive raises, in this order: no archive or a wrong checksum, bytes that do not
+# unpack, no such member, an unknown way of packing, a sudden end, a flag that says "encrypted", a name that is no text.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError, RuntimeError, ValueError)
 
 
 def load_text(
@@ -144,7 +166,7 @@ def load_text(
 
     Args:
         name: ``python_docs``, the documentation of Python's language as Python itself brings it along; a published
-            text, one of `CORPORA`; or ``text:PATH``, any text file in UTF-8.
+            text, one of `CORPORA`; or ``text:PATH``, any text file in UTF-8, or a zip archive (.zip) of one.
         seed: the experiment's seed, 0 or larger.
         train: how many characters to learn from; None is all.
         validation: how many for validation.
@@ -174,6 +196,37 @@ def load_text(
     return Text(alphabet, *numbers)
 
 
+def load_words(name: str) -> list[str]:
+    """All words of a text, in their order and in lower case. A text that came in three parts is put together again.
+
+    A word is a run of letters, with apostrophes inside: *don't*. Digits, signs, and the ``<unk>`` that stands for rare
+    words in WikiText-2 are left out, as if they did not stand there.
+
+    Args:
+        name: as for `load_text`.
+
+    Raises:
+        MissingDataError: the text is not there; the message says where it would be and how to get it.
+        DataError: it is damaged, not in UTF-8, or has no words.
+        ValueError: an unknown name.
+
+    Example:
+        >>> words = load_words("python_docs")
+        >>> len(words) > 50_000, words[:3]
+        (True, ['the', 'assert', 'statement'])
+    """
+    words = [word for part in _found(name) for word in _words(part)]
+    if not words:
+        raise DataError(f"{name} has no words: expected a text with letters in it")
+    return words
+
+
+def _words(text: str) -> list[str]:
+    # NFKC makes one letter of a letter and its accent, and a digit of a raised one.
+    plain = unicodedata.normalize("NFKC", text.lower().replace("<unk>", " ")).replace("’", "'")
+    return re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", plain)
+
+
 def read(name: str) -> tuple[str, str, str]:
     """The characters of a text: to learn from, for validation, for testing.
 
@@ -193,18 +246,20 @@ def is_text(name: str) -> bool:
     """Whether a name is that of a text.
 
     Example:
-        >>> is_text("text8"), is_text("text:notes.txt"), is_text("letters")
-        (True, True, False)
+        >>> is_text("text8"), is_text("text:notes.txt"), is_text("planted"), is_text("letters")
+        (True, True, True, False)
     """
-    return name in NAMES or name.startswith("text:")
+    return name in (PLANTED, *NAMES) or name.startswith("text:")
 
 
 def is_there(name: str) -> bool:
-    """Whether `load_text` can read it now.
+    """Whether it can be read now, or is drawn.
 
     Raises:
         DataError: it is there and damaged.
     """
+    if name == PLANTED:
+        return True
     try:
         _found(name)
     except MissingDataError:
@@ -213,12 +268,14 @@ def is_there(name: str) -> bool:
 
 
 def describe(name: str) -> str:
-    """In a sentence, which text would be read.
+    """In a sentence, which text would be read, or that it is drawn.
 
     Example:
         >>> describe("python_docs").startswith("Python's own documentation")
         True
     """
+    if name == PLANTED:
+        return "words drawn by the lesson itself, whose truth is known"
     characters = sum(map(len, _found(name)))
     if name == "python_docs":
         return f"Python's own documentation, {characters:,} characters"
@@ -229,7 +286,9 @@ def describe(name: str) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """A short text that changes when the text changes."""
+    """A short text that changes when the text changes. Words that are drawn change with the code that draws them."""
+    if name == PLANTED:
+        return PLANTED
     digest = hashlib.sha256()
     for part in _found(name):
         digest.update(part.encode())
@@ -246,19 +305,34 @@ def _found(name: str) -> tuple[str, ...]:
             if not path.is_file():
                 raise MissingDataError(f"there is no text file {path}: expected text:PATH with the path of one")
             with path.open("rb") as file:
-                packed = file.read(LONGEST + 1)
+                packed = _unpacked(file, path) if path.suffix.lower() == ".zip" else file.read(LONGEST + 1)
         except OSError as error:
             raise DataError(f"{str(path)[:200]} cannot be read: {error.strerror or error}") from error
         if len(packed) > LONGEST:
-            raise DataError(f"{path} is too long: expected at most {LONGEST:,} bytes")
+            raise DataError(f"{path} is too long: expected at most {LONGEST:,} bytes of text")
         content = _decoded(packed, str(path))
         if len(content) < 100:
             raise DataError(f"{path} is too short: expected a text of 100 characters or more, found {len(content)}")
         return (content,)
+    if name == PLANTED:
+        raise ValueError("planted words are no text to be read: a lesson draws them, by data.class_chain for instance")
     if name not in CORPORA:
         raise ValueError(f"no text is called {name!r}; known are {', '.join(NAMES)} and text:PATH")
     _, pieces = _copy(name)
     return tuple(_checked(places.root() / piece.path, piece) for piece in pieces)
+
+
+def _unpacked(file: BinaryIO, path: Path) -> bytes:
+    """The bytes of the one text in an archive, or a byte more than the longest one may have."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) == 1:
+                with archive.open(members[0]) as member:
+                    return member.read(LONGEST + 1)
+    except _DAMAGED as error:
+        raise DataError(f"{path} is damaged: expected a zip archive with one text in it, found {error}") from error
+    raise DataError(f"{path} is a zip archive with {len(members):,} files: expected one text alone")
 
 
 def _path(name: str) -> Path:
@@ -308,9 +382,7 @@ def _read(path: Path, piece: Piece, size: int, modified: int) -> str:
         try:
             with zipfile.ZipFile(path) as archive, archive.open(piece.member) as file:
                 content = file.read(expected.size + 1)
-        # Each is what one kind of damage raises, in this order: no archive or a wrong checksum, bytes that do not
-        # unpack, no such member, an unknown way of packing, a sudden end, a flag that says "encrypted".
-        except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError, RuntimeError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path} is damaged: expected a zip archive with {piece.member}, found {error}") from error
     else:
         with path.open("rb") as file:

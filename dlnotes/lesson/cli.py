@@ -164,8 +164,8 @@ def _run_options() -> "_Parser":
     add(
         "--data",
         metavar="NAME",
-        help="another data set: letters, fashion_mnist, mnist, not_mnist; another text: python_docs, tiny_shakespeare, "
-        "text8, wikitext2, or any file as text:PATH; or all that are there: all",
+        help="another data set: letters, fashion_mnist, mnist, not_mnist; another text: planted, python_docs, "
+        "tiny_shakespeare, text8, wikitext2, or any file as text:PATH; or all that are there: all",
     )
     add("--device", metavar="D", help="where to train: cpu (default), cuda, cuda:1")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change settings of the lesson")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 __all__ = ["Declared", "DeclaredAnswer", "DeclaredPrediction", "Effect", "declared_in", "faults_in", "filled_in"]
 
 TEXTS_IN_WORDS = {
+    "planted": "planted words",
     "python_docs": "Python's documentation",
     "tiny_shakespeare": "Shakespeare",
     "text8": "Wikipedia",

@@ -14,6 +14,7 @@ from dlnotes.text.ngrams import NGrams
 from dlnotes.text.quality import distinct_ngrams, edit_distance, error_rate
 from dlnotes.text.recurrent import LSTM, RNN
 from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
+from dlnotes.text.vocabulary import Vocabulary
 
 __all__ = [
     "LSTM",
@@ -23,6 +24,7 @@ __all__ = [
     "Gates",
     "NGrams",
     "PairBatches",
+    "Vocabulary",
     "Windows",
     "bits_per_character",
     "clip_by_global_norm",

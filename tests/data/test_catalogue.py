@@ -24,7 +24,7 @@ def test_every_name_is_a_function_of_the_package():
 
 
 def test_a_set_that_is_missing_is_not_available_and_a_damaged_one_is_said_to_be(tmp_path):
-    assert data.available() == ("letters", "python_docs")
+    assert data.available() == ("letters", "planted", "python_docs")
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in images.MNIST.copies[0].files:
@@ -53,8 +53,22 @@ def test_a_published_text_is_available_where_it_lies_and_is_not_fetched(tmp_path
     (tmp_path / "a.txt").write_bytes(content)
     piece = corpora.Piece("a.txt", "", Checksum(len(content), hashlib.sha256(content).hexdigest()))
     monkeypatch.setitem(corpora.CORPORA, "text8", corpora.Corpus("text8", "a text", {"a copy": (piece,)}))
-    assert data.available() == ("letters", "python_docs", "text8")
+    assert data.available() == ("letters", "planted", "python_docs", "text8")
     assert data.download("text8").startswith("text8, a copy, 200 characters")
+
+
+def test_planted_words_are_a_text_that_is_always_there_and_never_read():
+    assert "planted" in data.texts()
+    assert "planted" in data.available()
+    assert (
+        data.describe("planted") == data.download("planted") == "words drawn by the lesson itself, whose truth is known"
+    )
+    assert data.fingerprint("planted") == "planted"
+    for ask in (lambda: data.load_text("planted", 0), lambda: data.load_words("planted")):
+        with pytest.raises(ValueError, match="planted words are no text to be read: a lesson draws them"):
+            ask()
+    with pytest.raises(ValueError, match="planted is a text, not a set of pictures: a lesson draws its words"):
+        data.load("planted", 0)
 
 
 def test_a_name_gives_what_its_function_gives():

@@ -1,6 +1,8 @@
 """Texts by name: read whole, checked byte by byte, and never the wrong ones."""
 
 import hashlib
+import itertools
+import os
 import zipfile
 
 import pytest
@@ -168,3 +170,95 @@ def test_another_text_has_another_fingerprint(tmp_path):
     assert before == corpora.fingerprint(f"text:{path}")
     path.write_text("two text " * 20)
     assert corpora.fingerprint(f"text:{path}") != before
+
+
+def text_of(tmp_path, content):
+    path = tmp_path / "mine.txt"
+    path.write_text(content + "\n" + "1 2 3 " * 20, encoding="utf-8")
+    return f"text:{path}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("The cat's CAT, sat; (on) the-mat.", ["the", "cat's", "cat", "sat", "on", "the", "mat"]),
+        ("don't 'quote' rock'n'roll dogs' o''clock", ["don't", "quote", "rock'n'roll", "dogs", "o", "clock"]),
+        ("don’t", ["don't"]),
+        ("in 1984 a2b x_y km² ½ Ⅷ 3rd", ["in", "a", "b", "x", "y", "km", "viii", "rd"]),
+        ("naïve cafe\u0301s ÉTÉ straße Привет 戦場", ["naïve", "cafés", "été", "straße", "привет", "戦場"]),
+        ("Valkyria 's <unk> @-@ unk", ["valkyria", "s", "unk"]),
+        ("one\ntwo\r\n\tthree\u00a0four\u2014five", ["one", "two", "three", "four", "five"]),
+    ],
+)
+def test_words_are_runs_of_letters_in_lower_case(tmp_path, content, words):
+    assert data.load_words(text_of(tmp_path, content)) == words
+
+
+def test_the_words_of_all_parts_come_one_after_another(root):
+    assert data.load_words("one") == ["ab", *["cab"] * 99, "c"]
+    assert data.load_words("three") == ["x" * 50, "y" * 20, "z" * 10]  # no word goes over the end of a part
+
+
+def test_a_text_without_words_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"mine\.txt has no words: expected a text with letters in it"):
+        data.load_words(text_of(tmp_path, "1 + 1 = 2 <unk>"))
+
+
+def archive_of(path, members, packing=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return f"text:{path}"
+
+
+LONG = "a text of the words in it, " * 5
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("name", ["mine.zip", "MINE.ZIP"])
+def test_an_archive_of_one_text_is_that_text(tmp_path, name, packing):
+    name = archive_of(tmp_path / name, {"folder/": "", "folder/text": LONG}, packing)
+    assert data.load_words(name) == ["a", "text", "of", "the", "words", "in", "it"] * 5
+    assert corpora.describe(name) == f"{name.removeprefix('text:')}, {len(LONG)} characters"
+
+
+def test_an_archive_of_several_texts_or_none_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"mine\.zip is a zip archive with 2 files: expected one text alone"):
+        data.load_words(archive_of(tmp_path / "mine.zip", {"a": LONG, "b": LONG}))
+    with pytest.raises(DataError, match=r"mine\.zip is a zip archive with 0 files: expected one text alone"):
+        data.load_words(archive_of(tmp_path / "mine.zip", {}))
+
+
+def test_a_text_that_is_too_long_when_unpacked_is_not_unpacked(tmp_path, monkeypatch):
+    name = archive_of(tmp_path / "mine.zip", {"a": "a" * 1_000_000})
+    assert os.path.getsize(tmp_path / "mine.zip") < 2_000
+    monkeypatch.setattr(corpora, "LONGEST", 5_000)
+    with pytest.raises(DataError, match="is too long: expected at most 5,000 bytes of text"):
+        data.load_words(name)
+
+
+def read_or_refused(name):
+    try:
+        assert "".join(corpora.read(name)) == LONG
+    except DataError:
+        return "error"
+    return "text"
+
+
+def test_of_a_damaged_archive_comes_the_whole_text_or_an_error(tmp_path):
+    """Each byte changed, and each end cut off."""
+    path = tmp_path / "mine.zip"
+    name, content = archive_of(path, {"text": LONG}), path.read_bytes()
+    cut = [content[:end] for end in range(len(content))]
+    flipped = [
+        content[:place] + bytes([content[place] ^ flip]) + content[place + 1 :]
+        for place, flip in itertools.product(range(len(content)), (0x01, 0x80, 0xFF))
+    ]
+    found = {"text": 0, "error": 0}
+    for damaged in (*cut, *flipped):
+        path.write_bytes(damaged)
+        found[read_or_refused(name)] += 1
+    assert found["error"] > len(cut) + len(flipped) // 2
+    archive_of(path, {"text": b"\xff" * 200})
+    with pytest.raises(DataError, match=r"mine\.zip is not a text in UTF-8: byte 0 is 0xff"):
+        data.load_words(name)

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import dlnotes
+from dlnotes import data
 from dlnotes.lesson import contents, runner, seeds, session
 from dlnotes.lesson.cli import _checked, _script_parser, command_line
 from dlnotes.lesson.contents import UsageError
@@ -415,6 +416,20 @@ def test_tuning_on_seeds_of_the_verdict_is_refused(toy):
 def test_a_setting_that_a_trial_cannot_run_with_is_named(toy):
     with pytest.raises(UsageError, match="it cannot run with points=0: the curve is empty"):
         toy("--set", "points=0")
+
+
+def test_a_lesson_of_planted_words_runs_on_them_and_on_each_text_that_it_knows(toy, capsys, monkeypatch):
+    monkeypatch.setattr(data, "available", lambda: ("letters", "planted", "python_docs"))
+    text = toy.script.read_text("utf-8").replace('data: str = "letters"', 'data: str = "planted"')
+    toy.script.write_text(text.replace("QUICK =", 'DATA = ("planted", "python_docs", "text:PATH")\nQUICK ='), "utf-8")
+    out = toy("--data", "all")
+    assert results(out)["data"] == {"name": "planted", "checksum": "planted"}
+    assert results(out / "python_docs")["data"]["name"] == "python_docs"
+    assert sorted(path.parent.name for path in out.rglob("toy.json")) == ["out", "python_docs"]
+    printed = capsys.readouterr().out
+    assert "1.18  SUPPORTED     The gain is 0.9 on planted words." in printed
+    assert "knows no data set 'letters'" in printed
+    assert len(records(toy)) == 16
 
 
 def test_a_missing_data_set_says_how_to_get_it(tmp_path, monkeypatch, capsys):
