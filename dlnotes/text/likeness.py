@@ -14,7 +14,7 @@ Measure: TypeAlias = Literal["cosine", "l2", "dot"]
 """How nearness is measured: by the cosine, by minus the Euclidean distance, or by the dot product."""
 
 MEASURES = ("cosine", "l2", "dot")
-BLOCK = 2**22  # scores that are held at a time: 16 MB of float32
+BLOCK = 2**21  # scores that are held at a time: 8 MB of float32
 SMALL = 0.001  # ε of 3CosMul, as its authors chose it
 
 
@@ -122,10 +122,13 @@ def nearest(
     _check_pair(queries, vectors, measure)
     _check_finite("queries", queries)
     _check_finite("vectors", vectors)
+    like = _wide(vectors[:0])
     queries, vectors = _ready(queries.detach(), measure), _ready(vectors.detach(), measure)
-    return _best(
-        lambda rows: _MEASURES[measure](queries[rows], vectors), len(queries), len(vectors), count, exclude, vectors
-    )
+
+    def scores(rows: slice) -> Tensor:
+        return _MEASURES[measure](queries[rows], vectors).to(like.dtype)
+
+    return _best(scores, len(queries), len(vectors), count, exclude, like)
 
 
 def analogy(
@@ -262,26 +265,25 @@ def _dot(queries: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _minus_distance(queries: Tensor, vectors: Tensor) -> Tensor:
-    """−‖q − v‖ from ‖q‖² + ‖v‖² − 2 q · v, one product of matrices, in double precision.
-
-    In single precision the difference of large squares would leave little of a small distance. What rounding alone can
-    make of 0 is 0. On Apple's GPUs, which have no float64, single precision has to do.
-    """
-    dtype = queries.dtype
-    if queries.device.type != "mps":
-        queries, vectors = queries.double(), vectors.double()
+    """−‖q − v‖ from ‖q‖² + ‖v‖² − 2 q · v, by one product of matrices. What rounding alone can make of 0 is 0."""
     sums = queries.square().sum(1, keepdim=True) + vectors.square().sum(1)
     squared = sums - 2 * queries @ vectors.T
     apart = squared > 64 * torch.finfo(squared.dtype).eps * sums
-    return -(torch.where(apart, squared, 1).sqrt() * apart).to(dtype)  # the slope of a root at 0 is no number
+    return -torch.where(apart, squared, 1).sqrt() * apart  # the slope of a root at 0 is no number
 
 
 _MEASURES = {"cosine": _dot, "l2": _minus_distance, "dot": _dot}  # of vectors that are ready
 
 
 def _ready(vectors: Tensor, measure: Measure) -> Tensor:
-    """What a measure starts from; unit vectors for the cosine."""
-    return _unit(_wide(vectors)) if measure == "cosine" else _wide(vectors)
+    """What a measure starts from: unit vectors for the cosine, double precision for distances.
+
+    A small distance is a difference of large squares, of which single precision would leave little. On Apple's GPUs,
+    which have no float64, it has to do.
+    """
+    if measure == "cosine":
+        return _unit(_wide(vectors))
+    return vectors.double() if measure == "l2" and vectors.device.type != "mps" else _wide(vectors)
 
 
 def _wide(vectors: Tensor) -> Tensor:
