@@ -262,8 +262,8 @@ def _read(file: BinaryIO, path: Path, binary: bool | None) -> tuple[list[str], n
     if binary is None:
         binary = _is_binary(file, size)
     there = os.fstat(file.fileno()).st_size - len(header)
-    # Before any memory is asked for. At least: a letter and a blank, then four bytes a number, or a blank and a digit.
-    needed = count * (2 + 4 * size) if binary else count * (2 + 2 * size) - 1
+    # Before any memory is asked for. At least a letter, and a blank or the end of the line; and of each number.
+    needed = count * (2 + (4 if binary else 2) * size)
     if there < needed:
         raise DataError(
             f"{path}, line 1: {count:,} words of {size:,} numbers take {needed:,} bytes or more, and {there:,} bytes "
@@ -294,6 +294,8 @@ def _read_text(file: BinaryIO, path: Path, count: int, size: int) -> tuple[list[
         fields = line.split()
         if not line:
             raise DataError(f"{path} ends after {row:,} words: expected {count:,}, as its first line says")
+        if not line.endswith(b"\n"):  # the last number may have lost digits
+            raise DataError(f"{where}: expected an end of the line, found the end of the file, which may be cut off")
         if len(fields) != size + 1:
             found = f"a word and {len(fields) - 1:,}" if fields else "nothing"
             raise DataError(f"{where}: expected a word and {size:,} numbers between blanks, found {found}")
