@@ -269,7 +269,7 @@ def _minus_distance(queries: Tensor, vectors: Tensor) -> Tensor:
     sums = queries.square().sum(1, keepdim=True) + vectors.square().sum(1)
     squared = sums - 2 * queries @ vectors.T
     apart = squared > 64 * torch.finfo(squared.dtype).eps * sums
-    return -torch.where(apart, squared, 1).sqrt() * apart  # the slope of a root at 0 is no number
+    return -torch.where(apart, squared, 0).sqrt()
 
 
 _MEASURES = {"cosine": _dot, "l2": _minus_distance, "dot": _dot}  # of vectors that are ready

@@ -167,12 +167,14 @@ def test_the_nearest_by_cosine_are_those_of_a_sort(device, seed):
     assert found.scores.diff().le(0).all()
 
 
-def test_a_vector_and_its_copies_are_equally_near():
-    vectors = drawn(40, 64, dtype=torch.float32)
-    vectors[[3, 17, 30]] = vectors[25].clone()
-    found = nearest(vectors[25:26], vectors, 4, measure="l2")
-    assert found.ids.tolist() == [[3, 17, 25, 30]]
-    assert found.scores.tolist() == [[0.0] * 4]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_vector_and_its_copies_are_equally_near(dtype, seed):
+    vectors = drawn(40, 300, seed=seed, dtype=dtype)
+    for copies in ([3, 17, 30, 25], [39, 8, 1, 20], [4, 5, 6, 7]):
+        vectors[copies] = vectors[copies[-1]].clone()
+        found = nearest(vectors[copies], vectors, 4, measure="l2")
+        assert found.ids.tolist() == [sorted(copies)] * 4
+        assert not found.scores.any()
 
 
 def test_all_words_of_a_vocabulary_are_asked_for_in_blocks(monkeypatch):

@@ -9,7 +9,7 @@ import hypothesis.strategies as some
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 
 from dlnotes.data import DataError, MissingDataError
 from dlnotes.randomness import stream
@@ -130,6 +130,7 @@ SPELLINGS = some.text(some.characters(exclude_categories=["Cs"]), min_size=1).fi
 
 
 @pytest.mark.parametrize("binary", [False, True])
+@example(content={"needs": (1000 + 2**-14, 0.1), "nine_digits": (1000 + 2**-13, -0.0)})
 @given(content=some.dictionaries(SPELLINGS, some.tuples(ALL_FLOATS, ALL_FLOATS), min_size=1))
 def test_a_file_is_read_as_it_was_written_to_the_bit(tmp_path_factory, binary, content):
     path = tmp_path_factory.mktemp("files") / "words"
