@@ -6,6 +6,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import tempfile
 import types
 from functools import partial
 from itertools import islice
@@ -118,6 +119,8 @@ TENSOR_FUNCTIONS = {
     "augment": (lambda x: conv.augment(pictures(x), stream(0, "moves")), False),
     "RNN": (lambda x: read(text.RNN, x), True),
     "LSTM": (lambda x: read(text.LSTM, x), True),
+    "similarity": (lambda x: text.similarity(x, example(x.dtype, x.device)), True),
+    "unit_vectors": (lambda x: text.unit_vectors(x), True),
     "next_character_loss": (lambda x: text.next_character_loss(x[None], x.argmax(1)[None]), False),
 }
 WITH_TESTS_OF_THEIR_OWN = {
@@ -136,6 +139,9 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("EncoderDecoder", "NGrams", "PairBatches", "decoding", "train_encoder_decoder"),
     *("distinct_ngrams", "edit_distance", "error_rate"),
     "Vocabulary",
+    *("Neighbours", "WordVectors", "analogy", "nearest"),
+    *("AnalogyScores", "Question", "RankCorrelation", "RatedPair", "analogy_accuracy", "similarity_correlation"),
+    *("read_analogies", "read_similarities"),
 }
 MODULES = {
     "LogisticClassifier": lambda: linear.LogisticClassifier(7, 5),
@@ -292,6 +298,17 @@ WITHOUT_DEFAULTS = {
     "NGrams": lambda: (NGRAMS.probabilities, *decoded(NGRAMS.step_function(), *NGRAMS.begin(2))),
     "CharacterModel": lambda: decoded(WRITER.step_function(), *WRITER.begin(example().argsort()[:2, :3] % 6)),
     "EncoderDecoder": lambda: (*translated(), *decoded(TRANSLATOR.step_function(), *TRANSLATOR.begin([[1, 2], [0]]))),
+    "likeness": lambda: tuple(
+        itertools.chain.from_iterable(
+            text.nearest(example(), example(), 2, measure=measure, exclude=torch.arange(6, device="cpu")[:, None])
+            for measure in ("cosine", "l2", "dot")
+        )
+    ),
+    "analogy": lambda: tuple(
+        text.analogy(example(torch.float32), torch.tensor([[0, 1, 2]], device="cpu"), method=method)
+        for method in ("add", "multiply")
+    ),
+    "WordVectors": lambda: asked_for_words(),
     "ConvNet": lambda: (
         CONV_NET(pictures(example())).detach(),
         torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
@@ -320,6 +337,19 @@ def decoded(step, *begun):
             text.decoding.exhaustive(step, *begun, **settings),
         )
     )
+
+
+def asked_for_words():
+    """What word vectors hold and answer, once they were saved and loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = text.WordVectors(list("abcdef"), example()).save(Path(folder, "words"))
+        vectors = text.WordVectors.load(path).normalized()
+    answers = [vectors.nearest("a", 2), vectors.analogy("a", "b", "c", count=2)]
+    questions = [text.Question("section", tuple("abcd")), text.Question("section", tuple("bcde"))]
+    scores = [text.analogy_accuracy(vectors, questions).accuracy]
+    pairs = [text.RatedPair("a", "b", 1.0), text.RatedPair("a", "c", 2.0), text.RatedPair("d", "e", 3.0)]
+    scores += [text.similarity_correlation(vectors, pairs).rho, *(score for each in answers for _, score in each)]
+    return vectors.vectors, vectors.ids(["c", "a"]), torch.tensor(scores, dtype=torch.float64, device="cpu")
 
 
 def translated():

@@ -10,22 +10,42 @@ from dlnotes.text.characters import (
     train_character_model,
 )
 from dlnotes.text.encoder_decoder import EncoderDecoder, PairBatches, train_encoder_decoder
+from dlnotes.text.likeness import Neighbours, analogy, nearest, similarity, unit_vectors
 from dlnotes.text.ngrams import NGrams
 from dlnotes.text.quality import distinct_ngrams, edit_distance, error_rate
 from dlnotes.text.recurrent import LSTM, RNN
 from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
 from dlnotes.text.vocabulary import Vocabulary
+from dlnotes.text.word_tests import (
+    AnalogyScores,
+    Question,
+    RankCorrelation,
+    RatedPair,
+    analogy_accuracy,
+    read_analogies,
+    read_similarities,
+    similarity_correlation,
+)
+from dlnotes.text.word_vectors import WordVectors
 
 __all__ = [
     "LSTM",
     "RNN",
+    "AnalogyScores",
     "CharacterModel",
     "EncoderDecoder",
     "Gates",
     "NGrams",
+    "Neighbours",
     "PairBatches",
+    "Question",
+    "RankCorrelation",
+    "RatedPair",
     "Vocabulary",
     "Windows",
+    "WordVectors",
+    "analogy",
+    "analogy_accuracy",
     "bits_per_character",
     "clip_by_global_norm",
     "decoding",
@@ -35,7 +55,13 @@ __all__ = [
     "gates_through_time",
     "gradient_norms",
     "gradients_by_step",
+    "nearest",
     "next_character_loss",
+    "read_analogies",
+    "read_similarities",
+    "similarity",
+    "similarity_correlation",
     "train_character_model",
     "train_encoder_decoder",
+    "unit_vectors",
 ]
