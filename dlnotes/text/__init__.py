@@ -9,26 +9,35 @@ from dlnotes.text.characters import (
     next_character_loss,
     train_character_model,
 )
+from dlnotes.text.embeddings import Embedding, embed
 from dlnotes.text.encoder_decoder import EncoderDecoder, PairBatches, train_encoder_decoder
 from dlnotes.text.ngrams import NGrams
 from dlnotes.text.quality import distinct_ngrams, edit_distance, error_rate
 from dlnotes.text.recurrent import LSTM, RNN
+from dlnotes.text.sampled_softmax import LogUniformSampler, SampledSoftmaxLoss, Sampler, Samples, UnigramSampler
 from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
 
 __all__ = [
     "LSTM",
     "RNN",
     "CharacterModel",
+    "Embedding",
     "EncoderDecoder",
     "Gates",
+    "LogUniformSampler",
     "NGrams",
     "PairBatches",
+    "SampledSoftmaxLoss",
+    "Sampler",
+    "Samples",
+    "UnigramSampler",
     "Windows",
     "bits_per_character",
     "clip_by_global_norm",
     "decoding",
     "distinct_ngrams",
     "edit_distance",
+    "embed",
     "error_rate",
     "gates_through_time",
     "gradient_norms",
