@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from benchmarks import convolutions, decoding, recurrent, starting, steps, sweeps, table, training
+from benchmarks import convolutions, decoding, recurrent, softmax, starting, steps, sweeps, table, training
 from benchmarks.clock import ROUNDS
 from dlnotes.files import write_whole
 from dlnotes.lesson.records import to_json
@@ -22,6 +22,7 @@ PARTS: dict[str, ModuleType] = {
     "convolutions": convolutions,
     "recurrent": recurrent,
     "decoding": decoding,
+    "softmax": softmax,
     "sweeps": sweeps,
     "starting": starting,
 }

@@ -9,11 +9,13 @@ from dlnotes.text.characters import (
     next_character_loss,
     train_character_model,
 )
+from dlnotes.text.embeddings import Embedding, embed
 from dlnotes.text.encoder_decoder import EncoderDecoder, PairBatches, train_encoder_decoder
 from dlnotes.text.likeness import Neighbours, analogy, nearest, similarity, unit_vectors
 from dlnotes.text.ngrams import NGrams
 from dlnotes.text.quality import distinct_ngrams, edit_distance, error_rate
 from dlnotes.text.recurrent import LSTM, RNN
+from dlnotes.text.sampled_softmax import LogUniformSampler, SampledSoftmaxLoss, Sampler, Samples, UnigramSampler
 from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
 from dlnotes.text.vocabulary import Vocabulary
 from dlnotes.text.word_tests import (
@@ -33,14 +35,20 @@ __all__ = [
     "RNN",
     "AnalogyScores",
     "CharacterModel",
+    "Embedding",
     "EncoderDecoder",
     "Gates",
+    "LogUniformSampler",
     "NGrams",
     "Neighbours",
     "PairBatches",
     "Question",
     "RankCorrelation",
     "RatedPair",
+    "SampledSoftmaxLoss",
+    "Sampler",
+    "Samples",
+    "UnigramSampler",
     "Vocabulary",
     "Windows",
     "WordVectors",
@@ -51,6 +59,7 @@ __all__ = [
     "decoding",
     "distinct_ngrams",
     "edit_distance",
+    "embed",
     "error_rate",
     "gates_through_time",
     "gradient_norms",
