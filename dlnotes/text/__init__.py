@@ -18,6 +18,7 @@ from dlnotes.text.recurrent import LSTM, RNN
 from dlnotes.text.sampled_softmax import LogUniformSampler, SampledSoftmaxLoss, Sampler, Samples, UnigramSampler
 from dlnotes.text.through_time import Gates, gates_through_time, gradient_norms, gradients_by_step
 from dlnotes.text.vocabulary import Vocabulary
+from dlnotes.text.word2vec import CBOW, SkipGram
 from dlnotes.text.word_tests import (
     AnalogyScores,
     Question,
@@ -28,9 +29,11 @@ from dlnotes.text.word_tests import (
     read_similarities,
     similarity_correlation,
 )
+from dlnotes.text.word_training import WordStep, WordTrainer, train_word_vectors
 from dlnotes.text.word_vectors import WordVectors
 
 __all__ = [
+    "CBOW",
     "LSTM",
     "RNN",
     "AnalogyScores",
@@ -48,9 +51,12 @@ __all__ = [
     "SampledSoftmaxLoss",
     "Sampler",
     "Samples",
+    "SkipGram",
     "UnigramSampler",
     "Vocabulary",
     "Windows",
+    "WordStep",
+    "WordTrainer",
     "WordVectors",
     "analogy",
     "analogy_accuracy",
@@ -72,5 +78,6 @@ __all__ = [
     "similarity_correlation",
     "train_character_model",
     "train_encoder_decoder",
+    "train_word_vectors",
     "unit_vectors",
 ]

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from dlnotes.arguments import check_counts, check_number, check_tensor
 from dlnotes.text.spelling import unknown_words
 
-__all__ = ["Vocabulary"]
+__all__ = ["Vocabulary", "keep_probabilities", "noise_probabilities"]
 
 
 class Vocabulary:
@@ -144,8 +144,7 @@ class Vocabulary:
         check_number("sample", sample)
         if not (sample > 0 and math.isfinite(sample)):
             raise ValueError(f"sample must be a finite number above 0, not {sample}")
-        relative = float(sample) / (self.counts.double() / self.counts.sum())
-        return (relative.sqrt() + relative).clamp(max=1.0)
+        return keep_probabilities(self.counts, float(sample))
 
     def subsample(self, ids: Tensor, sample: float, generator: Generator) -> Tensor:
         """A text without some of its frequent words: each word stays or goes by itself.
@@ -191,7 +190,18 @@ class Vocabulary:
         check_number("power", power)
         if not math.isfinite(power):
             raise ValueError(f"power must be finite, not {power}")
-        return (float(power) * self.counts.double().log()).softmax(0)  # by logarithms: no power overflows
+        return noise_probabilities(self.counts, float(power))
+
+
+def keep_probabilities(counts: Tensor, sample: float) -> Tensor:
+    """As `Vocabulary.keep_probabilities`, from counts alone. A word that never came is kept, and so are all at ∞."""
+    relative = sample / (counts.double() / counts.sum())
+    return (relative.sqrt() + relative).clamp(max=1.0)
+
+
+def noise_probabilities(counts: Tensor, power: float = 0.75) -> Tensor:
+    """As `Vocabulary.noise`, from counts alone. A word that never came has probability 0, at a power above 0."""
+    return (power * counts.double().log()).softmax(0)  # by logarithms: no power overflows
 
 
 def _words(words: Iterable[str]) -> Iterable[str]:

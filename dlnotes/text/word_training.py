@@ -14,6 +14,7 @@ from dlnotes.arguments import check_counts, check_number, check_tensor
 from dlnotes.randomness import stream
 from dlnotes.stepping import CtrlC
 from dlnotes.text.runs import finish_run
+from dlnotes.text.vocabulary import keep_probabilities, noise_probabilities
 from dlnotes.text.word2vec import CBOW, SkipGram
 from dlnotes.training import DivergedError
 
@@ -100,7 +101,7 @@ class WordTrainer:
                 raise ValueError(f"{name} must be positive, not {value}")
         self._ids = _checked(ids, model.words).cpu()
         counts = self._ids.bincount(minlength=model.words)
-        self._keep, self._noise = keep_probabilities(counts, sample), noise(counts)
+        self._keep, self._noise = keep_probabilities(counts, sample), noise_probabilities(counts)
         self._ctrl_c = CtrlC()
         self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         self.steps, self._loss = 0, math.nan
@@ -190,19 +191,6 @@ class WordTrainer:
     def _sizes(self) -> dict[str, Any]:
         names = ("epochs", "lr", "last_lr", "sample", "centres", "tiles", "shared", "cap")
         return {"words": len(self._ids), **{name: getattr(self, name) for name in names}}
-
-
-def keep_probabilities(counts: Tensor, sample: float) -> Tensor:
-    """With which probability a place of each word is kept, (V,), float64: min(1, √(t/f) + t/f)."""
-    shares = counts.double() / counts.sum()
-    ratio = sample / shares.clamp(min=torch.finfo(torch.float64).tiny)
-    return (ratio.sqrt() + ratio).clamp(max=1)
-
-
-def noise(counts: Tensor, power: float = 0.75) -> Tensor:
-    """How probable each word is as a negative, (V,), float64: in proportion to its count to a power."""
-    weights = counts.double() ** power
-    return weights / weights.sum()
 
 
 def _checked(ids: Tensor, words: int) -> Tensor:
