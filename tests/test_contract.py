@@ -142,6 +142,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("Embedding", "LogUniformSampler", "SampledSoftmaxLoss", "Sampler", "Samples", "UnigramSampler"),
     *("distinct_ngrams", "edit_distance", "error_rate"),
     "Vocabulary",
+    *("CBOW", "SkipGram", "WordStep", "WordTrainer", "train_word_vectors"),
     *("Neighbours", "WordVectors", "analogy", "nearest"),
     *("AnalogyScores", "Question", "RankCorrelation", "RatedPair", "analogy_accuracy", "similarity_correlation"),
     *("read_analogies", "read_similarities"),
