@@ -45,7 +45,7 @@ def test_a_path_to_a_lesson_means_the_lesson(monkeypatch):
         ("the", "no lesson is called 'the'; about it: *, and * more. Type: python -m lessons run"),
         ("~nobody-here/x.py", "there is no file '~nobody-here/x.py': "),
         ("9.01", "they go from 1.01 to 4.26"),
-        ("4.08", "no lesson tests 4.08 yet ("),
+        ("4.02", "no lesson tests 4.02 yet ("),
         ("", "unknown lesson, chapter or row '', and no lesson is about it. Type: python -m lessons"),
         ("xylophone", "'xylophone', and no lesson is about it"),
         ("lessons/linear/momentun.py", "there is no file lessons/linear/momentun.py; near: momentum. Type: "),
@@ -104,7 +104,7 @@ def test_the_tests_of_a_chapter_are_its_folder():
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("4.08", "the row 4.08 has no tests yet"), ("Deep", "near: deep")],
+    [("4.02", "the row 4.02 has no tests yet"), ("Deep", "near: deep")],
 )
 def test_tests_that_are_not_there_are_said_to_be_missing(word, said):
     with pytest.raises(UsageError, match=said):
