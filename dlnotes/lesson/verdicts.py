@@ -156,9 +156,9 @@ _INTRODUCTION = """\
 # What was found
 
 Every statement of the notes that was tested: the verdict, the answer, and each prediction with what came of it, on the
-letters that the project draws or the documentation of Python, and on each real data set that was there. `make results`
-makes this page; words are explained in the [glossary](../GLOSSARY.md). An effect stands with its 98 % interval over the
-seeds.
+letters that the project draws, the words that it plants or the documentation of Python, and on each real data set that
+was there. `make results` makes this page; words are explained in the [glossary](../GLOSSARY.md). An effect stands with
+its 98 % interval over the seeds.
 
 ✓ a claim of the notes held · ✗ it did not · ? undecided · ◆ a limit: they fail there, as predicted · ◇ they were
 predicted to fail there, and did not · ◈ undecided
