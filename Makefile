@@ -8,7 +8,8 @@ JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 PY   := .venv/bin/python
 
 # Whatever environment is active outside, only .venv counts here.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Compiled files are kept: without them each process of the tests compiles all that it imports anew.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
 # pytest on all cores: each takes tests from the other when it has none left.
