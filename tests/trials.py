@@ -13,17 +13,22 @@ from dlnotes.lesson.experiment import Trials, experiment_of, trials_from
 
 
 @cache
+def experiment(name):
+    """A lesson of the checkout, imported and checked once."""
+    return experiment_of(contents.lesson_named(name))
+
+
+@cache
 def reference(name, data=""):
     """A lesson, the trials of its reference run, and the results file that keeps them: read once, so change none.
 
     Of the run on another data set, where one is named.
     """
-    experiment = experiment_of(contents.lesson_named(name))
     path = contents.results_folder() / data / f"{name}.json"
     if not path.is_file():
         pytest.fail(f"{name} has no reference run to change: python -m lessons run {name} --out results", pytrace=False)
     results = json.loads(path.read_text(encoding="utf-8"))
-    return experiment, trials_from(results, experiment), results
+    return experiment(name), trials_from(results, experiment(name)), results
 
 
 def batches_seen(module, monkeypatch):

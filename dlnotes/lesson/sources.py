@@ -92,6 +92,7 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
     """
     text = script.read_text(encoding="utf-8") if text is None else text
     found = Sources()
+    looked_for: set[str] = set()
     waiting = [("", False, text)]
     while waiting:
         importer, is_package, text = waiting.pop()
@@ -99,8 +100,9 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
         if not ours and (reason := _runs_code_unseen(text, library.name, is_script=not importer)):
             found.doubt = found.doubt or f"{f'{importer}.py' if importer else script.name} {reason}"
         for name in _imported(text, importer, is_package):
-            if name in found.files or name == library.name or _is_left_out(name):
+            if name in looked_for or name == library.name or _is_left_out(name):
                 continue
+            looked_for.add(name)
             bases = [library] if name.split(".")[0] == library.name else _own(name.split(".")[0], script.parent, found)
             path = _file_of(name, bases)
             if path is None:
