@@ -11,6 +11,7 @@ their own, which the tests of the lesson list under `CONTROLS`.
 
 import ast
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ def own_controls(name):
 OWN = {name: own_controls(name) for name in LESSONS}
 
 
-def those(name, belongs):
-    """The predictions of a lesson that some control is for."""
+@cache
+def judged(name):
+    """The predictions of a lesson that have no control of their own, with fewer trials and the judgement of these."""
     experiment, trials, _ = reference(name)
     trials = changed(trials, lambda one, kept=trials: kept[one], most=8)  # the fewest that can refute "the same"
     found = [one for one in experiment.predictions if one.name not in OWN[name]]
@@ -46,7 +48,12 @@ def those(name, belongs):
         read = names_read(one, trials)
         for arm in one.arms:
             assert any(f"/{arm}/" in f"/{each}/" for each in read), f"{one.name!r} reads nothing of {arm!r}: {read}"
-    return [(one, trials, one.judge(trials)) for one in found if belongs(one, one.judge(trials))]
+    return [(one, trials, one.judge(trials)) for one in found]
+
+
+def those(name, belongs):
+    """Those of them that some control is for."""
+    return [(one, trials, judgement) for one, trials, judgement in judged(name) if belongs(one, judgement)]
 
 
 def beyond(judgement):
