@@ -45,7 +45,7 @@ ALPHA = 0.01
 """The largest probability with which chance alone may make a finding supported, or refuted."""
 
 MOST_SEEDS = 20
-"""The exact test tries all patterns of signs: a million for 20 seeds, in seconds."""
+"""The exact test tries all patterns of signs: a million for 20 seeds."""
 
 SUPPORTED, REFUTED, INCONCLUSIVE, CONDITIONAL = "supported", "refuted", "inconclusive", "conditional"
 BETTER, NOT_BETTER, THE_SAME = "better", "not better", "the same"
@@ -447,17 +447,14 @@ def _sign_flips(d: tuple[float, ...]) -> tuple[float, float]:
     """The shares of sign patterns for which the mean is at least, and at most, the one that was found."""
     if len(d) > MOST_SEEDS:
         raise ValueError(f"the exact test tries all sign patterns, of {MOST_SEEDS} seeds at most, not {len(d)}")
-    if len(d) == 1:  # two patterns; SciPy wants two numbers or more
-        return (0.5, 1.0) if d[0] > 0 else (1.0, 0.5) if d[0] < 0 else (1.0, 1.0)
-    from scipy.stats import permutation_test
-
-    # Without n_resamples=inf SciPy samples the patterns, silently, from 14 seeds on.
-    test = permutation_test((d,), np.mean, permutation_type="samples", n_resamples=math.inf)
-    # Two means tie where they differ by rounding, which is as large as the data are: SciPy's own p-value measures it by
-    # the mean that was found, and misses ties where that is near 0.
+    # Each number doubles the patterns. SciPy's permutation_test gives the same and takes a hundred times as long.
+    sums = np.zeros(1)
+    for one in d:
+        sums = np.concatenate([sums + one, sums - one])
+    means, found = sums / len(d), sum(d) / len(d)
+    # Two means tie where they differ by rounding, which is as large as the data are: the mean found may be near 0.
     rounding = 100 * np.finfo(float).eps * max(map(abs, d))
-    means = test.null_distribution
-    return float((means >= test.statistic - rounding).mean()), float((means <= test.statistic + rounding).mean())
+    return float((means >= found - rounding).mean()), float((means <= found + rounding).mean())
 
 
 def _t_interval(d: NDArray[np.float64]) -> tuple[float, float]:

@@ -142,8 +142,12 @@ def test_p_equals_the_slow_loop_over_all_sign_patterns(seed, n):
 
 
 @pytest.mark.parametrize("n", [13, 14, 15])
-def test_all_patterns_are_counted_also_where_scipy_alone_would_draw_some_of_them(n):
+def test_all_patterns_are_counted_also_of_many_seeds_and_as_scipy_counts_them(seed, n):
     assert difference([1.0] * n, margin=0).p == 1 / 2**n
+    d = short(np.random.default_rng(seed).normal(0.5, size=n))
+    # From 14 seeds on SciPy draws patterns if it is not told to take all.
+    how = {"permutation_type": "samples", "n_resamples": math.inf, "alternative": "greater"}
+    assert difference(d, margin=0).p == stats.permutation_test((d,), np.mean, **how).pvalue
 
 
 def test_the_interval_is_students_with_a_hundredth_on_either_side(seed):
