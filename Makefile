@@ -47,7 +47,7 @@ seeds: setup  ## the tests that draw numbers, with a hundred seeds each; longer 
 	DLNOTES_TEST_SEED=all $(PYTEST)
 
 bench: setup  ## how fast the library is, beside what one would use instead; ten minutes, best on an idle machine
-	@$(PY) -c 'from importlib.util import find_spec as find; exit(not all(map(find, ("sklearn", "keras", "transformers"))))' \
+	@$(PY) -c 'from importlib.util import find_spec as find; exit(not all(map(find, ("sklearn", "keras", "transformers", "gensim"))))' \
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from benchmarks import convolutions, decoding, recurrent, softmax, starting, steps, sweeps, table, training
+from benchmarks import convolutions, decoding, recurrent, softmax, starting, steps, sweeps, table, training, words
 from benchmarks.clock import ROUNDS
 from dlnotes.files import write_whole
 from dlnotes.lesson.records import to_json
@@ -23,6 +23,7 @@ PARTS: dict[str, ModuleType] = {
     "recurrent": recurrent,
     "decoding": decoding,
     "softmax": softmax,
+    "words": words,
     "sweeps": sweeps,
     "starting": starting,
 }
@@ -48,7 +49,7 @@ def main() -> None:
     print(f"the time of theirs over ours: median [smallest, largest] of {ROUNDS} rounds; torch {torch.__version__}")
     rows = list(printed(chosen or list(PARTS)))
     if not chosen:
-        peers = {name: version(name) for name in ("scikit-learn", "keras", "transformers")}
+        peers = {name: version(name) for name in ("scikit-learn", "keras", "transformers", "gensim")}
         content = table.kept(rows, {**environment("cpu"), **peers})
         write_whole(HERE / "results.json", to_json(content))
         page = HERE / "README.md"

@@ -39,6 +39,7 @@ WITHOUT_EXAMPLE = {
     "dlnotes.data": {"cache", "describe", "download", "fashion_mnist", "mnist", "not_mnist"},
     "dlnotes.evidence": {"limit"},
     "dlnotes.files": {"remove_stale_parts"},
+    "dlnotes.text": {"Sampler"},
     "dlnotes.text.decoding": {"State"},
 }
 
@@ -121,6 +122,7 @@ TENSOR_FUNCTIONS = {
     "LSTM": (lambda x: read(text.LSTM, x), True),
     "similarity": (lambda x: text.similarity(x, example(x.dtype, x.device)), True),
     "unit_vectors": (lambda x: text.unit_vectors(x), True),
+    "embed": (lambda x: text.embed(torch.arange(len(x), device=x.device), x), True),
     "next_character_loss": (lambda x: text.next_character_loss(x[None], x.argmax(1)[None]), False),
 }
 WITH_TESTS_OF_THEIR_OWN = {
@@ -137,8 +139,10 @@ WITH_TESTS_OF_THEIR_OWN = {
     *("CharacterModel", "Windows", "bits_per_character", "train_character_model"),
     *("Gates", "gates_through_time", "gradient_norms", "gradients_by_step"),
     *("EncoderDecoder", "NGrams", "PairBatches", "decoding", "train_encoder_decoder"),
+    *("Embedding", "LogUniformSampler", "SampledSoftmaxLoss", "Sampler", "Samples", "UnigramSampler"),
     *("distinct_ngrams", "edit_distance", "error_rate"),
     "Vocabulary",
+    *("CBOW", "SkipGram", "WordStep", "WordTrainer", "train_word_vectors"),
     *("Neighbours", "WordVectors", "analogy", "nearest"),
     *("AnalogyScores", "Question", "RankCorrelation", "RatedPair", "analogy_accuracy", "similarity_correlation"),
     *("read_analogies", "read_similarities"),
@@ -309,6 +313,16 @@ WITHOUT_DEFAULTS = {
         for method in ("add", "multiply")
     ),
     "WordVectors": lambda: asked_for_words(),
+    "embed": lambda: (text.embed(example().argmax(1), example().T), EMBEDDING(example().argmax(1)).detach()),
+    "samplers": lambda: tuple(
+        itertools.chain(
+            text.LogUniformSampler(100).sample(5, stream(0, "draws")),
+            text.LogUniformSampler(100).sample(50, stream(0, "draws")),
+            text.LogUniformSampler(100).sample(100, stream(0, "draws")),
+            text.UnigramSampler(example(torch.float32)[0].abs()).sample(3, stream(0, "draws")),
+        )
+    ),
+    "SampledSoftmaxLoss": lambda: sampled_and_full(),
     "ConvNet": lambda: (
         CONV_NET(pictures(example())).detach(),
         torch.tensor(conv.count_multiply_adds(CONV_NET), device="cpu"),
@@ -360,6 +374,14 @@ def translated():
     return torch.tensor(losses, dtype=torch.float64, device="cpu"), *(each.detach() for each in model.parameters())
 
 
+def sampled_and_full():
+    """The loss of a sample with its gradients, and that of all symbols."""
+    loss, inputs, targets = copy.deepcopy(SAMPLED_SOFTMAX), example(), example().argmax(1)
+    sampled = loss(inputs, targets)
+    sampled.backward()
+    return sampled.detach(), loss.weight.grad, loss.bias.grad, loss.eval()(inputs, targets).detach()
+
+
 def stepped(kind):
     """A few steps of an optimizer, with a gradient that is clipped extremely."""
     (w,) = parameters = [nn.Parameter(example(torch.float32))]
@@ -384,6 +406,10 @@ def learned_by_hand():
 NETWORK = deep.MLP([7, 6, 7], generator=stream(0, "weights"), dtype=torch.float64)
 LSTM = text.LSTM(1, 3, generator=stream(0, "weights"), dtype=torch.float64)
 VOCABULARY = text.Vocabulary({"a": 5, "b": 3, "c": 3})
+EMBEDDING = text.Embedding(7, 3, generator=stream(0, "weights"))
+SAMPLED_SOFTMAX = text.SampledSoftmaxLoss(
+    90, 7, 4, generator=stream(0, "weights"), draws=stream(0, "draws"), dtype=torch.float64
+)
 NGRAMS = text.NGrams([[0, 1, 2, 0], [2, 2]], 2, end=5)
 WRITER = text.CharacterModel(6, 4, generator=stream(0, "weights"), dtype=torch.float64)
 TRANSLATOR = text.EncoderDecoder(4, 5, 3, embedding_size=2, generator=stream(0, "weights"), dtype=torch.float64)

@@ -260,8 +260,8 @@ class SampledSoftmaxLoss(nn.Module):
         dtype: of the parameters; PyTorch's default where not given.
 
     Shape:
-        hidden (N, D); targets (N,), int64 or int32; returns a scalar, the mean over the batch, in nats. ``weight``
-        (V, D), ``bias`` (V,).
+        hidden (N, D); targets (N,), int64 or int32; returns a scalar, the mean over the batch in nats, in single
+        precision where the weights are in half. ``weight`` (V, D), ``bias`` (V,).
 
     Raises:
         ValueError: sizes below 1, a single symbol, a sample larger than the vocabulary, or a sampler of another one;
@@ -361,15 +361,14 @@ class SampledSoftmaxLoss(nn.Module):
         sample_scores = torch.addmm(offsets, hidden, of_sample.t())
         with torch.no_grad():  # the gradient of what is left out is 0 by itself
             sample_scores[_accidental_hits(targets, ids)] = -math.inf
-        wide = torch.promote_types(target_scores.dtype, torch.float32)  # sums of half precision overflow
-        loss: Tensor = _LossOfTarget.apply(target_scores.to(wide), sample_scores.to(wide))
+        loss: Tensor = _LossOfTarget.apply(_wide(target_scores), _wide(sample_scores))
         return loss
 
     def _over_all(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The full softmax, in blocks of rows: without gradients, one block is in memory at a time."""
         rows = max(1, BLOCK // self.symbols)
         sums = [
-            functional.cross_entropy(self.scores(some), wanted, reduction="sum")
+            functional.cross_entropy(_wide(self.scores(some)), wanted, reduction="sum")
             for some, wanted in zip(hidden.split(rows), targets.split(rows), strict=True)
         ]
         return torch.stack(sums).sum() / len(targets)
@@ -388,6 +387,11 @@ class SampledSoftmaxLoss(nn.Module):
         """The settings, for ``print(loss)``, and so that a checkpoint knows its model."""
         settings = f"{self.symbols}, {self.dim}, {self.sampled}, sampler={self.sampler!r}, correct={self.correct}"
         return f"{settings}, bias={self.bias is not None}, sparse={self.sparse}"
+
+
+def _wide(scores: Tensor) -> Tensor:
+    """In single precision at least: half precision is too coarse for sums of many."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
 def _accidental_hits(targets: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

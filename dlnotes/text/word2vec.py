@@ -89,7 +89,9 @@ class Word2Vec(nn.Module):
         """The loss of tiles."""
 
     @abstractmethod
-    def learn(self, windows: Tensor, negatives: Tensor, sizes: Tensor, *, lr: float, cap: float = math.inf) -> None:
+    def learn(
+        self, windows: Tensor, negatives: Tensor, sizes: Tensor | None = None, *, lr: float, cap: float = math.inf
+    ) -> None:
         """Make a step of gradient descent for each entry of the first dimension."""
 
     def _distances(self, centres: int) -> Tensor:
@@ -176,12 +178,14 @@ class SkipGram(Word2Vec):
         """The weight of each pair of a tile, and whether it was seen, (M, M + 2R + K)."""
         distances, reach = self._distances(centres), self.window
         seen = (distances > 0) & (distances <= reach)
-        near = torch.where(seen, (reach + 1 - distances) / reach, 0.0)
+        near = (reach + 1 - distances.to(self.weight.dtype)) / reach * seen
         far = near.new_full((centres, shared), self.negatives * (reach + 1) / shared)
-        return torch.cat([near, far], 1).to(self.weight.dtype), torch.cat([seen, torch.zeros_like(far).bool()], 1)
+        return torch.cat([near, far], 1), torch.cat([seen, torch.zeros_like(far).bool()], 1)
 
     @torch.no_grad()
-    def learn(self, windows: Tensor, negatives: Tensor, sizes: Tensor, *, lr: float, cap: float = math.inf) -> None:
+    def learn(
+        self, windows: Tensor, negatives: Tensor, sizes: Tensor | None = None, *, lr: float, cap: float = math.inf
+    ) -> None:
         """Make S steps of gradient descent on the sum of the losses of a step's centres, by hand.
 
         A word that occurs often in a step gets the sum of as many gradients, all from its vector before the step: such
@@ -259,40 +263,44 @@ class CBOW(Word2Vec):
     as Skip-gram", 2021.
     """
 
-    centres, tiles, cap, sets, shuffled = 16, 8, math.inf, 1, True
+    centres, tiles, cap, sets, shuffled = 16, 8, 8.0, 1, True
 
     def forward(self, windows: Tensor, negatives: Tensor, sizes: Tensor | None = None) -> Tensor:
         """The mean loss of a centre."""
         self._check(windows, negatives)
         centres = windows[:, self.window : -self.window]
         inside = centres != self.outside
-        bands = self._bands(torch.full_like(centres, self.window) if sizes is None else sizes, windows != self.outside)
-        means = _means(bands) @ embedding(windows, self.weight)
+        means = _means(self._bands(windows, sizes, windows != self.outside)) @ embedding(windows, self.weight)
         below = self.words + 1
         right = (embedding(centres + below, self.weight) * means).sum(2)
         wrong = means @ embedding(negatives + below, self.weight).transpose(1, 2)
         losses = logsigmoid(right) + logsigmoid(-wrong).sum(2) * (self.negatives / negatives.shape[1])
         return -(losses * inside).sum() / inside.sum().clamp(min=1)
 
-    def _bands(self, sizes: Tensor, inside: Tensor | None) -> Tensor:
+    def _bands(self, windows: Tensor, sizes: Tensor | None, inside: Tensor | None) -> Tensor:
         """Which places of a tile each of its centres sees, (…, M, M + 2R), 1 or 0; none that is outside of the text."""
-        distances, dtype = self._distances(sizes.shape[-1]), self.weight.dtype
-        reach = torch.arange(1, self.window + 1, device=distances.device)[:, None, None]
-        by_size = ((distances > 0) & (distances <= reach)).to(dtype)  # looked up, as it is made once and needed often
-        bands = by_size[sizes - 1, torch.arange(sizes.shape[-1], device=distances.device)]
+        centres = torch.arange(windows.shape[-1] - 2 * self.window, device=windows.device)
+        distances = self._distances(len(centres))
+        reach = torch.arange(1, self.window + 1, device=windows.device)[:, None, None]
+        # A table by size, looked up: the windows of all steps are several million numbers.
+        by_size = ((distances > 0) & (distances <= reach)).to(self.weight.dtype)
+        bands = by_size[self.window - 1 if sizes is None else sizes - 1, centres]
         if inside is None:
             return bands
         return bands * inside[..., None, :] * inside[..., self.window : -self.window, None]
 
     @torch.no_grad()
-    def learn(self, windows: Tensor, negatives: Tensor, sizes: Tensor, *, lr: float, cap: float = math.inf) -> None:
+    def learn(
+        self, windows: Tensor, negatives: Tensor, sizes: Tensor | None = None, *, lr: float, cap: float = math.inf
+    ) -> None:
         """As `SkipGram.learn`, but for ``negatives``, (S, 1, K), which all tiles share, and ``sizes``, (S, T, M)."""
         steps, tiles, length = windows.shape
         centres, shared, below = length - 2 * self.window, negatives.shape[2], self.words + 1
         middle = windows[:, :, self.window : -self.window] + below
         rows = torch.cat([part.reshape(steps, -1) for part in (windows, middle, negatives + below)], 1)
         weight, outside = self.weight.detach(), self._rows_outside(windows)
-        all_bands = self._bands(sizes, None if outside is None else windows != self.outside)
+        all_bands = self._bands(windows, sizes, None if outside is None else windows != self.outside)
+        all_bands = all_bands.expand(steps, tiles, centres, length)
         all_means, all_bands = _means(all_bands), all_bands.transpose(2, 3) * lr
         parts = [tiles * length, tiles * centres, shared]
         gathered = weight.new_empty(sum(parts), self.dim)

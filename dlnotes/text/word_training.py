@@ -53,7 +53,8 @@ class WordTrainer:
         last_lr: the one at the end.
         sample: t; infinity keeps all words.
         centres: of a tile. This one, ``tiles`` and ``cap`` are the model's own numbers where not given.
-        tiles: of a step. On texts of millions of words, 4 tiles and a cap of 2 are faster, and a little better.
+        tiles: of a step. On texts of millions of words, 4 tiles with a cap of 2 are faster and a little better, and for
+            CBOW 32 tiles with its own cap.
         shared: K, negatives that the centres of a tile (CBOW: of a step) share.
         cap: how many gradients of one word a step may add up to.
 
@@ -126,13 +127,11 @@ class WordTrainer:
         lr = self.lr + (self.last_lr - self.lr) * self._progress
         order = self._order[self._position : self._position + max(1, AT_ONCE // (self.centres * self.tiles))]
         draws = stream(self._seed, f"step {self._position} of pass {self._pass}")
-        sets = len(order) * (model.sets or self.tiles)
-        negatives = torch.multinomial(self._noise, sets * self.shared, replacement=True, generator=draws)
-        negatives = negatives.view(len(order), -1, self.shared).to(device)
-        windows = self._windows[order].to(device)
-        sizes = torch.randint(1, model.window + 1, (*order.shape, self.centres), generator=draws, device="cpu").to(
-            device
-        )
+        drawn = len(order) * (model.sets or self.tiles) * self.shared
+        negatives = torch.multinomial(self._noise, drawn, replacement=True, generator=draws)
+        shape = (*order.shape, self.centres)
+        sizes = torch.randint(1, model.window + 1, shape, generator=draws, device="cpu").to(device)
+        windows, negatives = self._windows[order].to(device), negatives.view(len(order), -1, self.shared).to(device)
         model.learn(windows, negatives, sizes, lr=lr, cap=self.cap)
         with torch.no_grad():
             loss = model(windows[-1], negatives[-1], sizes[-1]).item()
@@ -152,7 +151,8 @@ class WordTrainer:
         """Draw a pass, and go to a place in it."""
         self._pass, self._position = number, position
         draws = stream(self._seed, f"pass {number}")
-        kept = self._ids[torch.rand(len(self._ids), generator=draws, dtype=torch.float64) < self._keep[self._ids]]
+        drawn = torch.rand(len(self._ids), generator=draws, dtype=torch.float64, device="cpu")
+        kept = self._ids[drawn < self._keep[self._ids]]
         model, of_step = self.model, self.centres * self.tiles
         if not len(kept):
             raise ValueError(f"no word of the text was kept: a sample of {self.sample:g} is too small for it")
@@ -160,9 +160,10 @@ class WordTrainer:
         text = torch.full((steps * of_step + 2 * model.window,), model.outside, device="cpu")
         text[model.window : model.window + len(kept)] = kept
         self._windows = text.unfold(0, self.centres + 2 * model.window, self.centres)
-        tiles = len(self._windows)
-        order = torch.randperm(tiles, generator=draws, device="cpu") if model.shuffled else torch.arange(tiles)
-        self._order = order.view(steps, self.tiles)
+        order = torch.arange(len(self._windows), device="cpu")
+        if model.shuffled:
+            order = torch.randperm(len(order), generator=draws, device="cpu")
+        self._order = order.view(steps, self.tiles)  # the tiles of each step
 
     def state_dict(self) -> dict[str, Any]:
         """The vectors, where in which pass they were reached, and the sizes."""

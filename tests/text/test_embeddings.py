@@ -100,7 +100,7 @@ def test_the_module_can_be_copied_shown_and_built_without_memory():
     ("ids", "weight", "error", "message"),
     [
         (torch.tensor([0, 5]), table(), ValueError, "ids must be from 0 to 4, of 5 symbols, and there is a 5"),
-        (torch.tensor([7, -1]), table(), ValueError, "ids must be from 0 to 4, of 5 symbols, and there is a -1"),
+        (torch.tensor([4, -1]), table(), ValueError, "ids must be from 0 to 4, of 5 symbols, and there is a -1"),
         (torch.tensor([0.0]), table(), TypeError, "ids must be int64, the numbers of symbols, not torch.float32"),
         (torch.tensor([True]), table(), TypeError, "ids must be int64, the numbers of symbols, not torch.bool"),
         ([0], table(), TypeError, "ids must be a tensor, not list"),
