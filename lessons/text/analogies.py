@@ -40,7 +40,7 @@ from dlnotes.evidence import difference, not_better
 from dlnotes.lesson import answer, claim, curves, limit, strips
 from dlnotes.measuring import Measured
 from dlnotes.randomness import stream
-from dlnotes.text import SkipGram, Vocabulary, WordTrainer, analogy, nearest, unit_vectors
+from dlnotes.text import SkipGram, Vocabulary, analogy, nearest, train_word_vectors, unit_vectors
 
 # %%
 # The experiment
@@ -96,8 +96,8 @@ def trial(config: Config, seed: int) -> Measured:
 def planted(config: Config, seed: int, name: str) -> tuple[data.CrossedWords, Tensor]:
     """What words mean, and a text of them. The settings of a seed differ in one thing each."""
     roots, roles = config.roots, 2 if name == "two roles" else config.roles
-    sizes = {"roots": roots, "roles": roles, "noise": config.noise}
-    text = data.crossed_attributes(config.count, **sizes, generator=stream(seed, "text"))
+    sizes, draws = {"roots": roots, "roles": roles}, stream(seed, "text")
+    text = data.crossed_attributes(config.count, noise=config.noise, generator=draws, **sizes)
     labels, words = torch.arange(text.words), roots * roles
     if name == "nothing shared":
         shuffled = torch.rand(roots, roles, generator=stream(seed, "shuffling")).argsort(1)
@@ -129,10 +129,10 @@ def of_text(config: Config, seed: int) -> Measured:
 
 def trained(config: Config, seed: int, ids: Tensor, words: int, sample: float) -> Tensor:
     model = SkipGram(words, config.dim, window=2, generator=stream(seed, "weights"))
-    settings = {"tiles": 4, "cap": 2.0} if len(ids) > 1_000_000 else {}  # as the trainer advises for long texts
-    draws = stream(seed, "training")
-    for _ in WordTrainer(model, ids, generator=draws, epochs=config.epochs, lr=config.lr, sample=sample, **settings):
-        pass
+    settings: dict = {"epochs": config.epochs, "lr": config.lr, "sample": sample, "progress": False}
+    if len(ids) > 1_000_000:
+        settings |= {"tiles": 4, "cap": 2.0}  # as `WordTrainer` advises
+    train_word_vectors(model, ids, generator=stream(seed, "training"), **settings)
     return model.vectors
 
 
@@ -142,9 +142,9 @@ def judged(name: str, vectors: Tensor, questions: Tensor) -> Measured:
     among_all = analogy(vectors, asked, exclude=False)
     near = [nearest(vectors[one], vectors, 1, exclude=asked).ids[:, 0] for one in (c, b)]
     answers = among_all, analogy(vectors, asked), *near
-    right = {way: (found == d).double().mean().item() for way, found in zip(WAYS, answers, strict=True)}
-    taken = (among_all[:, None] == asked).any(1).double().mean().item()
-    return {f"{name}/{way}/right": share for way, share in right.items()} | {f"{name}/all words/asked": taken}
+    right = {f"{name}/{way}/right": one == d for way, one in zip(WAYS, answers, strict=True)}
+    right[f"{name}/all words/asked"] = (among_all[:, None] == asked).any(1)
+    return {what: found.double().mean().item() for what, found in right.items()}
 
 
 def in_the_plane(start: Tensor, end: Tensor) -> list[float]:
@@ -216,17 +216,16 @@ def figure(trials):
     arrows.set(title="From the first word of a pair to the second", xlim=(-1, 2.4), ylim=(-4.8, 1), aspect="equal")
     arrows.set_axis_off()
     labels = {"the sum, all words": "C3", "the sum, without a, b, c": "C0", "nearest to c": "C1", "nearest to b": "0.6"}
-    looks = [{"label": label, "color": color} for label, color in labels.items()]
     relations = [name for name in data.word_pairs() if f"{name}/near c/right" in trials]
     shares, tall = [trials.config.own * part for part in OWN.values()], {"ylim": (-0.03, 1.3), "yticks": [0, 0.5, 1]}
-    for place, way in enumerate(WAYS):
+    for place, (way, (label, color)) in enumerate(zip(WAYS, labels.items(), strict=True)):
         shown = {name: trials[f"{name}/{way}/right"] for name in (*SETTINGS, *relations)}
-        beside = {"shift": 0.2 * (place - 1.5), "width": 0.15, **looks[place]}
         panels = {settings: ["much own"], right: relations} if real else {settings: [*DRAWN, "two roles"]}
         for axes, names in panels.items():
-            strips(axes, {name.replace(" ", "\n"): shown[name] for name in names}, **beside)
+            groups = {name.replace(" ", "\n"): shown[name] for name in names}
+            strips(axes, groups, color=color, label=label, shift=0.2 * (place - 1.5), width=0.15)
         if not real:
-            curves(right, shares, np.stack([shown[name] for name in OWN], 1), **looks[place])
+            curves(right, shares, np.stack([shown[name] for name in OWN], 1), label=label, color=color)
     if not real:
         taken = np.stack([trials[f"{name}/all words/asked"] for name in OWN], 1)
         curves(right, shares, taken, label="the sum is nearest to a, b, c", color="0.2", linestyle="--")
