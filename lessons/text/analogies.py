@@ -2,7 +2,7 @@
 Is king - man + woman = queen?
 ==============================
 
-A *word vector* is a list of numbers that stands for a word. Training moves it until it foretells the words near by, so
+A *word vector* is a list of numbers that stands for a word. Training moves it until it predicts the words near by, so
 that words in the same company get similar vectors. Now suppose that a word is two things: a *root*, what it is about,
 and a *role*, the form that the root takes. Here person and ruler are roots, male and female are roles. If a vector has
 one part for the role and one for the root, and they add up, two numbers are enough: ::
@@ -16,8 +16,8 @@ That is queen. The step from man to woman is (2, 0), and so is the step from kin
 of a parallelogram. The course notes say that this solves *analogies*: if a is to b as c is to d, d lies near b - a + c.
 
 But words also have something of their own: kings have thrones, men have beards. Give each of the four vectors one more
-part, of length s, each in a direction that no other word uses. The sum b - a + c now carries the own parts of a, b and
-c, and lacks that of d. By Pythagoras these four parts, and the step of 2 between roles, make the distances: ::
+part, of length s, each in a direction that no other word uses. Now the sum b - a + c differs from queen by all four own
+parts. From king it differs by those of man and woman, and by the step of 2 between roles. By Pythagoras: ::
 
     from the sum to queen   √(s² + s² + s² + s²) = 2 s           s = 1:  2.00      s = 2:  4.00
     from the sum to king    √(2² + s² + s²)                      s = 1:  2.45      s = 2:  3.46
@@ -49,10 +49,11 @@ from dlnotes.text import SkipGram, Vocabulary, analogy, nearest, train_word_vect
 # root and two of its role, made-up words too; any marker at all replaces one in five. Then we change one thing. Words
 # get something of their own: a share of a role's markers gives way to a marker that only this word has. Or *nothing is
 # shared*: each root shuffles its four words, so that a role's markers mean another thing at each root. Or there are two
-# roles only. *Skip-gram*, a usual method, trains the vectors. Two are near if their angle is small. We ask in four
-# *ways* which of the 80 words is nearest: to the *sum* b - a + c; to the sum, with a, b and c left out; to c alone or
-# to b alone, with all three left out. Each *seed* draws another text and other first vectors. Words of a real text have
-# much of their own. There we ask for pairs such as man, woman and king, queen, among 10,000 frequent words.
+# roles only. *Skip-gram*, a usual method, trains the vectors. Two are near if the angle between them is small.
+#
+# We ask in four *ways* which of the 80 words is nearest: to the *sum* b - a + c; to the sum, with a, b and c left out;
+# to c alone or to b alone, with all three left out. Each *seed* draws another text and other first vectors. Words of a
+# real text have much of their own: we ask for pairs such as man, woman and king, queen, among 10,000 frequent words.
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.08", "Yes, where root and role are all. Words with much of their own need a, b and c left out: "
+    answer("4.08", "Yes, where words are root and role alone. Words with much of their own need a, b, c left out: "
            "{left out:points} points above the nearest to c. Else the sum finds a, b or c in {asked:.0%}.",
            given={"adding": "supported", "left out": "supported", "all words": "supported", "asked": "supported"}),
 ]
