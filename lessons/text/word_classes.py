@@ -3,18 +3,17 @@ What does an embedding know about words?
 ========================================
 
 A net calculates with numbers, and a word is none. Take a *vocabulary*, a list of words. We could give its third word
-the numbers 0 0 1 0, *one-hot*. They are as many as there are words, and they make *cat* as different from *kitten* as
-from *purrs*. An *embedding* is a table with a row of fewer numbers, a *vector*, for each word. To look one up is to
-multiply the table by the one-hot numbers, which pick its row: ::
+the numbers 0 0 1 0, *one-hot*: as many as there are words, and *cat* as far from *kitten* as from *purrs*. An
+*embedding* is a table with a row of fewer numbers, a *vector*, for each word. A one-hot list times it picks a row: ::
 
                      the      0.9  0.1
     0  0  1  0   ×   cat      0.2  0.8   =   0 (0.9, 0.1) + 0 (0.2, 0.8) + 1 (0.3, 0.7) + 0 (0.5, 0.6)
                      kitten   0.3  0.7   =   (0.3, 0.7)
                      purrs    0.5  0.6
 
-So the table is a layer of weights, and it is learned. *Skip-gram* (Mikolov et al., 2013) learns which words stand near
-a word: its *contexts*. Each word has a second vector for when it is a context. A word with vector c moves towards each
-context z that it is seen with, and away from *negatives* n, contexts drawn at random. α is the learning rate: ::
+So it is a layer of weights, and is learned. *Skip-gram* (Mikolov et al., 2013) learns which words stand near a word:
+its *contexts*. Each word has a second vector for when it is a context. A word's vector c moves towards each context z
+that it is seen with, and away from *negatives* n, contexts drawn at random. α is the learning rate: ::
 
     c ← c + α (1 - σ(c·z)) z        c ← c - α σ(c·n) n        σ(x) = 1 / (1 + e^-x), so σ(0) = ½
 
@@ -24,12 +23,12 @@ By hand: let α be 1 and c begin with zeros, without negatives; *the* is (1, 0),
     the kitten purrs     kitten ← ½ (1, 0) + ½ (1, 2) = (1, 1)      angle to cat 0°, its cosine 1
     the dog barks        dog ← ½ (1, 0) + ½ (1, -2) = (1, -1)       angle to cat 90°, its cosine 0
 
-Nobody said that a kitten is a cat. Contexts alone move a word, so words with the same contexts come out alike.
+Contexts alone move a word, and nobody said that a kitten is a cat. So words with the same contexts come out alike.
 
-The course notes say that embeddings map words "into a smaller set, in which similar words are gathered together". If
-that is a space of fewer numbers, they should be right. If several words share one member of the set, they describe
-*clustering* (Brown et al., 1992). And similar means "in the same contexts": soup is hot or cold, so opposites should
-come out alike, too. A word that was hardly seen has hardly moved, and may lie anywhere.
+The course notes say that embeddings map words "into a smaller set, in which similar words are gathered together". In a
+space of fewer numbers that should be so. If several words share one member of the set, this is *clustering* (Brown et
+al., 1992). And soup is hot or cold: opposites have the same contexts, and should come out alike, too. A word that was
+hardly seen has hardly moved, and may lie anywhere.
 """
 
 from collections.abc import Iterator
@@ -55,11 +54,10 @@ from dlnotes.text import SkipGram, Vocabulary, WordTrainer, nearest, similarity,
 # follow. In each class half of the words have the *sign* +, half -, like hot and cold. Signs have the same contexts but
 # for *markers*: in one of fifty cases the next word is one that tells the sign. Few words are frequent, most are rare.
 # There are two *arms*. Skip-gram reads the text, or the same words *shuffled*: each comes as often, in chance contexts.
-# A *seed* draws the text and the first vectors; both arms begin with the same ones.
-#
-# *Purity* is the share of a word's five nearest words, by the cosine, that are of its class, in the mean over words;
-# guessing gives 0.1. A word *shares* its vector if another one lies within a hundredth of its length. On a real text,
-# short lists of words are the classes (months, colours, …), others have signs; the rest is read, and not judged.
+# A *seed* draws text and first vectors, the same for both. *Purity* is the share of a word's five nearest words, by the
+# cosine, that are of its class, in the mean over words; guessing gives 0.1. A word *shares* its vector if another one
+# lies within a hundredth of its length. On a real text, short lists of words are the classes (months, colours, …), and
+# others have signs; the rest is read, and not judged.
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ SEEDS = range(12)
 DATA = ("planted", "text8", "text:PATH")
 NEAR, SHOWN = 5, 6  # nearest words that are looked at; classes in the figure, and words of each
 MOMENTS = (0.03, 0.06, 0.12, 0.25, 0.5, 0.75, 1.0)  # shares of the training after which purity is measured
-PLANES = {"early": 2, "late": 6}  # the moments that the figure shows in a plane
+PLANES = {"early": 1, "late": 6}  # the moments that the figure shows in a plane
 OPPOSITES = """large big huge great / small little tiny minor, early old ancient former / late new modern recent,
     good positive strong successful / bad negative weak poor, increase rise growth gain / decrease fall decline loss,
     high upper top above / low lower bottom below, true right correct valid / false wrong incorrect invalid"""
@@ -101,17 +99,16 @@ class Known(NamedTuple):
 
 def trial(config: Config, seed: int) -> Measured:
     known = load(config, seed)
-    judged, mixed = (known.kinds >= 0).nonzero()[:, 0], torch.randperm(len(known.ids), generator=stream(seed, "order"))
+    judged, mixed = known.kinds >= 0, torch.randperm(len(known.ids), generator=stream(seed, "order"))
     counts, kinds = known.ids.bincount(minlength=len(known.kinds))[judged], known.kinds[judged]
     fifths = counts.argsort(stable=True).tensor_split(5)  # the rarest words, …, the most frequent ones
     measured: Measured = {"fifths/seen": [counts[fifth].double().log().mean().exp().item() for fifth in fifths]}
     for arm, ids in {"text": known.ids, "shuffled": known.ids[mixed]}.items():
         moments = list(training(config, seed, ids, len(known.kinds)))
         pure = [purity(vectors[judged], kinds) for vectors in moments]
-        measured[f"{arm}/moments"] = [each.mean().item() for each in pure]
-        measured[f"{arm}/purity"] = pure[-1].mean().item()
-        measured[f"{arm}/fifths"] = of_fifths = [pure[-1][fifth].mean().item() for fifth in fifths]
-        measured[f"{arm}/rarest/purity"], measured[f"{arm}/frequent/purity"] = of_fifths[0], of_fifths[-1]
+        *_, measured[f"{arm}/purity"] = measured[f"{arm}/moments"] = [each.mean().item() for each in pure]
+        measured[f"{arm}/fifths"] = [pure[-1][fifth].mean().item() for fifth in fifths]
+        measured[f"{arm}/rarest/purity"], *_, measured[f"{arm}/frequent/purity"] = measured[f"{arm}/fifths"]
         measured[f"{arm}/same sign"] = same_sign(moments[-1], known)
         measured[f"{arm}/shared"] = shared(moments[-1][judged])
         measured |= {f"{arm}/{when}": plane(moments[place][shown(known)]) for when, place in PLANES.items()}
@@ -128,19 +125,19 @@ def training(config: Config, seed: int, ids: Tensor, words: int) -> Iterator[Ten
             yield model.vectors.cpu().clone()
 
 
-def neighbours(vectors: Tensor, count: int) -> Tensor:
+def neighbours(vectors: Tensor, count: int = NEAR) -> Tensor:
     return nearest(vectors, vectors, count, exclude=torch.arange(len(vectors))[:, None]).ids
 
 
 def purity(vectors: Tensor, kinds: Tensor) -> Tensor:
-    return (kinds[neighbours(vectors, NEAR)] == kinds[:, None]).double().mean(1)
+    return (kinds[neighbours(vectors)] == kinds[:, None]).double().mean(1)
 
 
 def same_sign(vectors: Tensor, known: Known) -> float:
     """How often the nearest of the words that have the same topic has the same sign, too."""
     topics = [(known.topics == topic).nonzero()[:, 0] for topic in known.topics.unique() if topic >= 0]
-    pairs = [(known.signs[ids], known.signs[ids[neighbours(vectors[ids], 1)[:, 0]]]) for ids in topics]
-    return torch.cat([one == other for one, other in pairs]).double().mean().item()
+    nearest_ones = torch.cat([ids[neighbours(vectors[ids], 1)[:, 0]] for ids in topics])
+    return (known.signs[nearest_ones] == known.signs[torch.cat(topics)]).double().mean().item()
 
 
 def shared(vectors: Tensor) -> float:
@@ -149,7 +146,7 @@ def shared(vectors: Tensor) -> float:
 
 
 def shown(known: Known) -> Tensor:
-    kinds = known.kinds.unique()[1 : SHOWN + 1]
+    kinds = known.kinds[known.kinds >= 0].unique()[:SHOWN]
     return torch.cat([(known.kinds == kind).nonzero()[:SHOWN, 0] for kind in kinds])
 
 
@@ -162,17 +159,16 @@ def plane(vectors: Tensor) -> list[float]:
 
 def load(config: Config, seed: int) -> Known:
     if config.data == "planted":
-        sizes = {"words": config.words, "telling": config.telling}
-        text = data.class_chain(config.count, **sizes, generator=stream(seed, "text"))
+        draws = stream(seed, "text")
+        text = data.class_chain(config.count, words=config.words, telling=config.telling, generator=draws)
         came = (text.ids.bincount(minlength=text.words) > 0) & (text.attributes[:, 0] >= 0)
         kinds, signs = text.attributes.where(came[:, None], -1).T
         return Known(text.ids, kinds, kinds, signs)
     words = data.load_words(config.data)
     begin = int(torch.randint(max(0, len(words) - config.train) + 1, (), generator=stream(seed, "stretch")))
-    words = words[begin : begin + config.train]
-    vocabulary, categories = Vocabulary.of(words), data.word_categories().values()
+    vocabulary = Vocabulary.of(words := words[begin : begin + config.train])
     kinds, topics, signs = torch.full((3, len(vocabulary)), -1)
-    for kind, category in enumerate(categories):
+    for kind, category in enumerate(data.word_categories().values()):
         there = vocabulary.encode(category)  # those that came five times or more
         kinds[there] = kind if len(there) > NEAR else -1
     for topic, sides in enumerate(OPPOSITES.split(",")):
@@ -187,12 +183,11 @@ def load(config: Config, seed: int) -> Known:
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes in two *readings* of "a smaller set", and *limits*, where we expect them
-# to fail. The *margin*, the smallest difference that matters, stands in each sentence.
-
-SPACE, SET = "a space of fewer numbers", "a set of fewer members"
+# Written before the run: *claims* of the notes in two *readings* of "a smaller set", and *limits*, where they should
+# fail. The *margin*, the smallest difference that matters, stands in each sentence.
 
 # fmt: off
+SPACE, SET = "a space of fewer numbers", "a set of fewer members"
 PREDICTIONS = [
     claim("4.01", "purity", "On {data}, more than 0.8 of a word's five nearest words are of its class.",
           lambda t: difference(t["text/purity"], margin=0.8), reading=SPACE, of="purity"),
@@ -227,25 +222,21 @@ ANSWERS = [
 
 def figure(trials):
     drawing, axes = plt.subplot_mosaic("el;mf", figsize=(13, 9), height_ratios=[1.2, 1])
-    known = load(trials.config, trials.seeds[0])
-    for panel, when in (("e", "early"), ("l", "late")):
-        points = trials[f"text/{when}"][0].reshape(-1, 2)
-        axes[panel].scatter(*points.T, s=0)
-        for place, (word, point) in enumerate(zip(shown(known).tolist(), points, strict=True)):
-            label = known.names[word] if known.names else "+-"[known.signs[word]]
-            color, size = f"C{place // SHOWN}", 8 if known.names else 15
-            axes[panel].text(*point, label, color=color, size=size, ha="center", va="center", weight="bold")
-        share = MOMENTS[PLANES[when]]
-        axes[panel].set_title(f"Words of six classes after {share * trials.config.passes:g} passes over the text")
+    known, planes = load(trials.config, trials.seeds[0]), {when: trials[f"text/{when}"][0] for when in PLANES}
+    reach = 1.1 * max(abs(points).max() for points in planes.values())
+    for panel, (when, points) in zip("el", planes.items(), strict=True):
+        for place, (word, point) in enumerate(zip(shown(known).tolist(), points.reshape(-1, 2), strict=True)):
+            label, size = (known.names[word], 9) if known.names else ("+−"[known.signs[word]], 15)
+            axes[panel].text(*point, label, color=f"C{place // SHOWN}", size=size, ha="center", va="center")
+        passes = MOMENTS[PLANES[when]] * trials.config.passes
+        axes[panel].set(title=f"After {passes:g} passes over the text", xlim=(-reach, reach), ylim=(-reach, reach))
     for color, arm, label in (("C0", "text", "text"), ("C1", "shuffled", "the same words, shuffled")):
         curves(axes["m"], np.array(MOMENTS) * trials.config.passes, trials[f"{arm}/moments"], label=label, color=color)
         seen = np.exp(np.log(trials["fifths/seen"]).mean(0))
         curves(axes["f"], seen, trials[f"{arm}/fifths"], label=label, color=color)
-    axes["m"].set(title="Purity as training goes on", xlabel="passes over the text", xscale="log")
-    axes["f"].set(title="Purity by how often a word came", xlabel="times that it came", xscale="log")
-    for panel in "mf":
-        axes[panel].set_ylim(-0.03, 1.03)
-        axes[panel].legend()
+    axes["m"].set(title="Purity as training goes on", xlabel="passes over the text", xscale="log", ylim=(-0.03, 1.03))
+    axes["f"].set(title="Purity by how often a word came", xlabel="times", xscale="log", ylim=(-0.03, 1.03))
+    axes["m"].legend(), axes["f"].legend()
     return drawing
 
 
