@@ -23,12 +23,11 @@ By hand: let α be 1 and c begin with zeros, without negatives; *the* is (1, 0),
     the kitten purrs     kitten ← ½ (1, 0) + ½ (1, 2) = (1, 1)      angle to cat 0°, its cosine 1
     the dog barks        dog ← ½ (1, 0) + ½ (1, -2) = (1, -1)       angle to cat 90°, its cosine 0
 
-Contexts alone move a word, and nobody said that a kitten is a cat. So words with the same contexts come out alike.
+Nobody said that a kitten is a cat: contexts alone move a word, so words with the same contexts come out alike.
 
 The course notes say that embeddings map words "into a smaller set, in which similar words are gathered together". In a
-space of fewer numbers that should be so. If several words share one member of the set, this is *clustering* (Brown et
-al., 1992). And soup is hot or cold: opposites have the same contexts, and should come out alike, too. A word that was
-hardly seen has hardly moved, and may lie anywhere.
+space of fewer numbers that should be so. If words share members of a set, it is *clustering* (Brown et al., 1992). And
+soup is hot or cold, so opposites should come out alike, too. A word that was hardly seen has hardly moved.
 """
 
 from collections.abc import Iterator
@@ -50,14 +49,14 @@ from dlnotes.text import SkipGram, Vocabulary, WordTrainer, nearest, similarity,
 # %%
 # The experiment
 # --------------
-# We plant a text of made-up words in ten *classes*, as verbs are one. A word's class decides which class is likely to
-# follow. In each class half of the words have the *sign* +, half -, like hot and cold. Signs have the same contexts but
-# for *markers*: in one of fifty cases the next word is one that tells the sign. Few words are frequent, most are rare.
-# There are two *arms*. Skip-gram reads the text, or the same words *shuffled*: each comes as often, in chance contexts.
-# A *seed* draws text and first vectors, the same for both. *Purity* is the share of a word's five nearest words, by the
-# cosine, that are of its class, in the mean over words; guessing gives 0.1. A word *shares* its vector if another one
-# lies within a hundredth of its length. On a real text, short lists of words are the classes (months, colours, …), and
-# others have signs; the rest is read, and not judged.
+# We plant a text of 2,000 made-up words in ten *classes*, as verbs are one. A word's class decides which classes are
+# likely to follow. In each class half of the words have the *sign* +, half −, like hot and cold. Signs have the same
+# contexts but for *markers*: in one of fifty cases, the next word is one that tells the sign. Few words are frequent,
+# most are rare. There are two *arms*: skip-gram reads the text, or the same words *shuffled*, each as often but in
+# chance contexts. A *seed* draws text and first vectors, the same for both. *Purity* is the share of a word's five
+# nearest words, by the cosine, that are of its class, in the mean over words; guessing gives 0.1. A word *shares* its
+# vector if another one lies within a hundredth of its length. On a real text, short lists of words are the classes
+# (months, colours, …), and others have signs; the rest is read, and not judged.
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,12 @@ class Known(NamedTuple):
 def trial(config: Config, seed: int) -> Measured:
     known = load(config, seed)
     judged, mixed = known.kinds >= 0, torch.randperm(len(known.ids), generator=stream(seed, "order"))
-    counts, kinds = known.ids.bincount(minlength=len(known.kinds))[judged], known.kinds[judged]
+    counts = known.ids.bincount(minlength=len(judged))[judged]
     fifths = counts.argsort(stable=True).tensor_split(5)  # the rarest words, …, the most frequent ones
     measured: Measured = {"fifths/seen": [counts[fifth].double().log().mean().exp().item() for fifth in fifths]}
     for arm, ids in {"text": known.ids, "shuffled": known.ids[mixed]}.items():
-        moments = list(training(config, seed, ids, len(known.kinds)))
-        pure = [purity(vectors[judged], kinds) for vectors in moments]
+        moments = list(training(config, seed, ids, len(judged)))
+        pure = [purity(vectors[judged], known.kinds[judged]) for vectors in moments]
         *_, measured[f"{arm}/purity"] = measured[f"{arm}/moments"] = [each.mean().item() for each in pure]
         measured[f"{arm}/fifths"] = [pure[-1][fifth].mean().item() for fifth in fifths]
         measured[f"{arm}/rarest/purity"], *_, measured[f"{arm}/frequent/purity"] = measured[f"{arm}/fifths"]
@@ -130,6 +129,7 @@ def neighbours(vectors: Tensor, count: int = NEAR) -> Tensor:
 
 
 def purity(vectors: Tensor, kinds: Tensor) -> Tensor:
+    """Of each word: the share of its nearest that are of its class."""
     return (kinds[neighbours(vectors)] == kinds[:, None]).double().mean(1)
 
 
@@ -153,8 +153,8 @@ def shown(known: Known) -> Tensor:
 def plane(vectors: Tensor) -> list[float]:
     """Where vectors of length 1 lie along the two directions in which they vary most: their principal components."""
     rows = unit_vectors(vectors.double())
-    rows = rows - rows.mean(0)
-    return (rows @ torch.linalg.svd(rows, full_matrices=False).Vh[:2].T).flatten().tolist()
+    left, sizes, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    return (left * sizes)[:, :2].flatten().tolist()
 
 
 def load(config: Config, seed: int) -> Known:
@@ -176,7 +176,7 @@ def load(config: Config, seed: int) -> Known:
         if min(map(len, there)) > 1:
             topics[torch.cat(there)], signs[there[0]], signs[there[1]] = topic, 0, 1
     if len(kinds.unique()) <= SHOWN or topics.max() < 0:
-        raise ValueError(f"too few of the listed words came in {config.data}: it must be a longer text in English")
+        raise data.DataError(f"too few of the listed words came in {config.data}: expected a longer English text")
     return Known(vocabulary.encode(words), kinds, topics, signs, vocabulary.words)
 
 
@@ -205,9 +205,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.01", "In {dim} numbers, yes: {purity:.0%} of a word's nearest are of its class. So are opposites: "
-           "{opposites:.0%} have like signs. A smaller set it is not: {shared:.0%} of words share a vector.",
-           given={"purity": "supported", "contexts": "supported", "opposites": "supported", "shared": "refuted"}),
+    answer("4.01", "In {dim} numbers, yes: {purity:.0%} of a word's nearest are of its class (Wikipedia: "
+           "{text8/purity:.0%}); opposites are near, too. A smaller set, no: {shared:.0%} of words share a vector.",
+           given={"purity": "supported", "text8/purity": "refuted", "opposites": "supported", "shared": "refuted"}),
 ]
 # fmt: on
 
@@ -215,9 +215,9 @@ ANSWERS = [
 # What to look at
 # ---------------
 # Above the thing itself: six words of each of six classes, a colour each, flattened to the plane in which they vary
-# most, early in training and at its end. A heap becomes clumps, and in each clump + and - are mixed. Below on the left
-# purity as training goes on, a thin line a seed: shuffled words have nothing to teach. On the right purity by how often
-# a word came, a fifth of the words each: the rarest come out worst.
+# most, early in training and at its end. A heap becomes clumps; in each clump + and − are mixed. Below on the left the
+# purity as training goes on, a thin line a seed: shuffled words have nothing to teach. On the right how pure words are
+# that came so many times, a fifth of all words each: the rarest are the worst.
 
 
 def figure(trials):
@@ -236,7 +236,7 @@ def figure(trials):
         curves(axes["f"], seen, trials[f"{arm}/fifths"], label=label, color=color)
     axes["m"].set(title="Purity as training goes on", xlabel="passes over the text", xscale="log", ylim=(-0.03, 1.03))
     axes["f"].set(title="Purity by how often a word came", xlabel="times", xscale="log", ylim=(-0.03, 1.03))
-    axes["m"].legend(), axes["f"].legend()
+    axes["m"].legend(loc="center right")
     return drawing
 
 
@@ -244,8 +244,7 @@ def figure(trials):
 # Try it yourself
 # ---------------
 # If a marker comes in three of ten cases, will opposites come apart, and what will it cost the classes? Guess, then
-# `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. And which words suffer most from a quarter of
-# the text? `--set count=25000 --seeds 20-22`
+# `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. And on half of the text? `--set count=50000`
 
 if __name__ == "__main__":
     lesson.main("word_classes")
