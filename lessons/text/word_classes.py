@@ -172,9 +172,9 @@ def load(config: Config, seed: int) -> Known:
         there = vocabulary.encode(category)  # those that came five times or more
         kinds[there] = kind if len(there) > NEAR else -1
     for topic, sides in enumerate(OPPOSITES.split(",")):
-        there = [vocabulary.encode(side.split()) for side in sides.split("/")]
-        if min(map(len, there)) > 1:
-            topics[torch.cat(there)], signs[there[0]], signs[there[1]] = topic, 0, 1
+        plus, minus = (vocabulary.encode(side.split()) for side in sides.split("/"))
+        if min(len(plus), len(minus)) > 1:
+            topics[torch.cat([plus, minus])], signs[plus], signs[minus] = topic, 0, 1
     if len(kinds.unique()) <= SHOWN or topics.max() < 0:
         raise data.DataError(f"too few of the listed words came in {config.data}: expected a longer English text")
     return Known(vocabulary.encode(words), kinds, topics, signs, vocabulary.words)
@@ -227,7 +227,7 @@ def figure(trials):
     for panel, (when, points) in zip("el", planes.items(), strict=True):
         for place, (word, point) in enumerate(zip(shown(known).tolist(), points.reshape(-1, 2), strict=True)):
             label, size = (known.names[word], 9) if known.names else ("+−"[known.signs[word]], 15)
-            axes[panel].text(*point, label, color=f"C{place // SHOWN}", size=size, ha="center", va="center")
+            axes[panel].text(point[0], point[1], label, color=f"C{place // SHOWN}", size=size, ha="center", va="center")
         passes = MOMENTS[PLANES[when]] * trials.config.passes
         axes[panel].set(title=f"After {passes:g} passes over the text", xlim=(-reach, reach), ylim=(-reach, reach))
     for color, arm, label in (("C0", "text", "text"), ("C1", "shuffled", "the same words, shuffled")):

@@ -147,10 +147,10 @@ def test_purity_is_that_of_the_five_nearest_by_the_cosine(lesson):
 def test_the_sign_is_that_of_the_nearest_word_of_the_same_topic(lesson):
     angles = torch.tensor([0.0, 10, 25, 30, 5, 90, 180, 12]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], 1)
-    topics, signs = torch.tensor([0, 0, 0, 0, 1, 1, 1, -1]), torch.tensor([0, 0, 1, 0, 0, 0, 1, -1])
+    topics, signs = torch.tensor([0, 0, 0, 0, 1, 1, 1, -1]), torch.tensor([0, 0, 1, 1, 0, 0, 1, -1])
     known = lesson.Known(torch.arange(8), topics, topics, signs)
-    # Topic 0: 0° and 10° are alike, 25° and 30° are opposites. Topic 1: 5° and 90° are alike, 180° is opposite to 90°.
-    assert lesson.same_sign(vectors, known) == pytest.approx(4 / 7)
+    # Topic 0: 0° and 10° are +, 25° and 30° are -. Topic 1: 5° and 90° are +, and 180° is - and nearest to 90°.
+    assert lesson.same_sign(vectors, known) == pytest.approx(6 / 7)
 
 
 def test_a_vector_is_shared_where_another_is_the_same_but_for_a_hundredth(lesson):
