@@ -106,10 +106,10 @@ def trial(config: Config, seed: int) -> Measured:
         moments = list(training(config, seed, ids, len(judged)))
         pure = [purity(vectors[judged], known.kinds[judged]) for vectors in moments]
         *_, measured[f"{arm}/purity"] = measured[f"{arm}/moments"] = [each.mean().item() for each in pure]
-        measured[f"{arm}/fifths"] = [pure[-1][fifth].mean().item() for fifth in fifths]
-        measured[f"{arm}/rarest/purity"], *_, measured[f"{arm}/frequent/purity"] = measured[f"{arm}/fifths"]
+        measured[f"{arm}/fifths"] = rarest, *_, frequent = [pure[-1][fifth].mean().item() for fifth in fifths]
+        measured |= {f"{arm}/rarest/purity": rarest, f"{arm}/frequent/purity": frequent}
         measured[f"{arm}/same sign"] = same_sign(moments[-1], known)
-        measured[f"{arm}/shared"] = shared(moments[-1][judged])
+        measured |= {f"{arm}/within {part:g}": shared(moments[-1][judged], part) for part in (0.01, 0.1)}
         measured |= {f"{arm}/{when}": plane(moments[place][shown(known)]) for when, place in PLANES.items()}
     return measured
 
@@ -140,9 +140,9 @@ def same_sign(vectors: Tensor, known: Known) -> float:
     return (known.signs[nearest_ones] == known.signs[torch.cat(topics)]).double().mean().item()
 
 
-def shared(vectors: Tensor) -> float:
+def shared(vectors: Tensor, part: float) -> float:
     distances = -similarity(vectors, vectors, "l2").fill_diagonal_(-torch.inf)
-    return (distances.amin(1) <= 0.01 * vectors.norm(dim=1)).double().mean().item()
+    return (distances.amin(1) <= part * vectors.norm(dim=1)).double().mean().item()
 
 
 def shown(known: Known) -> Tensor:
@@ -200,8 +200,8 @@ PREDICTIONS = [
     limit("4.01", "rare words", "On {data}, purity is at least 0.1 larger for the most frequent fifth of words than "
           "for the rarest.", lambda t: difference(t["text/frequent/purity"] - t["text/rarest/purity"], margin=0.1),
           arms=("frequent", "rarest"), reading=SPACE, of="purity", because="a word moves only where it stands"),
-    claim("4.01", "shared", "On {data}, at least half of the words share their vector with another one.",
-          lambda t: difference(t["text/shared"], margin=0.5), reading=SET, of="share of words"),
+    claim("4.01", "shared", "On {data}, at least half of the words share a vector, to a hundredth of its length.",
+          lambda t: difference(t["text/within 0.01"], margin=0.5), reading=SET, of="share of words"),
 ]
 
 ANSWERS = [
@@ -232,8 +232,9 @@ def figure(trials):
         axes[panel].set(title=f"After {passes:g} passes over the text", xlim=(-reach, reach), ylim=(-reach, reach))
     for color, arm, label in (("C0", "text", "text"), ("C1", "shuffled", "the same words, shuffled")):
         curves(axes["m"], np.array(MOMENTS) * trials.config.passes, trials[f"{arm}/moments"], label=label, color=color)
-        seen = np.exp(np.log(trials["fifths/seen"]).mean(0))
-        curves(axes["f"], seen, trials[f"{arm}/fifths"], label=label, color=color)
+        curves(
+            axes["f"], np.exp(np.log(trials["fifths/seen"]).mean(0)), trials[f"{arm}/fifths"], label=label, color=color
+        )
     axes["m"].set(title="Purity as training goes on", xlabel="passes over the text", xscale="log", ylim=(-0.03, 1.03))
     axes["f"].set(title="Purity by how often a word came", xlabel="times", xscale="log", ylim=(-0.03, 1.03))
     axes["m"].legend(loc="center right")
@@ -244,7 +245,8 @@ def figure(trials):
 # Try it yourself
 # ---------------
 # If a marker comes in three of ten cases, will opposites come apart, and what will it cost the classes? Guess, then
-# `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. And on half of the text? `--set count=50000`
+# `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. In trial runs, 6 of 10 words had another vector
+# within a *tenth* of its length, and nearly all shuffled words. Is that likeness, or haste? `--set passes=20`
 
 if __name__ == "__main__":
     lesson.main("word_classes")
