@@ -55,8 +55,8 @@ from dlnotes.text import SkipGram, Vocabulary, WordTrainer, nearest, similarity,
 # most are rare. There are two *arms*: skip-gram reads the text, or the same words *shuffled*, each as often but in
 # chance contexts. A *seed* draws text and first vectors, the same for both. *Purity* is the share of a word's five
 # nearest words, by the cosine, that are of its class, in the mean over words; guessing gives 0.1. A word *shares* its
-# vector if another one lies within a hundredth of its length. On a real text, short lists of words are the classes
-# (months, colours, …), and others have signs; the rest is read, and not judged.
+# vector if another is no further away than a hundredth of its length. On a real text only listed words are judged:
+# their lists are the classes (months, colours, …), and lists of opposites give signs.
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,9 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above the thing itself: six words of each of six classes, a colour each, flattened to the plane in which they vary
-# most, early in training and at its end. A heap becomes clumps; in each clump + and − are mixed. Below on the left the
-# purity as training goes on, a thin line a seed: shuffled words have nothing to teach. On the right how pure words are
-# that came so many times, a fifth of all words each: the rarest are the worst.
+# Above: six words of each of six classes, a colour each, flattened to the plane in which they vary most, early in
+# training and at its end. A heap becomes clumps; in each clump + and − are mixed. Below on the left the purity as
+# training goes on, a thin line a seed; on the right by how often words came, a fifth of all each: the rarest are worst.
 
 
 def figure(trials):
@@ -228,13 +227,12 @@ def figure(trials):
         for place, (word, point) in enumerate(zip(shown(known).tolist(), points.reshape(-1, 2), strict=True)):
             label, size = (known.names[word], 9) if known.names else ("+−"[known.signs[word]], 15)
             axes[panel].text(point[0], point[1], label, color=f"C{place // SHOWN}", size=size, ha="center", va="center")
-        passes = MOMENTS[PLANES[when]] * trials.config.passes
-        axes[panel].set(title=f"After {passes:g} passes over the text", xlim=(-reach, reach), ylim=(-reach, reach))
+        title = f"After {MOMENTS[PLANES[when]] * trials.config.passes:g} passes over the text"
+        axes[panel].set(title=title, xlim=(-reach, reach), ylim=(-reach, reach))
     for color, arm, label in (("C0", "text", "text"), ("C1", "shuffled", "the same words, shuffled")):
         curves(axes["m"], np.array(MOMENTS) * trials.config.passes, trials[f"{arm}/moments"], label=label, color=color)
-        curves(
-            axes["f"], np.exp(np.log(trials["fifths/seen"]).mean(0)), trials[f"{arm}/fifths"], label=label, color=color
-        )
+        seen = np.exp(np.log(trials["fifths/seen"]).mean(0))
+        curves(axes["f"], seen, trials[f"{arm}/fifths"], label=label, color=color)
     axes["m"].set(title="Purity as training goes on", xlabel="passes over the text", xscale="log", ylim=(-0.03, 1.03))
     axes["f"].set(title="Purity by how often a word came", xlabel="times", xscale="log", ylim=(-0.03, 1.03))
     axes["m"].legend(loc="center right")

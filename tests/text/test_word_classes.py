@@ -163,7 +163,7 @@ def test_a_vector_is_shared_where_another_is_the_same_but_for_a_hundredth(lesson
 
 def test_that_words_come_within_a_tenth_is_haste_and_not_likeness(lesson):
     """As the lesson says of trial runs: shuffled words are nearer still, and all come apart as they are trained."""
-    config = replace(lesson.Config(), words=20, count=10_000)
+    config = replace(lesson.Config(), words=10, count=4_000)
     known, found = lesson.load(config, 1_000), {}
     mixed = known.ids[torch.randperm(len(known.ids), generator=stream(1_000, "order"))]
     for passes in (5, 20):
