@@ -2,10 +2,10 @@
 Is king - man + woman = queen?
 ==============================
 
-A *word vector* is a list of numbers that stands for a word. Training moves it until it predicts the words near by, so
-that words in the same company get similar vectors. Now suppose that a word is two things: a *root*, what it is about,
-and a *role*, the form that the root takes. Here person and ruler are roots, male and female are roles. If a vector has
-one part for the role and one for the root, and they add up, two numbers are enough: ::
+A *word vector* is a list of numbers that stands for a word. Training changes the numbers until they predict the words
+around it in a text. So words with similar neighbours get similar vectors. Now suppose that a word is two things: a
+*root*, what it is about, and a *role*, the form that the root takes. Here person and ruler are roots, male and female
+are roles. If a vector is one part for the role plus one part for the root, two numbers are enough: ::
 
     a   man    (1, 1)        c   king   (1, 4)        the first number: 1 is male, 3 is female
     b   woman  (3, 1)        d   queen  (3, 4)        the second one: 1 is a person, 4 is a ruler
@@ -15,16 +15,16 @@ one part for the role and one for the root, and they add up, two numbers are eno
 That is queen. The step from man to woman is (2, 0), and so is the step from king to queen: the four words are corners
 of a parallelogram. The course notes say that this solves *analogies*: if a is to b as c is to d, d lies near b - a + c.
 
-But words also have something of their own: kings have thrones, men have beards. Give each of the four vectors one more
-part, of length s, each in a direction that no other word uses. Now the sum b - a + c differs from queen by all four own
-parts. From king it differs by those of man and woman, and by the step of 2 between roles. By Pythagoras: ::
+But words also have something of their own: kings have thrones, men have beards. Give each word a number of its own, s,
+where the others have 0: man is (1, 1, s, 0, 0, 0). The sum b - a + c is (3, 4, -s, s, s, 0). Queen, (3, 4, 0, 0, 0, s),
+differs from it by s four times; king, (1, 4, 0, 0, s, 0), by 2 once and by s twice. By Pythagoras: ::
 
     from the sum to queen   √(s² + s² + s² + s²) = 2 s           s = 1:  2.00      s = 2:  4.00
     from the sum to king    √(2² + s² + s²)                      s = 1:  2.45      s = 2:  3.46
 
-With s = 2, king - man + woman is nearest to king! The usual programs do not show it: they *leave out* a, b and c from
-the possible answers, mostly without saying so. Queen is then the best of the rest. But queen may also be just the word
-most like king, and then no arithmetic was needed. So we ask both ways, and compare with a guess that looks at c alone.
+With s = 2, king - man + woman is nearest to king! The usual programs do not show it: a, b and c are *left out* of the
+possible answers, mostly without saying so. Queen is then the best of the rest. But queen may also be just the word most
+like king. Then no arithmetic was needed. So we ask with and without a, b and c, and compare with a look at c alone.
 """
 
 from dataclasses import dataclass
@@ -46,14 +46,14 @@ from dlnotes.text import SkipGram, Vocabulary, analogy, nearest, train_word_vect
 # The experiment
 # --------------
 # We *plant* what words mean. Each of 20 roots has a word for each of 4 roles. Around a word stand two *markers* of its
-# root and two of its role, made-up words too; any marker at all replaces one in five. Then we change one thing. Words
-# get something of their own: a share of a role's markers gives way to a marker that only this word has. Or *nothing is
-# shared*: each root shuffles its four words, so that a role's markers mean another thing at each root. Or there are two
-# roles only. *Skip-gram*, a usual method, trains the vectors. Two are near if the angle between them is small.
+# root and two of its role, made-up words too. One marker in five is a random one instead. Then we change one thing.
+# Words get something of their own: up to 0.8 of a role's markers give way to a marker that only this word has. Or
+# *nothing is shared*: each root shuffles its words' roles once the questions are set. Or there are two roles: d is then
+# the only other word of c's root. *Skip-gram*, a usual method, trains the vectors. Near now means a small angle.
 #
-# We ask in four *ways* which of the 80 words is nearest: to the *sum* b - a + c; to the sum, with a, b and c left out;
-# to c alone or to b alone, with all three left out. Each *seed* draws another text and other first vectors. Words of a
-# real text have much of their own: we ask for pairs such as man, woman and king, queen, among 10,000 frequent words.
+# In a question, a and b have one root, c and d another; a and c have one role, b and d another. We ask in four *ways*
+# which of the 80 words is nearest: to the *sum* b - a + c; to the sum, with a, b and c left out; to c or to b alone,
+# with all three left out. Each *seed* draws a text and first vectors. Real texts have pairs such as king, queen.
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def planted(config: Config, seed: int, name: str) -> tuple[data.CrossedWords, Te
 
 
 def of_text(config: Config, seed: int) -> Measured:
-    """The same of a real text, whose words have much of their own; what only planted words can tell is nan."""
+    """The same of a real text, stored as much own and by kinds of pairs; the rest is nan."""
     read, questions = data.load_words(config.data), {}
     if len(set(read)) < 2:
         raise data.DataError(f"{config.data} has one word, again and again: expected a text")
@@ -139,7 +139,7 @@ def trained(config: Config, seed: int, ids: Tensor, words: int, sample: float) -
 
 
 def judged(name: str, vectors: Tensor, questions: Tensor) -> Measured:
-    """The share of questions (rows of a, b, c, d) that each way answers with d, or the sum with a, b or c."""
+    """The share of questions (rows of a, b, c, d) that each way answers with d, and the sum with a, b or c."""
     asked, (_, b, c, d) = questions[:, :3], questions.unbind(1)
     among_all = analogy(vectors, asked, exclude=False)
     answers = [among_all, analogy(vectors, asked)]
@@ -160,7 +160,7 @@ def in_the_plane(start: Tensor, end: Tensor) -> list[float]:
 # What we expect
 # --------------
 # Written before the run: *claims* of the notes, and *limits*, where we expect them to fail. The *margin*, the smallest
-# difference that matters, stands in each sentence. A real text has numbers only for words with much of their own.
+# difference that matters, stands in each sentence. A real text counts as words with much of their own.
 
 # fmt: off
 PREDICTIONS = [
@@ -200,11 +200,11 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself, for one seed: the step from a root's first word to its second, an arrow a root, all laid
-# from one point, in the plane that shows most of them. With nothing of their own, they nearly agree. With much, they
-# are short: most of each points out of the plane. With nothing shared, they disagree. In the middle a dot a seed; with
-# two roles, a look at c is nearly enough. On the right a thin line a seed: the more words have of their own, the more
-# often the sum is nearest to a word of the question. A real text has one setting, and its kinds of pairs on the right.
+# On the left, for one seed, an arrow is the step from a root's first word to its second. Those of a row start at one
+# point, in the plane that shows most of them. With nothing of their own, they nearly agree. With much, they are short:
+# most of each points out of the plane. With nothing shared, they disagree. In the middle, a dot is a seed. With two
+# roles, a look at c is nearly enough. On the right, a thin line is a seed. The more words have of their own, the more
+# often the sum is nearest to a, b or c (dashed). A real text has one setting; on the right stand its kinds of pairs.
 
 
 def figure(trials):
@@ -242,8 +242,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# With s = 1.2 by hand, is queen or king nearer to the sum? At which s do they tie? Then guess: if any marker replaces
-# four in five, do the ways with and without a, b and c still agree where words have nothing of their own?
+# With s = 1.2 by hand, is queen or king nearer to the sum? At which s do they tie? Then guess: if four markers in five
+# are random and words have nothing of their own, does it matter whether a, b and c are left out?
 # `python -m lessons run analogies --set noise=0.8 --seeds 20-22`. And if vectors have only 16 numbers? `--set dim=16`
 
 if __name__ == "__main__":
