@@ -9,6 +9,7 @@ torch.Size([500, 1, 28, 28])
 
 from dlnotes.data.catalogue import available, describe, download, fingerprint, load, names, texts
 from dlnotes.data.corpora import Text, load_text, load_words
+from dlnotes.data.english import word_categories, word_pairs
 from dlnotes.data.examples import DataError, Examples, MissingDataError, Parts
 from dlnotes.data.images import fashion_mnist, mnist, not_mnist
 from dlnotes.data.letters import STANDARD, Distortion, Faces, letters, split_faces
@@ -71,5 +72,7 @@ __all__ = [
     "split_faces",
     "texts",
     "transition_matrix",
+    "word_categories",
+    "word_pairs",
     "zipf",
 ]

@@ -106,8 +106,8 @@ class ChainedWords(PlantedWords):
         Source: Claude Shannon, "A mathematical theory of communication", 1948, section 7.
         """
         within = torch.zeros_like(self.transitions[0]).index_add_(0, self.states, torch.special.entr(self.emissions))
-        of_state = torch.special.entr(self.transitions).sum(1) + self.transitions @ within
-        return (stationary(self.transitions) @ of_state).item()
+        # States are as frequent after a step as before: which one comes next, and which word of it.
+        return (stationary(self.transitions) @ (torch.special.entr(self.transitions).sum(1) + within)).item()
 
     @property
     def perplexity(self) -> float:
