@@ -2,9 +2,9 @@
 Is the angle between two word vectors better than their distance?
 =================================================================
 
-A *word vector* is a list of numbers that stands for a word. It is learned from a text, so that words with similar
-neighbours get similar vectors. How near are two of them? We can measure their distance as with a ruler, the *L2*
-distance. Or we look from the origin, where all numbers are 0, and measure the angle between them, by its *cosine*. ::
+A *word vector* is a list of numbers that stands for a word. It is learned from a text: words that stand beside the same
+words get similar vectors. How near are two of them? We can measure their distance as with a ruler, the *L2* distance.
+Or we look from the origin, where all numbers are 0, and measure the angle between them, by its *cosine*. ::
 
     L2        ‖a - b‖ = √((a₁ - b₁)² + (a₂ - b₂)² + …)       0 where both are equal
     dot       a · b = a₁ b₁ + a₂ b₂ + …                      the larger, the nearer
@@ -19,11 +19,13 @@ By L2 a kitten is nearer to a stone than to a cat. Why? The square of L2 has two
 
     ‖a - b‖² = (‖a‖ - ‖b‖)² + 2 ‖a‖ ‖b‖ (1 - cosine)         to cat: (1 - 5)² + 2 · 1 · 5 · 0.04 = 16.4
 
-What does length tell? Training moves a word's vector each time that it meets the word, so that frequent words become
-long, if their neighbours agree (Schakel and Wilson, 2015). L2 then holds frequent and rare words apart, whatever they
-mean. The course notes call the cosine often better, and *normalise* vectors first: each is divided by its length, cat
-becomes (0.6, 0.8). At length 1 the formula reads ‖a - b‖² = 2 - 2 cosine, so that L2, cosine and dot product put words
-in one order: to cat it is now 0.08, to stone still 1.44. But does a word not find some of its kind as long as itself?
+What does length tell? Training moves a word's vector each time that it meets the word. So frequent words become long,
+if the words beside them are of a kind (Schakel and Wilson, 2015). L2 then holds frequent and rare words apart, whatever
+they mean. The course notes call the cosine often better, and *normalise* vectors first: each is divided by its length.
+Cat becomes (0.6, 0.8). At length 1 the formula reads ‖a - b‖² = 2 - 2 cosine, so that L2, cosine and dot product put
+words in one order: the square to cat is now 0.08, to stone still 1.44.
+
+But L2 does no harm between equal lengths. Is it enough that some words of its kind are as long as the word that asks?
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +46,7 @@ from dlnotes.text import SkipGram, Vocabulary, similarity, train_word_vectors, u
 # The experiment
 # --------------
 # We make up a text of 10 *classes* with 200 words each. The class of a word alone decides which class comes next: words
-# of a class have the same neighbours, and mean the same. Within a class the second word comes half as often as the
+# of a class stand beside the same words: they mean the same. Within a class the second word comes half as often as the
 # first, the third a third as often (*Zipf's law*). *Skip-gram* learns vectors by guessing, from each word, those beside
 # it. Three *arms* judge the same vectors: cosine, L2 and dot product. Of the 5 words nearest to a word, how many are of
 # its class? Next we take *rare* words, the half of a class that came least, and *frequent* ones, the tenth that came
@@ -167,6 +169,7 @@ def of_one_word(words: Words) -> Measured:
     ranks = torch.linspace(0, words.classes.bincount().min() - 1, SHOWN).long()
     shown = torch.cat([found, *(each[ranks] for each in members)])
     x, y = unit_vectors(torch.stack([one + other, one - other])) @ words.vectors[shown].T
+    x, y = x.round(decimals=3), y.round(decimals=3)
     return {"x": x.tolist(), "y": y.tolist(), "sizes": words.counts[shown].tolist()}
 
 
@@ -190,7 +193,7 @@ PREDICTIONS = [
           "class in a share that is not larger by 0.05 by cosine.", lambda t: not_better(difference(
               t["even/cosine/right"] - t["even/L2/right"], margin=0.05)), arms=("cosine", "L2")),
     claim("4.04", "length 1", "Among vectors of length 1, the 5 nearest by L2 are the 5 nearest by cosine.",
-          lambda t: identity(t["unit/differ"], tolerance=0.0), of="share of neighbours that differ"),
+          lambda t: identity(t["unit/differ"], tolerance=0.0), of="share of the 5 nearest that differ"),
     claim("4.04", "dot product", "Of the 5 nearest by dot product, a share at least 0.1 larger is of the same class if "
           "vectors are normalised, which makes it the cosine.", lambda t: difference(
               t["all/cosine/right"] - t["all/dot/right"], margin=0.1), arms=("cosine", "dot")),
@@ -230,8 +233,8 @@ def figure(trials):
     shares.set(title="Share right", ylim=(0, 1.03))
     lengths.plot(trials["counts"].T, trials["lengths"].T, color="C0", linewidth=0.6, alpha=0.6)
     lengths.set(title="Length of vectors", xlabel="how often the word came", xscale="log")
-    for axes in (plane, shares):
-        axes.legend(fontsize="small")
+    plane.legend(fontsize="small")
+    shares.legend(fontsize="small", loc="lower left")
     return drawing
 
 
