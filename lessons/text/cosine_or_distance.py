@@ -45,13 +45,13 @@ from dlnotes.text import SkipGram, Vocabulary, similarity, train_word_vectors, u
 # %%
 # The experiment
 # --------------
-# We make up a text of 10 *classes* with 200 words each. The class of a word alone decides which class comes next: words
-# of a class stand beside the same words: they mean the same. Within a class the second word comes half as often as the
-# first, the third a third as often (*Zipf's law*). *Skip-gram* learns vectors by guessing, from each word, those beside
-# it. Three *arms* judge the same vectors: cosine, L2 and dot product. Of the 5 words nearest to a word, how many are of
-# its class? Next we take *rare* words, the half of a class that came least, and *frequent* ones, the tenth that came
-# most: is the frequent word that is nearest to a rare one of its class? In one more text, words of a class are equally
-# frequent. A *seed* draws all of this. On a real text the classes are short lists, such as months and colours.
+# We make up a text of 10 *classes* with 200 words each. The class of a word alone decides which class comes next. So
+# words of a class stand beside the same words, and mean the same. Within a class the second word comes half as often as
+# the first, the third a third as often (*Zipf's law*). *Skip-gram* learns vectors by guessing, from each word, those
+# beside it. Three *arms* judge the same vectors: cosine, L2 and dot product. Of the 5 words nearest to a word, how many
+# are of its class? Next we take *rare* words, the half of a class that came least, and *frequent* ones, the tenth that
+# came most: is the frequent word that is nearest to a rare one of its class? In one more text, words of a class are
+# equally frequent. A *seed* draws all of this. On a real text the classes are short lists, such as months and colours.
 
 
 @dataclass(frozen=True)
