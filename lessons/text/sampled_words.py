@@ -2,33 +2,32 @@
 Can a softmax over all words be trained with a few of them?
 ===========================================================
 
-A model that guesses the next word gives a score to each word that it knows. The *softmax* turns scores into
-probabilities: take exp of each score, and divide by the sum. The loss is minus the logarithm of the *target*, the word
-that did come. It falls if the target's score rises, or if the score of any other word falls: ::
+A model that guesses the next word gives a score to every word it knows. The *softmax* makes probabilities of scores:
+take exp of each score, and divide by the sum. The loss is minus the logarithm of the probability of the *target*, the
+word that did come. So it falls when the score of the target rises, and when any other score falls: ::
 
     loss = log Σ exp(score of k) - score of the target          the sum is over all V words k
 
-A model may know 100,000 words, and each step computes 100,000 scores and then their gradients, for one word that is
-right. The sum is the costly part. *Sampled softmax* estimates it: keep the target, draw K other words, and leave out the
-rest for this step. So 100,000 scores become K + 1. The course notes say no more. But a drawn word must also stand for
-those that were not drawn. If a word is drawn with the probability q, it counts as 1/q words: ::
+With 100,000 words each guess costs 100,000 scores and their gradients, and one word is right. *Sampled softmax* takes
+the target and K other words, drawn at random, and leaves out the rest for this step: K + 1 scores. The course notes say
+no more. But a drawn word must also stand for those that were not drawn. If it is drawn with probability q, we count it
+as 1/q words: ::
 
-    sum ≈ exp(score of the target) + Σ exp(score of k) / q(k)   the sum is over the drawn words k, without the target
+    sum ≈ exp(score of the target) + Σ exp(score of k) / q(k)   the sum is over the drawn words k but the target
 
-Here are four words with exp(score) = 8, 2, 2, 4. The sum is 16. The target is a, and we draw one word: ::
+Here are four words with exp(score) = 8, 2, 2 and 4; the sum is 16. The target is a, and we draw one word: ::
 
-    word drawn               a      b      c      d       mean, each weighted by its q
+    word drawn               a      b      c      d       mean (each column counts by its q)
     q                       1/2    1/4    1/8    1/8
     sum, each with 1/q       8      16     24     40      16
     sum, each as one word    8      10     10     12       9.25
 
-With 1/q the sum is right on average; without, it is too small, and a rare word such as d is nearly forgotten. What this
-does to training: each drawn word's score is pushed down. Frequent words are drawn often, and so are pushed down often.
-The weight 1/q makes up for that (in code: log q is subtracted from the score). Without it, frequent words end too low.
+With 1/q the mean is the true sum. Without it the mean is too small, and frequent words lose most: each step lowers the
+scores of the words that it drew, so what is drawn often is lowered often. Dividing by q makes up for that.
 
-One flaw stays. The loss is the logarithm of the sum, and its mean over the draws is 0.51, not log(16/8) = 0.69: the
-logarithm cuts large sums more than it lifts small ones. The larger K is, the less an estimate varies, and the smaller
-this flaw. So how large must K be?
+One flaw stays. The loss takes the logarithm of the sum, and the mean of the logarithms is less than the logarithm of
+the mean: here the mean loss is 0.51, and the true one log(16/8) = 0.69. And an estimate from few words varies, so steps
+go astray. Both flaws shrink as K grows. How large must it be?
 """
 
 import math
@@ -44,6 +43,7 @@ from torch import Tensor, nn
 from dlnotes import data, lesson
 from dlnotes.evidence import not_better, ratio
 from dlnotes.lesson import answer, claim, curves, limit, reference_line, strips
+from dlnotes.linear import AdaGrad
 from dlnotes.measuring import Measured, Tuned, grid, steps_until, train_for
 from dlnotes.randomness import stream
 from dlnotes.text import Embedding, SampledSoftmaxLoss, UnigramSampler, Vocabulary
@@ -52,18 +52,17 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# The text is made of 10,000 words of 10 classes. A word says which class may come next, and within a class the second
-# word comes half as often as the first, the third a third as often (Zipf's law, as in real texts). So we know how well
-# the best model can do. Ours has a vector for each word (its *embedding*), and scores the next word from the vector of
-# the present one. The *arms* differ in one thing, how a step estimates the sum: over all words, or over 1, 8, 64 or 512
-# drawn ones; and over 64 without 1/q. Words are drawn as often as they stand in the text. In each arm the output
-# biases start at the logarithms of these shares, so a model begins as one that knows how frequent words are, and no
-# more. AdaGrad trains, a rate tuned for each arm on other seeds. We judge by *perplexity* on unseen text, with all
-# words in the sum: exp of the mean loss, among how many equally likely words the model seems to choose.
+# We make a text of 10,000 words in 10 classes. The class of a word says which class comes next; within a class the
+# second word is half as frequent as the first, the third a third (*Zipf's law*, as in real texts). So we know how well
+# the best model can do. Ours keeps a vector for each word, its *embedding*, and scores the next word by the vector of
+# the present one. The *arms* differ in how a training step estimates the sum: from all words, from 1, 8, 64 or 512
+# drawn ones, or from 64 without 1/q. Words are drawn by their frequency. All arms start alike, as a model that knows
+# how frequent each word is and nothing more; AdaGrad trains, with a rate that was tuned for each arm on other *seeds*
+# (each seed draws a text, first weights and batches). Then we compute the *perplexity* on unseen text, with all words
+# in the sum: exp of the mean loss, as if the model hesitated among so many equally likely words.
 #
-# Cost is counted in multiply-adds of the scores: for each word of the batch V or K + 1 scores, with one multiply-add
-# for each number in a vector, and twice as many for the gradients. What seconds make of it depends on the machine:
-# `benchmarks/README.md`.
+# Cost is counted in *multiply-adds* of the scores: for each guess V or K + 1 scores of 16 each, and twice that for their
+# gradients. Seconds depend on the machine: see `benchmarks/README.md`.
 
 
 @dataclass(frozen=True)
@@ -71,142 +70,193 @@ class Config:
     """What can be set."""
 
     data: str = "planted"  # the text: drawn by the lesson; or text8, text:PATH
-    words: int = 10_000  # that a model knows, V; of a text the most frequent ones
-    few: int = 100  # the same in a small vocabulary, to compare
-    dim: int = 16  # numbers in each word's vector
-    batch: int = 128  # words to guess in a step
+    words: int = 10_000  # that a model knows, V; of a real text the most frequent ones
+    few: int = 100  # the same for a small vocabulary
+    dim: int = 16  # numbers in the vector of a word
+    batch: int = 100  # guesses in a step
     steps: int = 256  # training steps of each arm
-    longer: int = 2  # times as many steps are made with 64 words, until they are as good as all
-    test: int = 2_000  # unseen words to judge by
-    start: float = 1e-5  # where AdaGrad's sums of squared gradients start
+    longer: int = 2  # with 64 drawn words the training goes on to so many times as many steps
+    test: int = 1_000  # guesses to judge by, on unseen text
+    start: float = 1e-5  # where AdaGrad's sums of squares start
     device: str = "cpu"  # where the models are trained
 
 
 QUICK = Config(words=600, batch=16, steps=8, test=100)
 SEEDS = range(12)
 DATA = ("planted", "text8", "text:PATH")
-SAMPLED = {"all words": 0, "1 word": 1, "8 words": 8, "64 words": 64, "512 words": 512, "uncorrected": 64}
+ARMS = {"1 word": 1, "8 words": 8, "64 words": 64, "512 words": 512, "uncorrected": 64, "all words": 0}  # K; 0 is all
+SIZES = {"many": tuple(ARMS), "few": ("64 words", "all words")}  # the arms with either vocabulary
 
 
 class Text(NamedTuple):
-    """What a model learns from and is judged by: neighbouring words, the second to be guessed from the first."""
+    """Words, and the word after each: to learn from, and to judge by."""
 
     train: data.Examples
     test: data.Examples
-    counts: Tensor  # how often each word stands in the text to learn from, and once more: none has a share of 0
-    best: float  # perplexity of a model that knows how the text was made; nan where nobody knows
+    shares: Tensor  # how frequent each word is in the text to learn from, counted once more: none has 0
+    best: float  # the least perplexity that any model can have; nan where nobody knows it
 
 
 class NextWord(nn.Module):
-    """Guesses the next word from the present one."""
-
-    def __init__(self, config: Config, text: Text, seed: int, sampled: int, correct: bool) -> None:
+    def __init__(self, config: Config, text: Text, seed: int, arm: str) -> None:
         super().__init__()
-        sizes, weights = (len(text.counts), config.dim), stream(seed, "weights")
-        self.words = Embedding(*sizes, generator=weights, sparse=True)
-        how = {"sampler": UnigramSampler(text.counts), "correct": correct, "sparse": bool(sampled)}
-        self.loss = SampledSoftmaxLoss(*sizes, sampled or 1, generator=weights, draws=stream(seed, "draws"), **how)
-        self.loss.bias.data = (text.counts / text.counts.sum()).log()
+        words, weights, draws = len(text.shares), stream(seed, "weights"), stream(seed, "draws")
+        how = {"sampler": UnigramSampler(text.shares), "correct": arm != "uncorrected"}
+        self.words = Embedding(words, config.dim, generator=weights)
+        self.output = SampledSoftmaxLoss(words, config.dim, ARMS[arm] or 1, generator=weights, draws=draws, **how)
+        self.output.bias.data.copy_(text.shares.log())
+        self.output.train(ARMS[arm] > 0)  # in evaluation mode it has all words in the sum
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.words(ids)
 
-    def full_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(self.loss.scores(hidden), targets)
-
 
 def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
     measured: Measured = {}
-    for size, arms in (("many", tuple(SAMPLED)), ("few", ("64 words", "all words"))):
-        text = load(config, size, seed)
-        measured[f"{size}/best"] = text.best
+    for size, arms in SIZES.items():
+        text, costs = load(config, size, seed), {}
         for arm in arms:
-            model, losses = trained(config, text, seed, arm, tuned[f"{size}/{arm}"])
-            measured |= {f"{size}/{arm}/perplexity": perplexity(config, losses), f"{size}/{arm}/losses": losses}
-        measured |= speed(config, size, len(text.counts), measured)
-    scores = model.loss.scores(model(torch.tensor([0], device=config.device)))  # after the most frequent word
-    shares = text.counts / text.counts.sum()
-    return measured | {"few/shown": scores[0].softmax(0).tolist(), "few/shares": shares.tolist()}
+            model, losses = trained(config, text, seed, arm, tuned[f"{size}/{arm}"], longer=arm == "64 words")
+            measured[f"{size}/{arm}/losses"], costs[arm] = losses, multiply_adds(config, arm, len(text.shares))
+            measured[f"{size}/{arm}/perplexity"] = math.exp(losses[len(marks(config)) - 1])
+        measured[f"{size}/all words/cost"] = float(config.steps * costs["all words"])
+        reached = steps_until(losses[-1], measured[f"{size}/64 words/losses"])  # the number of a mark, or nan
+        steps = math.nan if math.isnan(reached) else marks(config, longer=True)[int(reached)]
+        measured |= {f"{size}/64 words/cost": float(steps * costs["64 words"]), f"{size}/best": text.best}
+    first = torch.zeros(1, dtype=torch.int64, device=config.device)  # the most frequent word
+    shown = model.output.scores(model(first))[0].softmax(0)
+    return measured | {"few/shown": shown.tolist(), "few/shares": text.shares.tolist()}
 
 
-def speed(config: Config, size: str, words: int, measured: Measured) -> Measured:
-    """Multiply-adds until the loss of the full softmax is reached; perplexities after equally many multiply-adds."""
-    places, (full, sampled) = marks(config, "64 words"), (f"{size}/{arm}" for arm in ("all words", "64 words"))
-    costs = {arm: multiply_adds(config, arm, words) for arm in ("all words", "64 words")}
-    losses = measured[f"{full}/losses"]
-    reached = steps_until(losses[-1], measured[f"{sampled}/losses"])  # the number of a mark, or nan
-    steps = places[int(reached)] if reached == reached else math.nan
-    equal = next(place for place, step in enumerate(places) if step * costs["all words"] >= config.steps * costs["64 words"])
-    return {
-        f"{full}/cost": float(config.steps * costs["all words"]),
-        f"{sampled}/cost": steps * costs["64 words"],
-        f"{full}/at equal cost": math.exp(losses[equal]),
-        f"{sampled}/at equal cost": measured[f"{sampled}/perplexity"],
-    }
-
-
-def multiply_adds(config: Config, arm: str, words: int) -> int:
-    """Of a step: to make the scores, and twice as many to make the gradients."""
-    return 3 * config.batch * config.dim * (SAMPLED[arm] + 1 if SAMPLED[arm] else words)
-
-
-def marks(config: Config, arm: str) -> list[int]:
-    """After which steps an arm is judged."""
-    first = [0, *(2**power for power in range(20) if 2**power < config.steps), config.steps]
-    more = config.steps * (config.longer - 1)
-    return first + [config.steps + more * part // 8 for part in range(1, 9)] * (arm == "64 words")
-
-
-def perplexity(config: Config, losses: list[float]) -> float:
-    """At the equal number of steps."""
-    return math.exp(losses[marks(config, "all words").index(config.steps)])
-
-
-def trained(
-    config: Config, text: Text, seed: int, arm: str, lr: float, length: int = 20
-) -> tuple[NextWord, list[float]]:
-    """A model, and its loss over all words, on unseen text, at each mark."""
-    model = NextWord(config, text, seed, SAMPLED[arm], arm != "uncorrected").to(config.device)
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=lr, initial_accumulator_value=config.start)
-    batches = Minibatches(text.train, config.batch, stream(seed, "batches"))
-    trainer = Trainer(model, model.loss if SAMPLED[arm] else model.full_loss, optimizer, batches)
-    losses = []
-    for mark in marks(config, arm):
+def trained(config: Config, text: Text, seed: int, arm: str, lr: float, longer: bool = False) -> tuple:
+    """A model, and its loss on unseen text at each mark, over all words."""
+    model = NextWord(config, text, seed, arm).to(config.device)
+    optimizer = AdaGrad(model.parameters(), lr=lr, initial_accumulator_value=config.start)
+    batches, losses = Minibatches(text.train, config.batch, stream(seed, "batches")), []
+    trainer = Trainer(model, model.output, optimizer, batches)
+    for mark in marks(config, longer):
         train_for(trainer, mark - trainer.steps)
-        losses.append(evaluate(model, text.test, model.loss))  # in evaluation mode it is the loss over all words
+        losses.append(evaluate(model, text.test, model.output))
     return model.requires_grad_(False), losses
 
 
+def marks(config: Config, longer: bool = False) -> list[int]:
+    """The steps after which a model is judged."""
+    more = [config.steps + (config.longer - 1) * config.steps * part // 4 for part in range(1, 5)]
+    return [0, *(step for step in (2, 8, 32, 128) if step < config.steps), config.steps, *more * longer]
+
+
+def multiply_adds(config: Config, arm: str, words: int) -> int:
+    """Of a step: once for the scores, twice for their gradients."""
+    return 3 * config.batch * config.dim * (ARMS[arm] + 1 if ARMS[arm] else words)
+
+
 def load(config: Config, size: str, seed: int) -> Text:
-    words, train = config.words if size == "many" else config.few, config.steps * config.longer * config.batch
-    count, best = train + config.test + 1, math.nan
+    words, best = config.words if size == "many" else config.few, math.nan
+    train = config.steps * config.longer * config.batch
+    count = train + config.test + 1
     if config.data == "planted":
         text = data.class_chain(count, words=words // 10, sharpness=4.0, generator=stream(seed, f"{size} words"))
         ids, best = text.ids, text.perplexity
     else:
         known = numbered(config.data, words)
-        words = int(known.max()) + 1
-        if words <= max(SAMPLED.values()) * (size == "many") or len(known) < count:
-            raise data.DataError(f"{config.data} is too short")
+        if len(known) < count or known.max() + 1 < words:
+            raise data.DataError(f"{config.data} is too short: expected {count:,} words, {words:,} of them different")
         begin = int(torch.randint(len(known) - count + 1, (), generator=stream(seed, "stretch")))
         ids = known[begin : begin + count]
-    pairs = data.Examples(ids[:-1].to(config.device), ids[1:].to(config.device))
     counts = ids[: train + 1].bincount(minlength=words) + 1.0
-    return Text(*(data.Examples(*(part[a:b] for part in pairs)) for a, b in ((0, train), (train, count))), counts, best)
+    before, after = ids[:-1].to(config.device), ids[1:].to(config.device)
+    parts = (data.Examples(before[part], after[part]) for part in (slice(train), slice(train, None)))
+    return Text(*parts, counts / counts.sum(), best)
 
 
 @cache
 def numbered(name: str, words: int) -> Tensor:
-    """The most frequent words of a text, by number, in their order; others are left out."""
+    """The most frequent words of a text, in their order, as numbers; others are left out."""
     text = data.load_words(name)
     return Vocabulary.of(text, min_count=1, max_size=words).encode(text)
 
 
-TUNING = {f"many/{arm}": grid(0.025, 0.4) for arm in SAMPLED} | {f"few/{arm}": grid(0.025, 0.4) for arm in ("64 words", "all words")}
+TUNING = {f"{size}/{arm}": grid(0.025, 0.8) for size, arms in SIZES.items() for arm in arms}  # rates to choose from
 TUNING_SEEDS = range(1_000, 1_003)
 
 
 def tune(config: Config, seed: int, arm: str, candidates: tuple[float, ...]) -> list[float]:
-    size, arm = arm.split("/")
+    size, _, arm = arm.partition("/")
     text = load(config, size, seed)
-    return [perplexity(config, trained(config, text, seed, arm, lr)[1]) for lr in candidates]
+    return [trained(config, text, seed, arm, lr)[1][-1] for lr in candidates]
+
+
+# %%
+# What we expect
+# --------------
+# Written before the run: *claims* of the notes, and *limits*, where we expect them to fail. The *margin*, the smallest
+# difference that matters, stands in each sentence.
+
+# fmt: off
+PREDICTIONS = [
+    claim("4.06", "as good", "With {words:,} words, drawing 64 reaches the loss of all for less than half of the "
+          "multiply-adds.", lambda t: ratio(t["many/all words/cost"], t["many/64 words/cost"], margin=2.0),
+          arms=("all words", "64 words")),
+    limit("4.06", "few words", "With {few} words, drawing 64 reaches the loss of all for more than half of the "
+          "multiply-adds.", lambda t: not_better(ratio(t["few/all words/cost"], t["few/64 words/cost"],
+                                                                 margin=2.0)),
+          arms=("all words", "64 words"), because="65 of 100 scores are left (see also Grave et al., 2017)"),
+    claim("4.07", "512 words", "After equal steps, 512 drawn words give a perplexity at most 2 % above that of all.",
+          lambda t: not_better(ratio(t["many/512 words/perplexity"], t["many/all words/perplexity"], margin=1.02)),
+          arms=("512 words", "all words")),
+    limit("4.07", "64 words", "After equal steps, 64 drawn words give a perplexity more than 2 % above that of all.",
+          lambda t: ratio(t["many/64 words/perplexity"], t["many/all words/perplexity"], margin=1.02),
+          arms=("64 words", "all words"), because="estimates from few words vary (Chen, Grangier and Auli, 2016)"),
+    limit("4.07", "8 words", "After equal steps, 8 drawn words give a perplexity more than 2 % above that of all.",
+          lambda t: ratio(t["many/8 words/perplexity"], t["many/all words/perplexity"], margin=1.02),
+          arms=("8 words", "all words")),
+    limit("4.07", "plain", "After equal steps with 64 drawn words, perplexity without 1/q is more than 2 % above that "
+          "with it.", lambda t: ratio(t["many/uncorrected/perplexity"], t["many/64 words/perplexity"], margin=1.02),
+          arms=("uncorrected", "64 words"), because="what is drawn often is lowered often (Gao et al., 2021)"),
+]
+
+ANSWERS = [
+]
+# fmt: on
+
+# %%
+# What to look at
+# ---------------
+# On the left the thing itself: the probabilities of 100 words, by a model trained with all of them. Eight words are
+# drawn (orange), and each stands for 1/q. In the middle perplexity falls with cost, a thin line a seed: sampling is
+# ahead by far. On the right, a dot a seed, all arms after equally many steps: there, fewer words are worse.
+
+
+def figure(trials):
+    config, (drawing, (thing, falls, equal)) = trials.config, plt.subplots(1, 3, figsize=(15, 4.8))
+    shown, shares = (torch.tensor(trials[f"few/{what}"][0]) for what in ("shown", "shares"))
+    ids, q = UnigramSampler(shares).sample(8, stream(5, "draws"))
+    thing.bar(range(len(shown)), shown, color="0.75", width=1.0)
+    thing.bar(ids, shown[ids], color="C1", width=1.0)
+    for place, weight in zip(ids.tolist(), (1 / q).tolist(), strict=True):
+        thing.text(place, 1.1 * shown[place], f"×{weight:.1f}", ha="center", rotation=90, fontsize="small")
+    thing.set(title=f"Eight words that stand for 100: Σ p/q = {(shown[ids] / q).sum():.2f}", yscale="log")
+    thing.set(xlabel="words, by falling frequency", ylabel="probability")
+    for place, arm in enumerate(ARMS):
+        cost = multiply_adds(config, arm, config.words) * np.array(marks(config, arm == "64 words")[1:])
+        curves(falls, cost, np.exp(trials[f"many/{arm}/losses"][:, 1:]), label=arm, color=f"C{place}", geometric=True)
+    groups = {arm.split()[0]: trials[f"many/{arm}/perplexity"] for arm in ARMS}
+    strips(equal, groups, color="C0", geometric=True)
+    if config.data == "planted":
+        reference_line(equal, trials["many/best"].mean(), "best\npossible")
+    falls.set(title="Perplexity over cost", xlabel="multiply-adds", xscale="log", yscale="log")
+    equal.set(title="Perplexity after equal steps", xlabel="words drawn in a step", yscale="log")
+    falls.legend(fontsize="small")
+    return drawing
+
+
+# %%
+# Try it yourself
+# ---------------
+# AdaGrad divides a gradient by the root of the sum of its squares so far. If the sums start at 0, even tiny gradients
+# make full steps, and the softmax over all words has one for each word. Guess what becomes of the ranking, and run
+# `python -m lessons run sampled_words --set start=0 --seeds 20-22`.
+
+if __name__ == "__main__":
+    lesson.main("sampled_words")
