@@ -72,7 +72,7 @@ def test_arms_differ_in_how_the_sum_is_estimated_and_in_nothing_else(lesson, qui
     monkeypatch.setattr(lesson, "guesser", noted)
     for arm in lesson.ARMS:
         seen.append([])
-        lesson.trained(lesson.QUICK, quick[1], 1_000, arm, 0.1)
+        lesson.trained(lesson.QUICK, quick[1], 1_000, arm, 0.1, [lesson.QUICK.steps])
     for batches in seen[1:]:
         assert len(batches) == lesson.QUICK.steps
         assert all(map(torch.equal, batches, seen[0]))
@@ -158,7 +158,7 @@ def test_models_are_judged_at_equal_steps_and_one_of_them_later_too(lesson, quic
 def test_the_cost_is_that_of_the_first_mark_that_is_as_good_as_all_words(lesson, monkeypatch):
     losses = {"all words": [9.0, 8.0, 7.0], "64 words": [9.0, 8.5, 7.5, 7.1, 7.0, 6.5, 6.9]}
 
-    def made(config, text, seed, arm, lr, longer=False):
+    def made(config, text, seed, arm, lr, places):
         model = lesson.guesser(config, text, seed, arm)
         return model, losses.get(arm, losses["all words"])
 
@@ -218,7 +218,7 @@ def test_a_text_that_is_too_short_is_named_in_a_line(lesson, tmp_path):
 def test_a_rate_is_scored_by_the_loss_after_equal_steps(lesson, quick):
     _, text = quick
     scores = lesson.tune(lesson.QUICK, 1_000, "many/64 words", (0.05, 0.1))
-    by_hand = [lesson.trained(lesson.QUICK, text, 1_000, "64 words", lr)[1] for lr in (0.05, 0.1)]
+    by_hand = [lesson.trained(lesson.QUICK, text, 1_000, "64 words", lr, [0, 3, 8])[1] for lr in (0.05, 0.1)]
     assert scores == [losses[2] for losses in by_hand]
     assert quick[0]["many/64 words/losses"][2] == scores[1]
     assert set(lesson.TUNING) == {f"many/{arm}" for arm in lesson.ARMS} | {"few/64 words", "few/all words"}
