@@ -15,17 +15,17 @@ Or we look from the origin, where all numbers are 0, and measure the angle betwe
     kitten (0.8, 0.6), length 1      to cat (3, 4), length 5          L2 4.05    cosine 0.96    dot 4.80
                                      to stone (0.8, -0.6), length 1   L2 1.20    cosine 0.28    dot 0.28
 
-By L2 a kitten is nearer to a stone than to a cat. Why? The square of L2 has two parts, of lengths and of the angle: ::
+By L2 a kitten is nearer to a stone than to a cat. Why? L2 squared has a part from lengths, and one from the angle: ::
 
     ‖a - b‖² = (‖a‖ - ‖b‖)² + 2 ‖a‖ ‖b‖ (1 - cosine)         to cat: (1 - 5)² + 2 · 1 · 5 · 0.04 = 16.4
 
-What does length tell? Training moves a word's vector each time that it meets the word. So frequent words become long,
-if the words beside them are of a kind (Schakel and Wilson, 2015). L2 then holds frequent and rare words apart, whatever
-they mean. The course notes call the cosine often better, and *normalise* vectors first: each is divided by its length.
-Cat becomes (0.6, 0.8). At length 1 the formula reads ‖a - b‖² = 2 - 2 cosine, so that L2, cosine and dot product put
-words in one order: the square to cat is now 0.08, to stone still 1.44.
+Training moves a word's vector each time that it meets the word. If the words beside it are of one kind, the moves add
+up. So frequent words become long (Schakel and Wilson, 2015). L2 then holds frequent and rare words apart, whatever they
+mean. The course notes say that the cosine is often better. They also *normalise* vectors: each is divided by its
+length. Cat becomes (0.6, 0.8). At length 1 the formula reads ‖a - b‖² = 2 - 2 cosine. So L2, cosine and dot product put
+words in one order. From kitten, the square to cat is now 0.08, to stone still 1.44.
 
-But L2 does no harm between equal lengths. Is it enough that some words of its kind are as long as the word that asks?
+But L2 does no harm between equal lengths. Suppose that some words of like meaning are as long as ours: is L2 as good?
 """
 
 from dataclasses import dataclass, replace
@@ -45,23 +45,23 @@ from dlnotes.text import SkipGram, Vocabulary, similarity, train_word_vectors, u
 # %%
 # The experiment
 # --------------
-# We make up a text of 10 *classes* with 200 words each. The class of a word alone decides which class comes next. So
-# words of a class stand beside the same words, and mean the same. Within a class the second word comes half as often as
-# the first, the third a third as often (*Zipf's law*). *Skip-gram* learns vectors by guessing, from each word, those
-# beside it. Three *arms* judge the same vectors: cosine, L2 and dot product. Of the 5 words nearest to a word, how many
-# are of its class? Next we take *rare* words, the half of a class that came least, and *frequent* ones, the tenth that
-# came most: is the frequent word that is nearest to a rare one of its class? In one more text, words of a class are
-# equally frequent. A *seed* draws all of this. On a real text the classes are short lists, such as months and colours.
+# We make up a text of 10 *classes* of 200 words. The class of a word alone sets the odds of the next class. So words of
+# a class stand beside the same words, and count as alike. Within a class the second word comes half as often as the
+# first, the third a third as often (*Zipf's law*). *Skip-gram* learns vectors by guessing, from each word, those beside
+# it. Three *arms*, ways to compare, judge the same vectors: cosine, L2 and dot product. Of the 5 words nearest to a
+# word, how many are of its class? *Rare* words are the half of a class that came least, *frequent* ones the tenth that
+# came most. Is the frequent word nearest to a rare one of its class? In one more text, all words of a class are equally
+# likely: both groups differ by chance. A *seed* draws all anew. In a real text classes are lists, such as colours.
 
 
 @dataclass(frozen=True)
 class Config:
     """What can be set."""
 
-    data: str = "planted"  # or text8, text:PATH
+    data: str = "planted"  # the made-up text; or text8, text:PATH
     count: int = 200_000  # words of the planted text
     words: int = 200  # of each class
-    exponent: float = 1.0  # of Zipf's law: at 0 all words of a class are as frequent
+    exponent: float = 1.0  # of Zipf's law: at 0 all words of a class are equally likely
     epochs: int = 5  # passes over the text
     device: str = "cpu"  # where vectors are trained
 
@@ -147,7 +147,7 @@ def rare_to_frequent(words: Words) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def of_lengths(words: Words) -> Measured:
-    """How length goes with count: their correlation, and means of the first words, of the next ones and so on."""
+    """How length goes with the logarithm of count: their correlation, and means of 8 groups, frequent words first."""
     both = torch.stack([words.vectors.norm(dim=1), words.counts.log()])
     parts = both.tensor_split([round(both.shape[1] ** (part / 8)) for part in range(1, 8)], dim=1)
     lengths, logs = torch.stack([part.mean(1) for part in parts], 1)
@@ -176,8 +176,8 @@ def of_one_word(words: Words) -> Measured:
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes, and *limits*, where we expect them to fail. The *margin*, the smallest
-# difference that matters, stands in each sentence.
+# Written before the run: *claims* of the notes, and *limits*, where we expect them to fail. The *margin* is the
+# smallest difference that matters. Each sentence names it, but for length 1: there no neighbour may differ.
 
 # fmt: off
 PREDICTIONS = [
@@ -212,11 +212,11 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself, for one seed: vectors of two classes, in the plane of the mean directions of both. Large
-# dots are frequent words. Each class begins where rare words lie together, and stretches out in a direction of its own.
-# Two lines lead from a rare word to the nearest frequent one: by cosine to its own class, by L2 to the other. In the
-# middle, the share right, a dot a seed: among all words L2 is as good; from rare to frequent it fails; the dot product
-# prefers long vectors. On the right, length over count, a line a seed.
+# On the left, one seed: vectors of two classes, in the plane of both mean directions. Larger dots are more frequent
+# words. Each class begins where rare words lie together, and stretches out in a direction of its own. Two lines lead
+# from a rare word to the nearest frequent one: by cosine to its own class, by L2 to the other. In the middle, the share
+# right, a dot a seed. The first three groups ask for the 5 nearest among all words: L2 is as good. From rare to
+# frequent it fails. The dot product prefers long vectors. On the right, mean length over count, a line a seed.
 
 
 def figure(trials):
@@ -241,8 +241,9 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# Will more training help L2, or the cosine? Guess, then run `python -m lessons run cosine_or_distance --set epochs=20
-# --seeds 20-22`. And after a single pass, when most vectors are short? See "all" in the table: `--set epochs=1`
+# Will more training help L2, or the cosine? Guess, then run
+# `python -m lessons run cosine_or_distance --set epochs=20 --seeds 20-22`.
+# And after a single pass, when most vectors are short? See "all" in the table: `--set epochs=1`
 
 if __name__ == "__main__":
     lesson.main("cosine_or_distance")

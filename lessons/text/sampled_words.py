@@ -2,30 +2,30 @@
 Can a softmax over all words be trained with a few of them?
 ===========================================================
 
-A model that guesses the next word gives a score to every word it knows. The *softmax* makes probabilities of scores:
-take exp of each score, and divide by the sum. The loss is minus the logarithm of the probability of the *target*, the
-word that did come: it falls when the score of the target rises, and when any other score falls. ::
+A model that guesses the next word gives a score to every word it knows. The *softmax* turns scores into probabilities:
+it takes exp of each score and divides by the sum. The *target* is the word that did come. The loss is minus the
+logarithm of its probability. It falls when the score of the target rises, or when any other score falls. ::
 
     loss = log Σ exp(score of k) - score of the target          the sum is over all V words k
 
-With 100,000 words each guess costs 100,000 scores. *Sampled softmax* takes the target and K other words, drawn at
-random, and leaves out the rest for this step: K + 1 scores. The course notes say no more. But a drawn word must also
-stand for those that were not drawn. If it is drawn with probability q, it should count as 1/q words: ::
+With 100,000 words each guess costs 100,000 scores. *Sampled softmax* draws K words at random. A step scores only these
+and the target: K + 1 scores. The course notes say no more. But the drawn words must also stand for the others. Let q be
+the chance that a word is among those drawn. If it is, it should count as 1/q words: ::
 
-    sum ≈ exp(score of the target) + Σ exp(score of k) / q(k)   the sum is over the drawn words k but the target
+    sum ≈ exp(score of the target) + Σ exp(score of k) / q(k)   the sum is over the drawn words k except the target
 
-Here are four words with exp(score) = 8, 2, 2 and 4; the sum is 16. The target is a, and we draw one word: ::
+Words a to d have exp(score) = 8, 2, 2 and 4, in all 16. We draw one. The target is a; drawn, it adds nothing more: ::
 
     word drawn               a      b      c      d       mean (each column counts by its q)
     q                       1/2    1/4    1/8    1/8
     sum, each with 1/q       8      16     24     40      16
     sum, each as one word    8      10     10     12       9.25
 
-With 1/q the mean is the true sum. Without it the mean is too small, and frequent words lose most: a step lowers the
-scores of the words that it drew, so what is drawn often is lowered often. Dividing by q makes up for that.
+With 1/q the mean is the true sum. Without it the mean is too small. Also, a step lowers the scores of the words that it
+drew, so it lowers frequent words too often. Dividing by q makes up for that.
 
 Two flaws stay. Estimates from few words vary, so steps go astray. And the loss takes their logarithm, whose mean is too
-small: here the mean loss is 0.51, the true one log(16/8) = 0.69. Both flaws shrink as K grows. How large must it be?
+small: the mean of log(sum/8) is 0.51, the true loss log(16/8) = 0.69. Both shrink as K grows. How large must it be?
 """
 
 import math
@@ -51,15 +51,15 @@ from dlnotes.training import Minibatches, Trainer, evaluate
 # %%
 # The experiment
 # --------------
-# We make a text of 10,000 words in 10 classes. The class of a word says which class comes next; within a class the
-# second word is half as frequent as the first, the third a third (*Zipf's law*, as in real texts). So we know what the
-# best model can do. Ours keeps a vector for each word, its *embedding*, and scores the next word by the vector of the
-# present one. The *arms* differ in how a training step estimates the sum: from 1, 8, 64 or 512 drawn words, from 64
-# without 1/q, or from all. Words are drawn by their frequency. All arms start as one model, which knows how frequent
-# words are and nothing more. AdaGrad trains, with a rate tuned for each arm on other *seeds* (a seed draws text,
-# weights and batches). We judge on unseen text, with all words in the sum, by *perplexity*, exp of the mean loss.
+# We make a text with 10,000 different words in 10 classes. The class of a word sets the chances of the next one. In a
+# class the second word is half as frequent as the first, the third a third (*Zipf's law*, as in real texts). So we know
+# what the best model can do. Ours has a vector for each word, its *embedding*, and scores the next word by that of the
+# present one. The *arms* differ in how a step estimates the sum: from 1, 8, 64 or 512 drawn words, from 64 without 1/q,
+# or from all. Frequent words are drawn more often. All arms start as one model that knows only how frequent words are.
+# Arms 64 and "all" also take 100 words. AdaGrad trains, with a rate tuned for each arm on other *seeds* (each draws
+# text, weights and batches). We judge on unseen text, with all words, by *perplexity*, exp of the mean loss.
 #
-# Cost is counted in *multiply-adds* of the scores: for each guess V or K + 1 scores of 16 each, and twice that for the
+# *Cost* counts *multiply-adds*. A guess takes V or K + 1 scores of 16 multiply-adds each, and twice that for the
 # gradients. Seconds depend on the machine: see `benchmarks/README.md`.
 
 
@@ -68,12 +68,12 @@ class Config:
     """What can be set."""
 
     data: str = "planted"  # the text: drawn by the lesson; or text8, text:PATH
-    words: int = 10_000  # that a model knows, V; of a real text the most frequent ones
-    few: int = 100  # the same for a small vocabulary
+    words: int = 10_000  # words a model knows, V; of a real text the most frequent ones
+    few: int = 100  # V in the second text, with few words
     dim: int = 16  # numbers in the vector of a word
     batch: int = 100  # guesses in a step
     steps: int = 256  # training steps of each arm
-    longer: int = 2  # with 64 drawn words the training goes on to so many times as many steps
+    longer: int = 2  # the arm with 64 drawn words trains on, to this many times the steps
     test: int = 1_000  # guesses to judge by, on unseen text
     start: float = 1e-5  # where AdaGrad's sums of squares start
     device: str = "cpu"  # where the models are trained
@@ -116,7 +116,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
 
 
 def trained(config: Config, text: Text, seed: int, arm: str, lr: float, places: list[int]) -> tuple:
-    """A model, and its loss on unseen text after these steps, over all words."""
+    """A trained model, and its losses on unseen text, over all words, after each number of steps in `places`."""
     model = guesser(config, text, seed, arm)
     optimizer = AdaGrad(model.parameters(), lr=lr, initial_accumulator_value=config.start)
     batches, losses = Minibatches(text.train, config.batch, stream(seed, "batches")), []
@@ -214,9 +214,9 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left the thing itself: the probabilities of 100 words, by a model trained with all of them. Eight words are
-# drawn (orange), and each stands for 1/q. In the middle perplexity falls with cost, a thin line a seed: sampling is
-# ahead by far. On the right, a dot a seed, all arms after equally many steps: there, fewer words are worse.
+# On the left are the probabilities of 100 words after the most frequent one, by a model trained with all. Eight words
+# are drawn (orange), and each stands for 1/q words. In the middle is perplexity over cost, a line a seed: sampling is
+# ahead by far. On the right is a dot a seed, all arms after equally many steps: there, fewer words are worse.
 
 
 def figure(trials):
@@ -243,8 +243,8 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# AdaGrad divides a gradient by the root of the sum of its squares so far. If the sums start at 0, even tiny gradients
-# make full steps, and all words have one. Who loses? `python -m lessons run sampled_words --set start=0 --seeds 20-22`
+# AdaGrad divides a gradient by the root of the sum of its squares so far. If the sums start at 0, even tiny ones make
+# full steps, for each word in the sum. Who loses? `python -m lessons run sampled_words --set start=0 --seeds 20-22`
 
 if __name__ == "__main__":
     lesson.main("sampled_words")

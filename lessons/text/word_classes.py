@@ -2,22 +2,23 @@
 What does an embedding know about words?
 ========================================
 
-A net calculates with numbers, and a word is none. Take a *vocabulary*, a list of words. We could give its third word
-the numbers 0 0 1 0, *one-hot*: as many as there are words, and *cat* as far from *kitten* as from *purrs*. An
-*embedding* is a table with a row of fewer numbers, a *vector*, for each word. A one-hot list times it picks a row: ::
+A net calculates with numbers, and a word is not a number. Take a *vocabulary*, a list of words. We could write the
+third of four words as 0 0 1 0, *one-hot*. But then *cat* is as far from *kitten* as from *purrs*. An *embedding* is a
+table: each word has a row of fewer numbers, its *vector*. A one-hot list times the table picks a row: ::
 
                      the      0.9  0.1
     0  0  1  0   ×   cat      0.2  0.8   =   0 (0.9, 0.1) + 0 (0.2, 0.8) + 1 (0.3, 0.7) + 0 (0.5, 0.6)
                      kitten   0.3  0.7   =   (0.3, 0.7)
                      purrs    0.5  0.6
 
-So it is a layer of weights, and is learned. *Skip-gram* (Mikolov et al., 2013) learns which words stand near a word:
-its *contexts*. Each word has a second vector for when it is a context. A word's vector c moves towards each context z
-that it is seen with, and away from *negatives* n, contexts drawn at random. α is the learning rate: ::
+So the table is a layer of weights, and is learned. *Skip-gram* (Mikolov et al., 2013) learns which words stand near a
+word: its *contexts*. Each word has a second vector for when it is a context. A word's vector c moves towards the vector
+z of each context, and away from *negatives* n, vectors of contexts drawn at random. α is the learning rate: ::
 
     c ← c + α (1 - σ(c·z)) z        c ← c - α σ(c·n) n        σ(x) = 1 / (1 + e^-x), so σ(0) = ½
 
-By hand: let α be 1 and c begin with zeros, without negatives; *the* is (1, 0), *purrs* (1, 2), *barks* (1, -2): ::
+By hand: α is 1, c begins with zeros, and there are no negatives. As contexts, *the* is (1, 0), *purrs* (1, 2) and
+*barks* (1, -2). Both contexts of a word move it at once, so σ is ½ in each step: ::
 
     the cat purrs        cat ← ½ (1, 0) + ½ (1, 2) = (1, 1)
     the kitten purrs     kitten ← ½ (1, 0) + ½ (1, 2) = (1, 1)      angle to cat 0°, its cosine 1
@@ -25,9 +26,9 @@ By hand: let α be 1 and c begin with zeros, without negatives; *the* is (1, 0),
 
 Nobody said that a kitten is a cat: contexts alone move a word, so words with the same contexts come out alike.
 
-The course notes say that embeddings map words "into a smaller set, in which similar words are gathered together". In a
-space of fewer numbers that should be so. If words share members of a set, it is *clustering* (Brown et al., 1992). And
-soup is hot or cold, so opposites should come out alike, too. A word that was hardly seen has hardly moved.
+The course notes say that embeddings map words "into a smaller set, in which similar words are gathered together". This
+should hold for a space of fewer numbers. A set of fewer members is another thing: words would share them, as in
+*clustering* (Brown et al., 1992). Soup is hot or cold, so opposites should be near, too. A rare word hardly moves.
 """
 
 from collections.abc import Iterator
@@ -49,14 +50,13 @@ from dlnotes.text import SkipGram, Vocabulary, WordTrainer, nearest, similarity,
 # %%
 # The experiment
 # --------------
-# We plant a text of 2,000 made-up words in ten *classes*, as verbs are one. A word's class decides which classes are
-# likely to follow. In each class half of the words have the *sign* +, half −, like hot and cold. Signs have the same
-# contexts but for *markers*: in one of fifty cases, the next word is one that tells the sign. Few words are frequent,
-# most are rare. There are two *arms*: skip-gram reads the text, or the same words *shuffled*, each as often but in
-# chance contexts. A *seed* draws text and first vectors, the same for both. *Purity* is the share of a word's five
-# nearest words, by the cosine, that are of its class, in the mean over words; guessing gives 0.1. A word *shares* its
-# vector if another is no further away than a hundredth of its length. On a real text only listed words are judged:
-# their lists are the classes (months, colours, …), and lists of opposites give signs.
+# We *plant* a text: 2,000 made-up words in ten *classes*, as verbs are one. A word's class decides which classes are
+# likely to follow. Half of each class has the *sign* +, half −, like hot and cold. Only *markers* tell signs apart: one
+# word in fifty is followed by a marker of its sign. Few words are frequent, most are rare. There are two *arms*.
+# Skip-gram reads the text, or the same words *shuffled*, in chance contexts. A *seed* draws text and first vectors, the
+# same for both. *Purity* is the share of a word's five nearest words, by the cosine, that are of its class. We take the
+# mean over words; chance gives 0.1. A word *shares* its vector if another lies within a hundredth of its length. On a
+# real text, lists (months, colours, …) are the classes, and lists of opposites give signs; no other word is judged.
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Config:
     data: str = "planted"  # or text8, text:PATH
     count: int = 100_000  # words of the planted text
     words: int = 200  # different words of each of its ten classes
-    telling: float = 0.02  # share of words that a marker of their sign comes after
+    telling: float = 0.02  # share of words that a marker of their sign follows
     train: int = 1_000_000  # words of a real text that are read, at most
     dim: int = 32  # numbers of a vector
     window: int = 2  # how far away a context may be
     passes: int = 5  # over the text
-    sample: float = 0.01  # words that are a larger share of the text than this are thinned out
+    sample: float = 0.01  # a word with a larger share of the text than this is read only in part
     device: str = "cpu"  # where it is trained
 
 
@@ -183,8 +183,8 @@ def load(config: Config, seed: int) -> Known:
 # %%
 # What we expect
 # --------------
-# Written before the run: *claims* of the notes in two *readings* of "a smaller set", and *limits*, where they should
-# fail. The *margin*, the smallest difference that matters, stands in each sentence.
+# Written before the run: *claims* of the notes, for two *readings* of "a smaller set", and *limits*, where the notes
+# should fail. Each sentence has a *margin*: the number that decides.
 
 # fmt: off
 SPACE, SET = "a space of fewer numbers", "a set of fewer members"
@@ -214,9 +214,9 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# Above: six words of each of six classes, a colour each, flattened to the plane in which they vary most, early in
-# training and at its end. A heap becomes clumps; in each clump + and − are mixed. Below on the left the purity as
-# training goes on, a thin line a seed; on the right by how often words came, a fifth of all each: the rarest are worst.
+# Above are six words of each of six classes, a colour a class, in the plane in which their vectors vary most: early in
+# training and at its end. A heap becomes clumps. In each clump + and − are mixed. Below on the left is purity over the
+# training, a thin line a seed. On the right each point is a fifth of the words: the rarest are worst.
 
 
 def figure(trials):
@@ -242,9 +242,9 @@ def figure(trials):
 # %%
 # Try it yourself
 # ---------------
-# If a marker comes in three of ten cases, will opposites come apart, and what will it cost the classes? Guess, then
+# If a marker follows three words of ten, will opposites come apart, and what will it cost the classes? Guess, then run
 # `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. In trial runs, 6 of 10 words had another vector
-# within a *tenth* of its length, and nearly all shuffled words. Is that likeness, or haste? `--set passes=20`
+# within a *tenth* of their length; of shuffled words nearly all. Are they alike, or undertrained? `--set passes=20`
 
 if __name__ == "__main__":
     lesson.main("word_classes")
