@@ -191,9 +191,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.08", "Yes, where words are root and role alone. Words with much of their own need a, b, c left out: "
-           "{left out:points} points above the nearest to c. Else the sum finds a, b or c in {asked:.0%}.",
-           given={"adding": "supported", "left out": "supported", "all words": "supported", "asked": "supported"}),
+    answer("4.08", "Yes, if words are root and role alone. With much of their own, leave out a, b, c (else {asked:.0%} "
+           "of answers are these): {left out:points} points above the nearest to c (Wikipedia: {text8/left out:points}).",
+           given={"adding": "supported", "text8/adding": "inconclusive", "left out": "supported", "asked": "supported"}),
 ]
 # fmt: on
 

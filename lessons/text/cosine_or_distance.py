@@ -189,8 +189,8 @@ PREDICTIONS = [
     limit("4.03", "among all", "Of the 5 nearest among all words, the share of the same class is not larger by 0.02 by "
           "cosine.", lambda t: not_better(difference(t["all/cosine/right"] - t["all/L2/right"], margin=0.02)),
           arms=("cosine", "L2"), because="some words of a class are as long as the one that asks"),
-    limit("4.03", "equally frequent", "Where words of a class are equally frequent, the nearest word is of the same "
-          "class in a share that is not larger by 0.05 by cosine.", lambda t: not_better(difference(
+    limit("4.03", "equally frequent", "Where words of a class are equally likely, the frequent word nearest to a rare "
+          "one is of its class in a share that is not larger by 0.05 by cosine.", lambda t: not_better(difference(
               t["even/cosine/right"] - t["even/L2/right"], margin=0.05)), arms=("cosine", "L2")),
     claim("4.04", "length 1", "Among vectors of length 1, the 5 nearest by L2 are the 5 nearest by cosine.",
           lambda t: identity(t["unit/differ"], tolerance=0.0), of="share of the 5 nearest that differ"),

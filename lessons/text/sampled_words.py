@@ -202,12 +202,12 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.06", "Yes, if there are many words: with {words:,} of them, drawing 64 needs {as good} times fewer "
-           "multiply-adds to become as good as all. With {few} words it saves little.",
+    answer("4.06", "Yes, if words are many: drawing 64 of {words:,} reaches the loss of all with {as good} times fewer "
+           "multiply-adds. Of {few} words it takes {few words} times fewer.",
            given={"as good": "supported", "few words": "supported"}),
-    answer("4.07", "Not with a handful: after equal steps the perplexity is {64 words} times that of all words with 64 "
-           "drawn ones, {8 words} times with 8, and without 1/q {plain} times worse again.",
-           given={"64 words": "supported", "8 words": "supported", "plain": "supported"}),
+    answer("4.07", "Only with many drawn words: after equal steps 512 give {512 words} times the perplexity of all, 64 "
+           "{64 words} times, 8 {8 words} times. Without 1/q, 64 give {plain} times that with it.",
+           given={"512 words": "supported", "64 words": "supported", "8 words": "supported", "plain": "supported"}),
 ]
 # fmt: on
 
