@@ -191,9 +191,9 @@ PREDICTIONS = [
 ]
 
 ANSWERS = [
-    answer("4.08", "Yes, if words are root and role alone. With much of their own, leave out a, b, c (else {asked:.0%} "
-           "of answers are these): {left out:points} points above the nearest to c (Wikipedia: {text8/left out:points}).",
-           given={"adding": "supported", "text8/adding": "inconclusive", "left out": "supported", "asked": "supported"}),
+    answer("4.08", "Yes, if words are root and role alone. With much of their own, leave out a, b, c ({asked:.0%} of "
+           "all answers): {left out:points} points above the nearest to c (Wikipedia: {text8/left out:points}).",
+          given={"adding": "supported", "left out": "supported", "asked": "supported", "text8/adding": "inconclusive"}),
 ]
 # fmt: on
 
