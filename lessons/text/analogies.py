@@ -74,7 +74,8 @@ class Config:
 
 
 QUICK = Config(count=4_000, roots=5, questions=50, dim=16)
-SEEDS, DATA = range(12), ("planted", "text8", "text:PATH")
+SEEDS = range(12)
+DATA = ("planted", "text8", "text:PATH")
 OWN = {"nothing own": 0.0, "a quarter": 0.25, "half": 0.5, "three quarters": 0.75, "much own": 1.0}  # times `own`
 SETTINGS, WAYS = (*OWN, "nothing shared", "two roles"), ("all words", "left out", "near c", "near b")
 DRAWN = "nothing own", "much own", "nothing shared"  # settings whose differences are drawn
@@ -200,11 +201,10 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left, for one seed, an arrow is the step from a root's first word to its second. Those of a row start at one
-# point, in the plane that shows most of them. With nothing of their own, they nearly agree. With much, they are short:
-# most of each points out of the plane. With nothing shared, they disagree. In the middle, a dot is a seed. With two
-# roles, a look at c is nearly enough. On the right, a thin line is a seed. The more words have of their own, the more
-# often the sum is nearest to a, b or c (dashed). A real text has one setting; on the right stand its kinds of pairs.
+# On the left, for one seed, an arrow is the step from a root's first word to its second, in the plane that shows most of
+# them. With nothing of their own, they nearly agree. With much, most of each points out of the plane. With nothing
+# shared, they disagree. In the middle, a dot is a seed. On the right, a thin line is a seed (of a real text: kinds of
+# pairs). The more words have of their own, the more often the sum is nearest to a, b or c (dashed).
 
 
 def figure(trials):
