@@ -201,8 +201,8 @@ ANSWERS = [
 # %%
 # What to look at
 # ---------------
-# On the left, for one seed, an arrow is the step from a root's first word to its second, in the plane that shows most of
-# them. With nothing of their own, they nearly agree. With much, most of each points out of the plane. With nothing
+# On the left, for one seed, an arrow is the step from a root's first word to its second, in the plane that shows most
+# of them. With nothing of their own, they nearly agree. With much, most of each points out of the plane. With nothing
 # shared, they disagree. In the middle, a dot is a seed. On the right, a thin line is a seed (of a real text: kinds of
 # pairs). The more words have of their own, the more often the sum is nearest to a, b or c (dashed).
 
