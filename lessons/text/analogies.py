@@ -194,7 +194,7 @@ PREDICTIONS = [
 ANSWERS = [
     answer("4.08", "Yes, if words are root and role alone. With much of their own, leave out a, b, c ({asked:.0%} of "
            "all answers): {left out:points} points above the nearest to c (Wikipedia: {text8/left out:points}).",
-          given={"adding": "supported", "left out": "supported", "asked": "supported", "text8/adding": "inconclusive"}),
+           given={"adding": "supported", "left out": "supported", "asked": "supported", "text8/left out": "supported"}),
 ]
 # fmt: on
 

@@ -205,8 +205,8 @@ ANSWERS = [
     answer("4.06", "Yes, if words are many: drawing 64 of {words:,} reaches the loss of all with {as good} times fewer "
            "multiply-adds. Of {few} words it takes {few words} times fewer.",
            given={"as good": "supported", "few words": "supported", "text8/few words": "inconclusive"}),
-    answer("4.07", "With 512 drawn words it is no worse: {512 words} times the perplexity of all after equal steps. "
-           "With 8 it is {8 words} times (64: undecided). Without 1/q, 64 give {plain} times that with it.",
+    answer("4.07", "With 512 drawn words it is no worse: {512 words:.2f} times the perplexity of all at equal steps. "
+           "With 8 it is {8 words:.2f} times (64: undecided). Without 1/q, 64 give {plain:.2f} times that with it.",
            given={"512 words": "supported", "64 words": "inconclusive", "8 words": "supported", "plain": "supported"}),
 ]
 # fmt: on
