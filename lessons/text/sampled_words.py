@@ -220,14 +220,14 @@ ANSWERS = [
 
 
 def figure(trials):
-    config, (drawing, (thing, falls, equal)) = trials.config, plt.subplots(1, 3, figsize=(15, 4.8))
+    config, (drawing, (thing, falls, equal)) = trials.config, plt.subplots(1, 3, figsize=(19, 4.8))
     shown, shares = (torch.tensor(trials[f"few/{what}"][0]) for what in ("shown", "shares"))
     ids, q = UnigramSampler(shares).sample(8, stream(5, "draws"))
     thing.bar(range(len(shown)), shown, color=["C1" if k in ids else "0.75" for k in range(len(shown))], width=1.0)
     for place, weight in zip(ids.tolist(), (1 / q).tolist(), strict=True):
         thing.text(place, 1.1 * shown[place], f"×{weight:.1f}", ha="center", rotation=90, fontsize="small")
     title = f"Eight words that stand for 100: Σ p/q = {(shown[ids] / q).sum():.2f}"
-    thing.set(title=title, yscale="log", xlabel="words, by falling frequency", ylabel="probability")
+    thing.set(title=title, yscale="log", ylim=(None, 1), xlabel="words, by falling frequency", ylabel="probability")
     for place, arm in enumerate(ARMS):
         cost = [multiply_adds(config, arm, config.words) * step for step in marks(config, arm == "64 words")[1:]]
         curves(falls, cost, np.exp(trials[f"many/{arm}/losses"][:, 1:]), label=arm, color=f"C{place}", geometric=True)
