@@ -109,7 +109,7 @@ def trial(config: Config, seed: int, tuned: Tuned) -> Measured:
             measured[f"{size}/{arm}/losses"] = losses[arm]
         measured[f"{size}/all words/cost"] = float(config.steps * costs["all words"])
         reached = steps_until(losses["all words"][-1], losses["64 words"])  # the number of a mark, or nan
-        steps = math.nan if math.isnan(reached) else marks(config, longer=True)[int(reached)]
+        steps = math.nan if math.isnan(reached) else marks(config, longer=True)[int(reached)] or 1  # one at least
         measured |= {f"{size}/64 words/cost": float(steps * costs["64 words"]), f"{size}/best": text.best}
     shown = model.output.scores(model.weight[0]).softmax(0)  # after the most frequent word
     return measured | {"few/shown": shown.tolist(), "few/shares": text.shares.tolist()}
