@@ -28,7 +28,7 @@ setup:
 run: setup  ## the tour: five lessons at full strength; about five minutes
 	$(PY) -m lessons tour --jobs $(JOBS)
 
-test: check  ## the checks, then all tests; 5 minutes on two cores
+test: check  ## the checks, then all tests; 8 minutes on two cores
 	$(PYTEST)
 
 check: setup  ## format, lint, types, and what is stale: results, planted bugs; seconds, without running anything
