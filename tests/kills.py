@@ -12,9 +12,9 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_after(steps, monkeypatch):
-    """Inside, a trainer dies in place of the step after so many; and one has to."""
-    step = Trainer.__next__
+def killed_after(steps, monkeypatch, kind=Trainer):
+    """Inside, a trainer of this kind dies in place of the step after so many; and one has to."""
+    step = kind.__next__
 
     def dies(trainer):
         if trainer.steps == steps:
@@ -22,6 +22,6 @@ def killed_after(steps, monkeypatch):
         return step(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "__next__", dies)
+        patch.setattr(kind, "__next__", dies)
         with pytest.raises(Killed):
             yield

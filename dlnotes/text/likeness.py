@@ -177,8 +177,10 @@ def analogy(
     analogies", 2016; Anna Rogers, Aleksandr Drozd and Bofang Li, "The (too many) problems of analogical reasoning with
     word vectors", 2017.
     """
-    settings = {"measure": measure, "method": method, "exclude": exclude, "normalize": normalize}
-    return analogy_neighbours(vectors, questions, 1, **settings).ids[:, 0]  # type: ignore[arg-type]
+    found = analogy_neighbours(
+        vectors, questions, 1, measure=measure, method=method, exclude=exclude, normalize=normalize
+    )
+    return found.ids[:, 0]
 
 
 def analogy_neighbours(

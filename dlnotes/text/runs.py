@@ -24,7 +24,7 @@ class Done(Protocol):
 OneStep = TypeVar("OneStep", bound=Done, covariant=True)
 
 
-class Resumable(Protocol[OneStep]):
+class ResumableSteps(Protocol[OneStep]):
     """What gives steps and can be gone on with, such as a `Trainer`."""
 
     steps: int
@@ -35,7 +35,7 @@ class Resumable(Protocol[OneStep]):
 
 
 def finish_run(
-    trainer: Resumable[OneStep],
+    trainer: ResumableSteps[OneStep],
     steps: int | None,
     settings: Mapping[str, Any],
     checkpoint: str | os.PathLike[str] | None,

@@ -243,8 +243,8 @@ def figure(trials):
 # Try it yourself
 # ---------------
 # If a marker follows three words of ten, will opposites come apart, and what will it cost the classes? Guess, then run
-# `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. In trial runs, 6 of 10 words had another vector
-# within a *tenth* of their length; of shuffled words nearly all. Are they alike, or undertrained? `--set passes=20`
+# `python -m lessons run word_classes --set telling=0.3 --seeds 20-22`. In our run, 68 % of words have another vector
+# within a *tenth* of their length; of shuffled words 95 %. Are they alike, or undertrained? `--set passes=20`
 
 if __name__ == "__main__":
     lesson.main("word_classes")

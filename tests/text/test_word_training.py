@@ -13,6 +13,7 @@ from dlnotes import data
 from dlnotes.randomness import stream
 from dlnotes.text import CBOW, SkipGram, WordTrainer, nearest, train_word_vectors, word_training
 from dlnotes.training import CheckpointError, DivergedError
+from tests.kills import killed_after
 
 BOTH = pytest.mark.parametrize("kind", [SkipGram, CBOW])
 
@@ -173,18 +174,9 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_bits(kind, done, tmp_path
     whole, again = model_of(kind), model_of(kind)
     settings = {"epochs": 2, "sample": math.inf, "progress": False, "save_every": 1}
     losses = train_word_vectors(whole, text_of(), generator=stream(0, "draws"), **settings)
-    step = WordTrainer.__next__
-
-    def dies(trainer):
-        if trainer.steps == done:
-            raise KeyboardInterrupt
-        return step(trainer)
-
     settings["checkpoint"] = tmp_path / "run.pt"
-    with monkeypatch.context() as patch:
-        patch.setattr(WordTrainer, "__next__", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train_word_vectors(again, text_of(), generator=stream(0, "draws"), **settings)
+    with killed_after(done, monkeypatch, WordTrainer):
+        train_word_vectors(again, text_of(), generator=stream(0, "draws"), **settings)
     model = model_of(kind)
     rest = train_word_vectors(model, text_of(), generator=stream(0, "draws"), **settings)
     assert torch.equal(model.weight, whole.weight)
