@@ -215,13 +215,19 @@ def _readable(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def is_current(lesson: Lesson, results: Mapping[str, Any]) -> bool:
-    """Whether results were measured and judged by the code as it is now, or by one that was found to give the same."""
+def is_current(lesson: Lesson, *runs: Mapping[str, Any]) -> bool:
+    """Whether results were measured and judged by the code as it is now, or by one that was found to give the same.
+
+    Args:
+        lesson: the lesson that they are of.
+        runs: its results, on one data set or on several; all of them have to be.
+    """
     here = {"code": checksum_of_code(lesson.path, PACKAGE), "judge": checksum_of_judge(lesson.path, PACKAGE)}
-    known = results, results.get("rechecked", {})
-    data = (results["data"] or {}).get("name")
-    tuned_alike = not results["tuned"] or results["tuned"] == kept_for(lesson.name, data)
-    return tuned_alike and any(all(one.get(name) == checksum for name, checksum in here.items()) for one in known)
+    return all(
+        (not results["tuned"] or results["tuned"] == kept_for(lesson.name, (results["data"] or {}).get("name")))
+        and any(here.items() <= one.items() for one in (results, results.get("rechecked", {})))
+        for results in runs
+    )
 
 
 def announcement(plans: Sequence[Any], *, jobs: int, quick: bool, out: Path) -> str:

@@ -93,6 +93,7 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
     text = script.read_text(encoding="utf-8") if text is None else text
     found = Sources()
     looked_for: set[str] = set()
+    plain: set[str] = set()  # modules of the library that are one file: what else begins with their name is none
     waiting = [("", False, text)]
     while waiting:
         importer, is_package, text = waiting.pop()
@@ -103,12 +104,15 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
             if name in looked_for or name == library.name or _is_left_out(name):
                 continue
             looked_for.add(name)
+            if name.rpartition(".")[0] in plain:
+                continue
             bases = [library] if name.split(".")[0] == library.name else _own(name.split(".")[0], script.parent, found)
             path = _file_of(name, bases)
             if path is None:
                 found.unknown |= {name} if bases and bases != [library] else set()
             elif path.suffix == ".py":
                 found.files[name] = path
+                plain |= {name} if bases == [library] and path.name != "__init__.py" else set()
                 waiting.append((name, path.name == "__init__.py", path.read_text(encoding="utf-8")))
             else:
                 found.doubt = found.doubt or f"{path.name} is no Python source"
@@ -119,8 +123,9 @@ def _is_left_out(name: str) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in _NOT_MEASURING)
 
 
+@cache
 def _runs_code_unseen(text: str, library: str, is_script: bool) -> str:
-    for node in ast.walk(_tree(text)):
+    for node in _nodes(_tree(text)):
         if isinstance(node, ast.Name) and node.id in _BUILTINS_THAT_RUN_CODE:
             return f"uses {node.id}, which can run code that its text does not show"
         if isinstance(node, ast.Import) and any(alias.name == library for alias in node.names):
@@ -140,7 +145,7 @@ def _imported(text: str, importer: str, is_package: bool) -> tuple[str, ...]:
     Of ``from a import b`` both ``a`` and ``a.b``.
     """
     names: dict[str, None] = {}
-    for node in ast.walk(_tree(text)):
+    for node in _statements(_tree(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name: None for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -206,6 +211,23 @@ def _installed() -> tuple[str, ...]:
 @cache
 def _tree(text: str) -> ast.Module:
     return ast.parse(text)
+
+
+@cache
+def _nodes(node: ast.AST) -> tuple[ast.AST, ...]:
+    """All that a part of a `_tree` is made of. Each part is looked through several times, and that is slow."""
+    return tuple(ast.walk(node))
+
+
+@cache
+def _statements(node: ast.AST) -> tuple[ast.AST, ...]:
+    """The statements among them. No expression has one inside, so that most of the tree need not be looked at."""
+    waiting = [node]
+    for one in waiting:
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(one, part, ())
+            waiting += inner if isinstance(inner, list) else ()
+    return tuple(waiting)
 
 
 @cache
@@ -279,10 +301,11 @@ def _trimmed(imports: list[ast.Import | ast.ImportFrom], freed: set[str]) -> Ite
             yield node, f"{source}import {names}"
 
 
+@cache
 def _reaches_names_unseen(tree: ast.Module) -> bool:
     """Whether code may read or bind a name of the module that does not stand where that happens."""
     for statement in tree.body:
-        for one in ast.walk(statement):
+        for one in _nodes(statement):
             if isinstance(one, ast.Name) and (
                 one.id in _NAMESPACES or (one.id == "__name__" and not isinstance(statement, ast.If))
             ):
@@ -325,15 +348,16 @@ def _defined_by(node: ast.stmt) -> set[str]:
     return set()
 
 
+@cache
 def _used_by(node: ast.stmt) -> set[str]:
     """The names that a statement reads, at once or when it is called; a function that calls itself is not its user."""
-    read = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    read = {one.id for one in _nodes(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
     return read - ({node.name} if isinstance(node, ast.FunctionDef) else set())
 
 
 def _docstrings(tree: ast.Module, gone: list[ast.stmt]) -> Iterator[ast.stmt]:
-    within = {id(inner) for node in gone for inner in ast.walk(node)}
-    for node in ast.walk(tree):
+    within = {id(inner) for node in gone for inner in _statements(node)}
+    for node in _statements(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and id(node) not in within

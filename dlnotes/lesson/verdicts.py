@@ -6,7 +6,7 @@ Standard library alone.
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlnotes.lesson.answers import answers_of
 from dlnotes.lesson.contents import CHECKOUT, TITLES, Lesson, Note, UsageError, lessons, notes
@@ -47,10 +47,10 @@ def readme_with_table(readme: str, folder: Path) -> str:
     ]
     for title, rows in _by_chapter(judged):
         lines.append(f"| {title} | {' | '.join(map(str, _counts(rows)))} |")
-    refuted = [one for one in judged if one[2]["verdicts"][one[0].row] == "refuted"]
+    refuted = [one for one in judged if one.verdict == "refuted"]
     if refuted:
-        lines += ["", "Refuted:", "", *_HEAD, *(_line(*one, folder) for one in refuted)]
-    return "\n".join([f"{before}{_BEGIN}", "", *lines, *_remark(refuted, folder), "", f"{_END}{after}"])
+        lines += ["", "Refuted:", "", *_HEAD, *(_line(one, folder) for one in refuted)]
+    return "\n".join([f"{before}{_BEGIN}", "", *lines, *_remark(refuted), "", f"{_END}{after}"])
 
 
 _ABOVE_ANSWERS = """\
@@ -88,42 +88,55 @@ def table_of_answers(folder: Path) -> str:
     opened = " open"
     for title, rows in _by_chapter(judged):
         lines += ["", f"<details{opened}>", f"<summary><b>{title}</b>: {_tally(rows)}</summary>", "", *_HEAD]
-        lines += [*(_line(*one, folder) for one in rows), "", "</details>"]
+        lines += [*(_line(one, folder) for one in rows), "", "</details>"]
         opened = ""
-    return "\n".join([*lines, *_remark(judged, folder)])
+    return "\n".join([*lines, *_remark(judged)])
 
 
-_Judged = tuple[Note, Lesson, dict[str, Any]]
+class _Judged(NamedTuple):
+    """A row that has a verdict: its lesson, and the lesson's runs by the data's name in words, the default's first."""
+
+    note: Note
+    lesson: Lesson
+    runs: dict[str, dict[str, Any]]
+    is_old: bool
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """On the default data."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def verdict(self) -> str:
+        """On the default data."""
+        return str(self.results["verdicts"][self.note.row])
 
 
-def _line(note: Note, lesson: Lesson, results: dict[str, Any], folder: Path) -> str:
+def _line(judged: _Judged, folder: Path) -> str:
     """The line of a row: its number, what it is about, the verdict, the answer, the lesson."""
-    answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
-    verdict = f"**{results['verdicts'][note.row]}**{' *' if _is_old(lesson, results, folder) else ''}"
+    note, lesson = judged.note, judged.lesson
+    answer = answers_of(lesson, judged.results, on_other_data(lesson, folder))[note.row]
+    verdict = f"**{judged.verdict}**{' *' if judged.is_old else ''}"
     link = f"[{lesson.name}](lessons/{lesson.chapter}/{lesson.name}.py)"
     row = f"[{note.row}](results/{PAGE}#{note.row})"
     return f"| {row} | {_escape(note.name)} | {verdict} | {_escape(answer.sentence)} | {link} |"
 
 
-def _remark(judged: Sequence[_Judged], folder: Path) -> list[str]:
+def _remark(judged: Sequence[_Judged]) -> list[str]:
     """What the star means, where there is one."""
-    return ["", _STALE] if any(_is_old(lesson, results, folder) for _, lesson, results in judged) else []
-
-
-def _is_old(lesson: Lesson, results: dict[str, Any], folder: Path) -> bool:
-    return not _are_current(lesson, _runs(lesson, results, folder))
+    return ["", _STALE] if any(one.is_old for one in judged) else []
 
 
 def _by_chapter(judged: Sequence[_Judged]) -> Iterator[tuple[str, list[_Judged]]]:
     """The rows of each chapter, by its number and title."""
-    for chapter, rows in groupby(judged, key=lambda one: one[0].chapter):
+    for chapter, rows in groupby(judged, key=lambda one: one.note.chapter):
         of_chapter = list(rows)
-        yield f"{of_chapter[0][0].row.partition('.')[0]} {TITLES[chapter]}", of_chapter
+        yield f"{of_chapter[0].note.row.partition('.')[0]} {TITLES[chapter]}", of_chapter
 
 
 def _counts(judged: Sequence[_Judged]) -> list[int]:
     """How many of the rows have each verdict."""
-    verdicts = [results["verdicts"][note.row] for note, _, results in judged]
+    verdicts = [one.verdict for one in judged]
     return [verdicts.count(verdict) for verdict in _VERDICTS]
 
 
@@ -133,13 +146,17 @@ def _tally(judged: Sequence[_Judged]) -> str:
 
 
 def _judged(folder: Path) -> Iterator[_Judged]:
-    """The rows that have a verdict, in the order of the notes, each with its lesson and its results."""
-    by_name = {lesson.name: lesson for lesson in lessons()}
+    """The rows that have a verdict, in the order of the notes."""
+    of_lessons = {}
+    for lesson in lessons():
+        if results := read_results(folder / f"{lesson.name}.json"):
+            runs = _runs(lesson, results, folder)
+            of_lessons[lesson.name] = lesson, runs, not is_current(lesson, *runs.values())
     for note in notes():
-        lesson = by_name.get(note.lesson)
-        results = read_results(folder / f"{note.lesson}.json") if lesson else None
-        if lesson and results and note.row in results["verdicts"]:
-            yield note, lesson, results
+        if note.lesson in of_lessons:
+            judged = _Judged(note, *of_lessons[note.lesson])
+            if note.row in judged.results["verdicts"]:
+                yield judged
 
 
 def _escape(text: str) -> str:
@@ -173,20 +190,20 @@ def page_of_verdicts(folder: Path) -> str:
     """
     lines = [_INTRODUCTION]
     chapter = ""
-    for note, lesson, results in _judged(folder):
-        if note.chapter != chapter:
-            chapter = note.chapter
-            lines += [f"## Chapter {note.row.partition('.')[0]}: {TITLES[chapter]}", ""]
-        lines += _row(note, lesson, results, folder)
+    for one in _judged(folder):
+        if one.note.chapter != chapter:
+            chapter = one.note.chapter
+            lines += [f"## Chapter {one.note.row.partition('.')[0]}: {TITLES[chapter]}", ""]
+        lines += _row(one, folder)
     return "\n".join(lines)
 
 
-def _row(note: Note, lesson: Lesson, results: dict[str, Any], folder: Path) -> list[str]:
-    runs = _runs(lesson, results, folder)
+def _row(judged: _Judged, folder: Path) -> list[str]:
+    note, lesson, runs, is_old = judged
     verdicts = {name: f"**{one['verdicts'][note.row]}**" for name, one in runs.items() if note.row in one["verdicts"]}
-    old = "" if _are_current(lesson, runs) else " \\*"
+    old = " \\*" if is_old else ""
     said = " · ".join(f"{verdict} on {name}" if name else verdict for name, verdict in verdicts.items())
-    answer = answers_of(lesson, results, on_other_data(lesson, folder))[note.row]
+    answer = answers_of(lesson, judged.results, on_other_data(lesson, folder))[note.row]
     return [
         f'<a id="{note.row}"></a>',
         "",
@@ -199,7 +216,7 @@ def _row(note: Note, lesson: Lesson, results: dict[str, Any], folder: Path) -> l
         *_table(note, lesson, runs),
         "",
         _links(note, lesson),
-        *(["", _STALE] if old else []),
+        *(["", _STALE] if is_old else []),
         "",
     ]
 
@@ -213,10 +230,6 @@ def _runs(lesson: Lesson, results: dict[str, Any], folder: Path) -> dict[str, di
     paths = sorted(path for path in folder.glob(f"*/{lesson.name}.json") if path.parent.name != "tuning")
     found = [results, *(other for path in paths if (other := read_results(path)))]
     return {_name_of_data(one): one for one in found}
-
-
-def _are_current(lesson: Lesson, runs: Mapping[str, dict[str, Any]]) -> bool:
-    return all(is_current(lesson, one) for one in runs.values())
 
 
 def _table(note: Note, lesson: Lesson, runs: Mapping[str, dict[str, Any]]) -> list[str]:

@@ -125,6 +125,16 @@ def test_results_older_than_the_code_are_marked(results):
     assert "measured before the code was last changed" in report.summary([results(judge="0" * 64)])
 
 
+def test_a_row_is_marked_where_the_run_on_one_of_its_data_sets_is_old(results):
+    folder = results()
+    (folder / "not_mnist").mkdir()
+    changes = {"code": "0" * 64, "data": {"name": "not_mnist"}}
+    old = json.loads((folder / "temperature.json").read_text("utf-8")) | changes
+    (folder / "not_mnist" / "temperature.json").write_text(json.dumps(old), encoding="utf-8")
+    for page in verdicts.table_of_answers(folder), verdicts.page_of_verdicts(folder):
+        assert "measured before the code was last changed" in page
+
+
 def test_the_list_shows_the_results_of_the_first_folder_that_has_them(results):
     mine = report.summary([results(verdicts={"1.02": "inconclusive"}), contents.results_folder()])
     assert "1.02 inconclusive" in mine
