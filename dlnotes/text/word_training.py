@@ -54,9 +54,9 @@ class WordTrainer:
         sample: t; infinity keeps all words.
         centres: of a tile. This one, ``tiles`` and ``cap`` are the model's own numbers where not given.
         tiles: of a step. On texts of millions of words, 4 tiles with a cap of 2 are faster and a little better, and for
-            CBOW 32 tiles with its own cap.
+            CBOW 32 tiles that share 64 negatives, without a cap.
         shared: K, negatives that the centres of a tile (CBOW: of a step) share.
-        cap: how many gradients of one word a step may add up to.
+        cap: how many gradients of one word a step may add up to; infinity for no cap.
 
     Raises:
         ValueError: a text shorter than two words, words that the model does not have, or numbers that are not positive.
