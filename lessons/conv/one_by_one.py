@@ -66,7 +66,7 @@ class Config:
     coin_steps: int = 100  # steps of each of these, 16 images each
 
 
-QUICK = Config(train=200, validation=100, test=200, hidden=8, steps=20, starts=2, coin_steps=60)
+QUICK = Config(train=100, validation=100, test=100, hidden=8, steps=10, starts=2, coin_steps=20)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 ALONE, LINEAR, MINI = ARMS = ("conv", "conv + 1×1", "conv + ReLU + 1×1")

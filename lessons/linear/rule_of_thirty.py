@@ -65,7 +65,7 @@ class Config:
     device: str = "cpu"  # of the networks
 
 
-QUICK = Config(train=200, validation=500, trainings=3, steps=60, draws=200)
+QUICK = Config(train=100, validation=200, trainings=2, steps=20, draws=100)
 SEEDS = range(12)
 CHANGES = ("twice the images", "centred inputs", "twice the units", "half the rate", "L2 penalty")
 FLIPS = (30, 50, 100, 150, 218, 300, 500, 1_000)  # of the coins; luck is judged at the last

@@ -12,7 +12,7 @@ import nbclient
 import nbformat
 import pytest
 
-from dlnotes.lesson import session
+from dlnotes.lesson import report, session
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -22,8 +22,8 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for part in ("dlnotes", "lessons"):
-            shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("dlnotes", "lessons"):  # with what Python has compiled: it takes a second in each process
+            shutil.copytree(CHECKOUT / part, folder / part)
         shutil.copy2(CHECKOUT / "pyproject.toml", folder)
         mine = {"PYTHONPATH": str(folder), "DLNOTES_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
         self.environment = {**os.environ, **mine, "IPYTHONDIR": str(folder / "ipython")}
@@ -114,14 +114,14 @@ EDITS = {
         "import streams": "import streams\n\nrightly = softmax\nsoftmax = lambda *a: 1.01 * rightly(*a)",
         "SEEDS = range(12)": "SEEDS = range(100, 112)",
     },
-    "the trial": {"(softmax(scores), torch.softmax(scores, 1))": "(softmax(scores), 1.01 * torch.softmax(scores, 1))"},
     "the settings": {"close: float = 0.99": "close: float = 0.9"},
 }
 
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_notebook_reports_what_its_cells_measure_and_leaves_the_lesson_as_it_was(measured, edit):
-    records, results, listed = measured.records(), measured.results(), verdicts_listed(measured)
+    output = measured.folder / "output"
+    records, results, listed = measured.records(), measured.results(), report.summary([output])
     cells = measured.cells()
     for old, new in EDITS[edit].items():
         edited(cells, old, new)
@@ -132,7 +132,7 @@ def test_an_edited_notebook_reports_what_its_cells_measure_and_leaves_the_lesson
     by_cells = measured.results("temperature.exploratory")
     assert by_cells["verdicts"]["1.02"] == ("supported" if edit == "the settings" else "refuted")
     assert by_cells["config"]["close"] == (0.9 if edit == "the settings" else 0.99)
-    assert (measured.records(), measured.results(), verdicts_listed(measured)) == (records, results, listed)
+    assert (measured.records(), measured.results(), report.summary([output])) == (records, results, listed)
 
     if "seeds" in edit:  # measured by the lesson itself, they show what the lesson shows
         assert list(by_cells["seeds"]) == [str(seed) for seed in range(100, 112)]

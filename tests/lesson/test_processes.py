@@ -91,7 +91,7 @@ def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surrou
 
 
 def test_the_list_and_the_help_need_the_standard_library_alone():
-    for words in ([], ["list"], ["--help"], ["run", "--help"]):
+    for words in (["list"], ["--help"], ["run", "--help"]):
         command = [sys.executable, "-S", "-m", "lessons", *words]  # -S: without the installed packages
         ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
         assert "momentum" in ended.stdout
