@@ -15,7 +15,7 @@ export PYTHONNOUSERSITE := 1
 # pytest on all cores: each takes tests from the other when it has none left.
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help setup run test check mutants faults seeds bench lessons results clean
+.PHONY: help setup run test check style stale types mutants faults seeds bench lessons results clean
 
 # A new target is one rule that depends on `setup`; its ## comment is its line in this list.
 help:
@@ -32,9 +32,16 @@ test: check  ## the checks, then all tests; 8 minutes on two cores
 	$(PYTEST)
 
 check: setup  ## format, lint, types, and what is stale: results, planted bugs; seconds, without running anything
+	@$(MAKE) --no-print-directory -j $(JOBS) style stale types
+
+style:
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
+
+stale:
 	$(PY) -m tests.stale
+
+types:
 	$(PY) -m mypy
 
 mutants: setup  ## plants several hundred bugs, each to be caught by its test; 8 minutes on two cores

@@ -90,10 +90,16 @@ def _guarded(run: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, as in `… | head`
         _forget_output()
         return 141
+    except OSError as error:
+        return _fail(_with_notes(error), 1)
     except Exception as error:
-        if isinstance(error, OSError | _expected()):
-            return _fail(" ".join([str(error), *getattr(error, "__notes__", [])]), 1)
+        if isinstance(error, _expected()):
+            return _fail(_with_notes(error), 1)
         raise
+
+
+def _with_notes(error: Exception) -> str:
+    return " ".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def _expected() -> Any:
@@ -159,7 +165,7 @@ def _run_options() -> "_Parser":
         metavar="S",
         help="other seeds than the declared: 12 (the first twelve), 4-7, or 0,3,9",
     )
-    add("--quick", action="store_true", help="three seeds of a small variant, in seconds: it concludes nothing")
+    add("--quick", action="store_true", help="two seeds of a small variant, in seconds: it concludes nothing")
     add("--jobs", type=_positive, default=1, metavar="N", help="processes at work at the same time (default: 1)")
     add(
         "--data",

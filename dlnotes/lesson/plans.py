@@ -15,7 +15,7 @@ from dlnotes.lesson.tuned import TunedSettings, tuned_settings
 
 __all__ = ["LacksOptionError", "Options", "Plan", "plan_of", "plan_of_tuning"]
 
-QUICK_SEEDS = range(3)
+QUICK_SEEDS = range(2)
 
 # With fewer, no exact test of signs can reach 1 %: one of 2⁶ patterns is 1.6 %.
 FEWEST_SEEDS = 7
@@ -30,7 +30,7 @@ class Options:
     """What a user may ask of a run.
 
     Attributes:
-        quick: three seeds of a small variant, without a verdict.
+        quick: two seeds of a small variant, without a verdict.
         seeds: which seeds; None are those of the lesson.
         jobs: processes at work at the same time.
         data: another data set than the lesson's own; "all" is its own, and after it each one that is there.

@@ -75,7 +75,7 @@ class Config:
     device: str = "cpu"  # where the networks are trained
 
 
-QUICK = Config(train=100, few=64, validation=100, test=100, steps=10)
+QUICK = Config(train=200, few=100, validation=100, test=200, steps=10)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 ARMS = {

@@ -64,7 +64,7 @@ class Config:
     device: str = "cpu"  # of images and networks
 
 
-QUICK = Config(train=150, validation=100, test=100, steps=10)
+QUICK = Config(train=300, validation=200, test=200, steps=30)
 SEEDS = range(12)
 DATA = ("letters", "fashion_mnist", "not_mnist")
 

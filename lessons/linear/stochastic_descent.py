@@ -67,7 +67,7 @@ class Config:
     device: str = "cpu"
 
 
-QUICK = Config(few=32, many=128, budget=2_000)
+QUICK = Config(few=64, many=256, budget=4_000)
 SEEDS = range(12)
 SIZES = ("all", "32", "8")  # examples a step
 TARGETS = {"loose": 0.1, "tight": 0.0001}  # shares of the excess loss at the start

@@ -1,8 +1,6 @@
 """Data sets by name."""
 
 import hashlib
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -136,12 +134,6 @@ def test_the_fingerprint_of_files_changes_with_the_copy_and_with_a_byte(monkeypa
     assert first == found("as published", b=b"2", a=b"1")
     assert first.startswith("mnist: as published")
     assert len({first, found("another", a=b"1", b=b"2"), found("as published", a=b"1", b=b"3")}) == 3
-
-
-def test_importing_the_package_imports_nothing_slow():
-    slow = ("matplotlib", "PIL", "scipy")
-    program = f"import sys, dlnotes.data; print([name for name in {slow} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_images_come_at_another_size_and_as_rows():

@@ -201,7 +201,7 @@ def test_no_other_run_can_replace_the_declared_one(toy, words, name, capsys):
 
 def test_quick_gives_no_verdict(toy):
     kept = results(toy("--quick"), "toy.quick")
-    assert len(kept["seeds"]) == 3
+    assert len(kept["seeds"]) == 2
     assert kept["findings"] == []
     assert kept["verdicts"] == {}
 
@@ -388,7 +388,7 @@ def test_output_that_a_terminal_cannot_show_ends_no_run(toy, monkeypatch):
     assert command_line(["run", "temperature", "--quick", "--out", str(out)], tour=()) == 0
     shown.seek(0)
     printed = shown.read()
-    assert "What does temperature do to softmax? - 3 seeds" in printed
+    assert "What does temperature do to softmax? - 2 seeds" in printed
     assert "x10/entropy gained" in printed
     assert "\\xf710" not in printed
 
