@@ -3,7 +3,6 @@
 import os
 import sys
 from itertools import islice
-from multiprocessing import get_context
 
 import pytest
 import torch
@@ -15,13 +14,9 @@ from torch.nn.utils import skip_init
 
 from dlnotes.randomness import stream
 from dlnotes.training import Minibatches, Trainer
+from tests.forks import FORKS
 
 RANKS, STEPS = 2, 20
-
-# A fork of a process that has imported what takes long, and has one thread, begins at once. One such process serves all
-# tests, so that other files name the same modules. The first optimizer imports torch._dynamo.
-IMPORTED = ["pytest", "torch._dynamo", "dlnotes.deep", "dlnotes.lesson", "scipy.stats", "matplotlib.pyplot"]
-get_context("forkserver").set_forkserver_preload(IMPORTED)
 
 
 def layer(inputs, outputs, generator):
@@ -60,12 +55,11 @@ def run_rank(rank, folder, seed):
     not (dist.is_available() and dist.is_gloo_available()), reason="this build of PyTorch has no gloo, which joins CPUs"
 )
 def test_two_processes_on_half_batches_train_as_one_process_on_whole_batches(tmp_path, faults):
-    process = get_context("forkserver").Process
     for chance in faults("trainings on two ranks, against one process", few=1, all=10):
         seed = chance.randrange(1_000)
         folder = tmp_path / str(seed)
         folder.mkdir()
-        ranks = [process(target=run_rank, args=(rank, folder, seed)) for rank in range(RANKS)]
+        ranks = [FORKS.Process(target=run_rank, args=(rank, folder, seed)) for rank in range(RANKS)]
         for rank in ranks:
             rank.start()
         try:

@@ -8,76 +8,22 @@ import sys
 import time
 from contextlib import suppress
 from functools import cache
-from multiprocessing import current_process, get_context, resource_tracker
 from pathlib import Path
-from select import select
-from traceback import walk_stack
 
 import pytest
 
-from dlnotes.lesson import command_line
 from dlnotes.lesson.contents import CHECKOUT, lessons
-
-# A fork of a process that has imported what takes long, and has one thread, begins at once. One such process serves all
-# tests, so that other files name the same modules. The first optimizer imports torch._dynamo.
-IMPORTED = ["pytest", "torch._dynamo", "dlnotes.deep", "dlnotes.lesson", "scipy.stats", "matplotlib.pyplot"]
-get_context("forkserver").set_forkserver_preload(IMPORTED)
+from tests import forks
 
 CODES = {signal.SIGINT: 130, signal.SIGKILL: -9, signal.SIGTERM: 143}
 SECONDS = re.compile(r'"seconds": [\d.]+')
 
 
-def run_lesson(folder: Path, pipe, words: tuple[str, ...]) -> None:
-    """What `python -m lessons run temperature` does, in a process that has imported PyTorch before."""
-    for stream in (1, 2):
-        os.dup2(pipe.fileno(), stream)
-    pipe.close()
-    # A run from a shell has a resource tracker of its own, which takes away what a killed run leaves. A fork has ours.
-    tracker = resource_tracker._resource_tracker
-    os.close(tracker._fd)
-    tracker._fd = None
-    tracker.ensure_running()
-    current_process()._config["semprefix"] = f"/mp-{os.getpid()}"  # to know whose semaphores are left
-    # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until the command line answers it
-    os.environ["DLNOTES_CACHE"] = str(folder / "cache")
-    os.write(1, b"begun\n")
-    try:
-        code = command_line(["run", "temperature", "--out", str(folder / "out"), *words], tour=())
-    except SystemExit as ended:
-        code = ended.code
-    os._exit(code)  # without what Python does at its end, when signals are answered by Python and not by us
-
-
-def interrupt(number, frame):
-    """Ctrl-C as Python answers it, by an exception; or by an end where the command line does not catch it."""
-    if not any(inner.f_code.co_name == "_guarded" for inner, _ in walk_stack(frame)):
-        os._exit(130)
-    signal.default_int_handler(number, frame)
-
-
 def start(folder, *words):
     """Start the lesson, or go on with it; come back when it begins, with the process and what it writes to."""
-    context = get_context("forkserver")
-    pipe, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=run_lesson, args=(folder, theirs, words))
-    process.start()
-    theirs.close()
-    assert select([pipe], [], [], 60)[0], "the lesson does not begin"
-    return process, pipe
-
-
-def end(process, pipe):
-    """The exit code and all that was written, when the last process that could write has ended."""
-    written = b""
-    while select([pipe], [], [], 60)[0]:
-        piece = os.read(pipe.fileno(), 65_536)
-        if not piece:
-            process.join(60)
-            return process.exitcode, written.decode()
-        written += piece
-    return pytest.fail("a process hangs")
+    folder.mkdir(exist_ok=True)
+    command = ["-m", "lessons", "run", "temperature", "--out", str(folder / "out"), *words]
+    return forks.start(folder, {**os.environ, "DLNOTES_CACHE": str(folder / "cache")}, *command)
 
 
 def files(folder):
@@ -107,7 +53,7 @@ def undisturbed(tmp_path_factory):
     def run(jobs):
         folder = tmp_path_factory.mktemp("undisturbed")
         process, before = start(folder, "--jobs", str(jobs)), time.perf_counter()
-        code, written = end(*process)
+        code, written = forks.end(*process)
         assert code == 0, written
         seconds = time.perf_counter() - before
         assert jobs == 1 or files(folder) == run(1)[0]
@@ -151,7 +97,7 @@ def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_sam
                 wait_for_a_file(chance, folder, run[0], expected)
             with suppress(ProcessLookupError):  # it has ended
                 os.kill(run[0].pid, how)
-            code, written = end(*run)
+            code, written = forks.end(*run)
             wait_for_the_dead(folder)
             assert code in (0, CODES[how]), written
             # Python reports a signal that comes while it runs a finalizer, forgets it, and the run reaches its end.
@@ -164,7 +110,7 @@ def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_sam
                 assert files(folder) == expected
                 lives += 1
                 folder = tmp_path / str(lives)
-    assert end(*start(folder))[0] == 0
+    assert forks.end(*start(folder))[0] == 0
     assert files(folder) == expected
 
 
@@ -175,23 +121,19 @@ def twice(tmp_path_factory):
     Beside the files of each, what was printed.
     """
     chosen = [] if os.environ.get("DLNOTES_FAULTS") == "all" else ["temperature"]  # none named is all of them
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    processes = []
-    for seed, words in (("1", []), ("2", torchrun)):
-        folder = tmp_path_factory.mktemp("twice")
-        command = [sys.executable, *words, "-m", "lessons", "run", *chosen, "--quick", "--out", str(folder / "out")]
-        mine = {"DLNOTES_CACHE": str(folder / "cache"), "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
-        with open(folder / "printed", "w") as printed:
-            process = subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **mine}, stdout=printed)
-        processes.append((process, folder))
-    try:
-        for process, _ in processes:
-            assert process.wait(timeout=1_800) == 0
-    finally:
-        for process, _ in processes:
-            process.kill()
-            process.wait()
-    return [(files(folder / "out"), (folder / "printed").read_text("utf-8")) for _, folder in processes]
+    folders = [tmp_path_factory.mktemp("twice") for _ in range(2)]
+    lesson = [["-m", "lessons", "run", *chosen, "--quick", "--out", str(folder / "out")] for folder in folders]
+    alone, shared = ({**os.environ, "DLNOTES_CACHE": str(folder / "cache")} for folder in folders)
+    shared |= {"PYTHONHASHSEED": "2" if alone.get("PYTHONHASHSEED") == "1" else "1", "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    with subprocess.Popen(
+        [*torchrun, *lesson[1]], cwd=CHECKOUT, env=shared, stdout=subprocess.PIPE, text=True
+    ) as ranks:
+        code, printed = forks.end(*forks.start(folders[0], alone, *lesson[0]))
+        assert code == 0, printed
+        printed_by_ranks, _ = ranks.communicate(timeout=1_800)
+        assert ranks.returncode == 0
+    return [(files(folders[0] / "out"), printed), (files(folders[1] / "out"), printed_by_ranks)]
 
 
 def of_lesson(name, written):

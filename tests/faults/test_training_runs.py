@@ -7,17 +7,12 @@ import pytest
 
 from dlnotes.training import load_checkpoint
 from tests.faults import training_run
-
-# A fork of a process that has imported what takes long, and has one thread, begins at once. One such process serves all
-# tests, so that other files name the same modules. The first optimizer imports torch._dynamo.
-IMPORTED = ["pytest", "torch._dynamo", "dlnotes.deep", "dlnotes.lesson", "scipy.stats", "matplotlib.pyplot"]
-get_context("forkserver").set_forkserver_preload(IMPORTED)
+from tests.forks import FORKS
 
 
-def start(folder, method="forkserver", **settings):
+def start(folder, context=FORKS, **settings):
     """Start a run in ``folder``, or go on with the one there, and come back when it begins."""
     folder.mkdir(exist_ok=True)
-    context = get_context(method)
     began, tells = context.Pipe(duplex=False)
     process = context.Process(target=training_run.run, args=(folder, tells), kwargs=settings)
     process.start()
@@ -58,17 +53,17 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "few", "all"),
+    ("kind", "context", "few", "all"),
     [
-        ("kills of a training run", "forkserver", 6, 200),
-        ("kills of a training run in a Python started afresh", "spawn", 1, 5),
+        ("kills of a training run", FORKS, 6, 200),
+        ("kills of a training run in a Python started afresh", get_context("spawn"), 1, 5),
     ],
 )
-def test_a_killed_training_run_goes_on_to_the_same_bits(tmp_path, faults, undisturbed, kind, method, few, all):
+def test_a_killed_training_run_goes_on_to_the_same_bits(tmp_path, faults, undisturbed, kind, context, few, all):
     expected, seconds = undisturbed
     folder, kept, went_on = tmp_path / "run 0", 0, 0
     for number, chance in enumerate(faults(kind, few=few, all=all), 1):
-        process = start(folder, method)
+        process = start(folder, context)
         while number == 1 and not steps_kept(folder) and process.is_alive():
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.3) * seconds)
@@ -76,7 +71,7 @@ def test_a_killed_training_run_goes_on_to_the_same_bits(tmp_path, faults, undist
         while end(process):  # before it could be killed: the next one is
             assert result(folder) == expected
             folder, kept = tmp_path / f"run {number}", 0
-            process = start(folder, method)
+            process = start(folder, context)
             process.kill()
         before, kept = kept, steps_kept(folder)
         assert kept >= before, "the run began anew"

@@ -13,6 +13,7 @@ import pytest
 
 from dlnotes.lesson import contents, runner
 from dlnotes.lesson.cli import _checked, _script_parser
+from tests import forks
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOY = Path(__file__).parent / "toy.py"
@@ -26,23 +27,13 @@ def surroundings(tmp_path):
     return {**os.environ, **mine}
 
 
-def start(folder: Path, environment: dict, *words: str) -> subprocess.Popen:
+def start(folder: Path, environment: dict, *words: str):
     """Start the toy and come back when it waits at seed 2."""
-    command = [sys.executable, "toy.py", "--out", "out", *words]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process, pipe = forks.start(folder, environment, "toy.py", "--out", "out", *words, stderr=folder / "stderr")
     while not (folder / "waiting").exists():
-        assert process.poll() is None, process.stderr.read().decode()
+        assert process.is_alive(), (folder / "stderr").read_text("utf-8")
         time.sleep(0.05)
-    return process
+    return process, pipe
 
 
 def seeds_kept(folder: Path) -> list[str]:
@@ -64,11 +55,11 @@ def finish(tmp_path, surroundings, monkeypatch):
 
 
 def test_ctrl_c_is_one_line_and_code_130_and_keeps_the_seeds_that_had_ended(tmp_path, surroundings, finish):
-    process = start(tmp_path, surroundings)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error.decode().splitlines() == [
+    process, pipe = start(tmp_path, surroundings)
+    os.kill(process.pid, signal.SIGINT)
+    assert forks.end(process, pipe)[0] == 130
+    error = (tmp_path / "stderr").read_text("utf-8").splitlines()
+    assert [line for line in error if "resource_tracker" not in line] == [  # which tidies up behind a fork
         "toy: 8 of 8 seeds to measure",
         "lessons: interrupted: the seeds that had ended are kept, and the same command goes on from there",
     ]
@@ -79,10 +70,10 @@ def test_ctrl_c_is_one_line_and_code_130_and_keeps_the_seeds_that_had_ended(tmp_
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])  # SIGKILL: tests/faults
 def test_however_a_run_with_two_jobs_ends_no_worker_outlives_it(tmp_path, surroundings, finish, how):
-    process = start(tmp_path, surroundings, "--jobs", "2")
-    process.send_signal(how)  # to the parent alone, as `kill` does
-    process.communicate(timeout=60)  # returns when the last process that holds the pipes has ended
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
+    process, pipe = start(tmp_path, surroundings, "--jobs", "2")
+    os.kill(process.pid, how)  # to the parent alone, as `kill` does
+    code, _ = forks.end(process, pipe)  # comes back when the last process that holds the pipe has ended
+    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
     assert seeds_kept(tmp_path)
     assert "seed-0002" not in seeds_kept(tmp_path)
     # A worker that is ended while it writes leaves its part, and the next start removes it.

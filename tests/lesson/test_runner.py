@@ -177,11 +177,6 @@ def test_a_record_depends_on_the_code_that_measures_and_on_no_other(toy, old, ne
     assert len(records(toy)) == (2 if measured_again else 1)
 
 
-def test_two_jobs_give_the_same_bits_as_one(toy):
-    alone = results(toy())["seeds"]
-    assert results(toy("--fresh", "--jobs", "2"))["seeds"] == alone
-
-
 @pytest.mark.parametrize(
     ("words", "name"),
     [

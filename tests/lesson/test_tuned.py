@@ -96,10 +96,14 @@ def test_a_record_belongs_to_the_settings_that_it_was_measured_with(toy):
         assert kept(toy)["seeds"]["0"]["rate"] == rate
 
 
-def test_two_jobs_hand_the_settings_on(toy):
+def test_two_jobs_hand_the_settings_on_and_give_the_same_bits_as_one(toy):
     in_the_package(toy, slow=0.25, fast=0.1)
-    toy("--jobs", "2", "--seeds", "2")
-    assert kept(toy, "toy.exploratory")["seeds"]["1"]["rate"] == 0.25
+    seeds = []
+    for jobs in ("1", "2"):
+        toy("--fresh", "--jobs", jobs, "--seeds", "4")
+        seeds.append(kept(toy, "toy.exploratory")["seeds"])
+    assert seeds[0] == seeds[1]
+    assert [of_seed["rate"] for of_seed in seeds[1].values()] == [0.25] * 4
 
 
 def test_settings_from_elsewhere_make_a_run_exploratory(toy, capsys):
