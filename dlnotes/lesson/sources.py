@@ -93,7 +93,7 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
     text = script.read_text(encoding="utf-8") if text is None else text
     found = Sources()
     looked_for: set[str] = set()
-    plain: set[str] = set()  # modules of the library that are one file: what else begins with their name is none
+    plain: set[str] = set()  # modules that are one file: what else begins with their name is none
     waiting = [("", False, text)]
     while waiting:
         importer, is_package, text = waiting.pop()
@@ -112,7 +112,7 @@ def sources_of(script: Path, library: Path, text: str | None = None) -> Sources:
                 found.unknown |= {name} if bases and bases != [library] else set()
             elif path.suffix == ".py":
                 found.files[name] = path
-                plain |= {name} if bases == [library] and path.name != "__init__.py" else set()
+                plain |= {name} if path.name != "__init__.py" else set()
                 waiting.append((name, path.name == "__init__.py", path.read_text(encoding="utf-8")))
             else:
                 found.doubt = found.doubt or f"{path.name} is no Python source"

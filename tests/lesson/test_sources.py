@@ -138,6 +138,25 @@ def test_a_module_beside_the_lesson_and_what_it_imports_counts(house, line):
     assert not changed(house, inner, "def loud", "# a comment\ndef loud")
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        "if LOUD:\n    {}",
+        "if LOUD:\n    pass\nelse:\n    {}",
+        "for _ in ():\n    pass\nelse:\n    {}",
+        "try:\n    {}\nfinally:\n    pass",
+        "try:\n    pass\nexcept ImportError:\n    {}",
+        "try:\n    pass\nfinally:\n    {}",
+        "match LOUD:\n    case _:\n        {}",
+        "with LOUD:\n    class A:\n        async def f():\n            {}",
+    ],
+)
+def test_an_import_counts_wherever_a_statement_may_stand(house, around):
+    (house[0].parent / "student.py").write_text("x = 1\n")
+    lesson_that(house[0], around.format("import student"))
+    assert list(sources_of(*house).files) == ["student"]
+
+
 def test_a_module_found_elsewhere_counts_and_an_installed_one_by_its_version(house, tmp_path, monkeypatch):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
