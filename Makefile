@@ -57,7 +57,7 @@ faults: setup  ## thousands of kills, damaged files, bad servers, full disks, an
 seeds: setup  ## the tests that draw numbers, with a hundred seeds each; longer than the faults
 	DLNOTES_TEST_SEED=all $(PYTEST)
 
-bench: setup  ## how fast the library is, beside what one would use instead; ten minutes, best on an idle machine
+bench: setup  ## how fast the library is, beside what one would use instead; a quarter of an hour, best on an idle machine
 	@$(PY) -c 'from importlib.util import find_spec as find; exit(not all(map(find, ("sklearn", "keras", "transformers", "gensim"))))' \
 		|| $(PY) -m pip install -c constraints.txt -e '.[bench]'
 	$(PY) -m benchmarks
