@@ -53,8 +53,8 @@ class WordTrainer:
         last_lr: the one at the end.
         sample: t; infinity keeps all words.
         centres: of a tile. This one, ``tiles`` and ``cap`` are the model's own numbers where not given.
-        tiles: of a step. On texts of millions of words, 4 tiles with a cap of 2 are faster and a little better, and for
-            CBOW 32 tiles that share 64 negatives, without a cap.
+        tiles: of a step. On texts of millions of words, 4 tiles with a cap of 2 are faster and a little better; for
+            CBOW, 32 tiles that share 64 negatives, without a cap, are faster.
         shared: K, negatives that the centres of a tile (CBOW: of a step) share.
         cap: how many gradients of one word a step may add up to; infinity for no cap.
 

@@ -145,8 +145,10 @@ class WordVectors:
             ValueError: a word is not known, there are not so many answers, or another measure or method.
         """
         questions = self.ids([a, b, c])[None]
-        settings = {"measure": measure, "method": method, "exclude": exclude, "normalize": normalize}
-        return self._named(analogy_neighbours(self.vectors, questions, count, **settings))  # type: ignore[arg-type]
+        answers = analogy_neighbours(
+            self.vectors, questions, count, measure=measure, method=method, exclude=exclude, normalize=normalize
+        )
+        return self._named(answers)
 
     def normalized(self) -> "WordVectors":
         """The same words, their vectors scaled to length 1; those of zeros stay as they are.
