@@ -40,10 +40,11 @@ def draws():
 
 @pytest.fixture(scope="module")
 def afresh():
-    """What the process found out. Both Pythons hash texts by the seed that they are given, and not by the same."""
+    """What the process found out. It hashes texts by another seed than this one, where this one was given any."""
     hashed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     command = [sys.executable, "-c", PROGRAM]
-    ended = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hashed}, capture_output=True, check=True)
+    ended = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hashed}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 
 
