@@ -86,8 +86,8 @@ def wait_for_the_dead(folder):
 
 def test_a_lesson_that_is_interrupted_keeps_whole_records_and_goes_on_to_the_same_files(tmp_path, faults, undisturbed):
     (expected, _), lives, folder = undisturbed(1), 0, tmp_path / "0"
-    for number, chance in enumerate(faults("signals to a lesson run", few=3, all=100)):
-        # All pairs of signal, jobs and moment within twelve rounds; to be killed with two jobs within the first three.
+    for number, chance in enumerate(faults("signals to a lesson run", few=2, all=100)):
+        # All pairs of signal, jobs and moment within twelve rounds; to be killed with two jobs within the first two.
         how, jobs, code = list(CODES)[number % 3], 1 + number % 2, 0
         while code == 0:
             stale, run = parts(folder), start(folder, "--jobs", str(jobs))

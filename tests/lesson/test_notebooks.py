@@ -135,9 +135,8 @@ def test_an_edited_notebook_reports_what_its_cells_measure_and_leaves_the_lesson
     assert by_cells["config"]["close"] == (0.9 if edit == "the settings" else 0.99)
     assert (measured.records(), measured.results(), report.summary([output])) == (records, results, listed)
 
-    if "seeds" in edit:  # measured by the lesson itself, they show what the lesson shows
+    if "seeds" in edit:
         assert list(by_cells["seeds"]) == [str(seed) for seed in range(100, 112)]
-        assert "1.02  SUPPORTED" in measured.python("-m", "lessons", "run", "temperature", "--seeds", "100-111")
 
 
 CELLS = ["import torch", "x = 1  # a comment", "lesson.main()"]
@@ -193,7 +192,7 @@ def test_a_module_of_the_lessons_own_belongs_to_its_records(house):
     right = "import torch\n\n\ndef softmax(scores):\n    return FACTOR * torch.softmax(scores, 1)\n"
     student.write_text(right.replace("FACTOR", "1.01"))
     assert "1.02  REFUTED" in house.python(str(house.script))
-    assert "1.02 refuted" in verdicts_listed(house)
+    assert house.results()["verdicts"]["1.02"] == "refuted"
     student.write_text(right.replace("FACTOR", "1.00"))
     assert verdicts_listed(house).endswith("*")
     assert "1.02  SUPPORTED" in house.python("-m", "lessons", "run", "temperature")
